@@ -1,0 +1,1 @@
+"""Locating and editing factual associations in language models. See README.md and CONTRIBUTING.md."""

@@ -1,0 +1,93 @@
+"""The command line of a stage: named inputs, named outputs, wildcard keys, one slice of params.yaml.
+
+    job = cli.parse(__file__, __doc__, argv, inputs=["prompts"], outputs=["effects"], keys=["model"])
+    frame = io.read_table(job.inputs.prompts)
+    job.write("effects", result)
+
+`Job.write` is the one door through which artifacts are written: it writes the file and its lineage record.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+from engram import io, lineage
+
+
+@dataclass
+class Job:
+    """One run of a stage's script: what it reads, what it makes, and with which settings."""
+
+    script: Path
+    command: list[str]
+    config: dict
+    inputs: SimpleNamespace
+    outputs: SimpleNamespace
+    keys: SimpleNamespace
+    device: str = "cpu"
+    _hashes: dict = field(default_factory=dict)
+
+    def write(self, name: str, value) -> None:
+        """Write the output `name` (see io.write for the types) and its lineage record beside it."""
+        path = getattr(self.outputs, name)
+        io.write(path, value)
+        io.write(lineage.record_path(path), lineage.record_text(self._record(path)).encode())
+
+    def _record(self, path: Path) -> dict:
+        return {
+            "artifact": path.name,
+            "sha256": lineage.sha256(path),
+            "bytes": path.stat().st_size,
+            "stage": self.script.stem,
+            "keys": vars(self.keys),
+            "inputs": self._hashed_inputs(),
+            "params": self.config,
+            "seed": self.config.get("seed"),
+            "code": lineage.code_digest(str(self.script)),
+            "command": self.command,
+            "packages": lineage.packages(),
+            "device": self.device,
+        }
+
+    def _hashed_inputs(self) -> list[dict]:
+        if not self._hashes:
+            for name, value in vars(self.inputs).items():
+                for path in value if isinstance(value, list) else [value]:
+                    if path is not None:
+                        self._hashes[name, str(path)] = lineage.sha256(path)
+        return [{"name": n, "path": p, "sha256": digest} for (n, p), digest in self._hashes.items()]
+
+
+def parse(script, doc, argv, inputs=(), outputs=(), keys=()) -> Job:
+    """Build the parser from the names and return the job. A name ending in `*` takes several paths, in `?` is optional."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in inputs:
+        many = "*" if name.endswith("*") else None
+        parser.add_argument(f"--{name.rstrip('*?')}", type=Path, nargs=many, required=not name.endswith("?"))
+    for name in outputs:
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    for name in keys:
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--config", type=json.loads, default={}, help="the stage's slice of params.yaml, as JSON")
+    argv = sys.argv[1:] if argv is None else [str(word) for word in argv]
+    args = parser.parse_args(argv)
+
+    def group(names):
+        return SimpleNamespace(**{n: getattr(args, n) for n in (name.rstrip("*?").replace("-", "_") for name in names)})
+
+    script = Path(script)
+    return Job(script, _command(script, argv), args.config, group(inputs), group(outputs), group(keys))
+
+
+def _command(script: Path, argv: list[str]) -> list[str]:
+    """The command without its --config, which the record holds as `params`."""
+    words = [f"workflow/{script.parent.name}/{script.name}"]
+    skip = False
+    for word in argv:
+        if not skip and word != "--config":
+            words.append(word)
+        skip = word == "--config"
+    return words

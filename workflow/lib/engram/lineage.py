@@ -1,0 +1,85 @@
+"""Where an artifact comes from: digests of code and files, and one record per artifact. Never imports torch.
+
+The record of `folder/name` is `folder/.lineage/name.json`; it travels with the folder.
+"""
+
+import ast
+import hashlib
+import json
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+LIBRARY = Path(__file__).parents[1]
+PLUMBING = {"engram.cli", "engram.lineage", "engram.progress"}  # cannot change a number; editing them reruns nothing
+PACKAGES = ("matplotlib", "nltk", "numpy", "pandas", "pyarrow", "safetensors", "scikit-learn", "scipy", "tokenizers",
+            "torch", "transformers")
+
+
+def _imports(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _without_docstrings(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return tree
+
+
+@cache
+def code_files(*roots: str) -> tuple[tuple[Path, str], ...]:
+    """The roots and all library modules they import, each with its syntax tree as text (no comments, no docstrings)."""
+    todo, seen = [Path(root).resolve() for root in roots], {}
+    while todo:
+        path = todo.pop()
+        if path in seen:
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for name in set(_imports(tree)) - PLUMBING:
+            module = LIBRARY / name.replace(".", "/")
+            todo += [p for p in (module.with_suffix(".py"), module / "__init__.py") if p.exists()]
+        seen[path] = ast.dump(_without_docstrings(tree))
+    return tuple(sorted(seen.items()))
+
+
+def code_digest(*roots: str) -> str:
+    """Hash of the roots and all they import from the library; comments, docstrings and the folder do not count."""
+    text = "".join(f"{path.name}\n{dump}\n" for path, dump in code_files(*roots))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def sha256(path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def packages() -> dict:
+    """Versions of the installed packages that can change a number or a byte."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def record_path(artifact) -> Path:
+    artifact = Path(artifact)
+    return artifact.parent / ".lineage" / f"{artifact.name}.json"
+
+
+def seal(record: dict) -> dict:
+    """The record with `digest`, a hash of all its other keys, so that an edited record shows."""
+    body = {key: value for key, value in record.items() if key != "digest"}
+    return body | {"digest": hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()}
+
+
+def record_text(record: dict) -> str:
+    return json.dumps(seal(record), indent=1, sort_keys=True) + "\n"

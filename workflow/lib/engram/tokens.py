@@ -1,0 +1,45 @@
+"""From text to token ids: subject ranges by character offsets, right-padded batches.
+
+Shapes: B rows, T tokens.
+"""
+
+import torch
+
+
+def encode(tokenizer, text: str) -> list[int]:
+    """Token ids of `text` alone, without any special token."""
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def token_range(tokenizer, text: str, start: int, end: int) -> tuple[int, int]:
+    """Tokens [b, e) of `text` that hold the characters [start, end). ValueError if no token does."""
+    offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    inside = [i for i, (a, b) in enumerate(offsets) if b > start and a < end]
+    if not inside:
+        raise ValueError(f"no token of {text!r} holds the characters {start}..{end}")
+    return inside[0], inside[-1] + 1
+
+
+def subject_range(tokenizer, prompt: str, subject: str) -> tuple[int, int]:
+    """Tokens [b, e) of the first occurrence of `subject` in `prompt`. ValueError if it is absent."""
+    start = prompt.find(subject)
+    if start < 0 or not subject:
+        raise ValueError(f"subject {subject!r} does not occur in the prompt {prompt!r}")
+    return token_range(tokenizer, prompt, start, start + len(subject))
+
+
+def filled_range(tokenizer, template: str, subject: str) -> tuple[int, int]:
+    """Tokens [b, e) of the subject in `template` with its one "{}" filled. ValueError unless "{}" occurs once."""
+    if template.count("{}") != 1:
+        raise ValueError(f"the template {template!r} must hold exactly one {{}}")
+    start = template.index("{}")
+    return token_range(tokenizer, template.replace("{}", subject), start, start + len(subject))
+
+
+def pad(rows: list[list[int]], device="cpu") -> tuple[torch.Tensor, torch.Tensor]:
+    """Right-padded ids [B, T] (padding is id 0) and lengths [B]. A causal model needs no mask for the tokens before the padding."""
+    width = max(len(row) for row in rows)
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row)
+    return ids.to(device), torch.tensor([len(row) for row in rows], device=device)
