@@ -46,7 +46,7 @@ class Job:
             "inputs": self._hashed_inputs(),
             "params": self.config,
             "seed": self.config.get("seed"),
-            "code": lineage.code_digest(str(self.script)),
+            "code": lineage.code_digest(*lineage.code_roots(self.script, vars(self.keys))),
             "command": self.command,
             "packages": lineage.packages(),
             "device": self.device,
@@ -55,9 +55,11 @@ class Job:
     def _hashed_inputs(self) -> list[dict]:
         if not self._hashes:
             for name, value in vars(self.inputs).items():
-                for path in value if isinstance(value, list) else [value]:
-                    if path is not None:
-                        self._hashes[name, str(path)] = lineage.sha256(path)
+                paths = value if isinstance(value, list) else [value] if value is not None else []
+                if name == "weights":  # a model is loaded from its folder: tokenizer and configuration belong to it
+                    paths = [path for one in paths for path in (one, *sorted(one.parent.glob("*.json")))]
+                for path in paths:
+                    self._hashes[name, str(path)] = lineage.sha256(path)
         return [{"name": n, "path": p, "sha256": digest} for (n, p), digest in self._hashes.items()]
 
 
@@ -83,9 +85,10 @@ def parse(script, doc, argv, inputs=(), outputs=(), keys=()) -> Job:
 
 
 def _command(script: Path, argv: list[str]) -> list[str]:
-    """The command without its --config, which the record holds as `params`."""
-    words = [f"workflow/{script.parent.name}/{script.name}"]
-    skip = False
+    """The command, its script relative to the repository, without --config, which the record holds as `params`."""
+    parts = script.parts
+    start = max((i for i, part in enumerate(parts) if part == "workflow"), default=len(parts) - 1)
+    words, skip = ["/".join(parts[start:])], False
     for word in argv:
         if not skip and word != "--config":
             words.append(word)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 LIBRARY = Path(__file__).parents[1]
 PLUMBING = {"engram.cli", "engram.lineage", "engram.progress"}  # cannot change a number; editing them reruns nothing
+WRITER = LIBRARY / "engram" / "io.py"  # every artifact goes through it, behind engram.cli
 PACKAGES = ("matplotlib", "nltk", "numpy", "pandas", "pyarrow", "safetensors", "scikit-learn", "scipy", "tokenizers",
             "torch", "transformers")
 
@@ -34,8 +35,8 @@ def _without_docstrings(tree):
 
 @cache
 def code_files(*roots: str) -> tuple[tuple[Path, str], ...]:
-    """The roots and all library modules they import, each with its syntax tree as text (no comments, no docstrings)."""
-    todo, seen = [Path(root).resolve() for root in roots], {}
+    """The roots, the writer and all library modules they import, each with its syntax tree as text (no comments, no docstrings)."""
+    todo, seen = [Path(root).resolve() for root in (*roots, WRITER)], {}
     while todo:
         path = todo.pop()
         if path in seen:
@@ -52,6 +53,12 @@ def code_digest(*roots: str) -> str:
     """Hash of the roots and all they import from the library; comments, docstrings and the folder do not count."""
     text = "".join(f"{path.name}\n{dump}\n" for path, dump in code_files(*roots))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def code_roots(script, keys: dict) -> list[str]:
+    """The script, and the file of the method that its keys name: it is loaded by name, so no import shows it."""
+    names = {keys[key].replace("-", "_") for key in ("method", "family") if key in keys}
+    return [str(script), *(str(LIBRARY / "engram" / "methods" / f"{name}.py") for name in sorted(names))]
 
 
 def sha256(path) -> str:

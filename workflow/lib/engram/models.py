@@ -22,6 +22,7 @@ class Architecture:
     norm: str  # before the head
     head: str
     conv1d: bool = False  # weights stored [in, out] (GPT-2) instead of [out, in]
+    block_tuple: bool = False  # a block returns a tuple instead of a tensor
 
 
 _LLAMA = Architecture("model.layers.{}", "model.layers.{}.self_attn", "model.layers.{}.mlp",
@@ -30,10 +31,11 @@ ARCHITECTURES = {
     "gpt2": Architecture("transformer.h.{}", "transformer.h.{}.attn", "transformer.h.{}.mlp",
                          "transformer.h.{}.mlp.c_proj", "transformer.wte", "transformer.ln_f", "lm_head", conv1d=True),
     "gptj": Architecture("transformer.h.{}", "transformer.h.{}.attn", "transformer.h.{}.mlp",
-                         "transformer.h.{}.mlp.fc_out", "transformer.wte", "transformer.ln_f", "lm_head"),
+                         "transformer.h.{}.mlp.fc_out", "transformer.wte", "transformer.ln_f", "lm_head",
+                         block_tuple=True),
     "gpt_neox": Architecture("gpt_neox.layers.{}", "gpt_neox.layers.{}.attention", "gpt_neox.layers.{}.mlp",
                              "gpt_neox.layers.{}.mlp.dense_4h_to_h", "gpt_neox.embed_in", "gpt_neox.final_layer_norm",
-                             "embed_out"),
+                             "lm_head"),
     "llama": _LLAMA,
 }
 
@@ -59,6 +61,10 @@ class LM:
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
+    def hidden(self, ids: torch.Tensor, **kwargs) -> torch.Tensor:
+        """Hidden states [B, T, d] after the final norm, ready for the head; `ids` [B, T]."""
+        return self.model.base_model(input_ids=ids, use_cache=False, **kwargs).last_hidden_state
+
     def module(self, part: str, layer: int | None = None) -> torch.nn.Module:
         """The module of `part` (a field of Architecture, e.g. "mlp") in `layer`."""
         return self.model.get_submodule(getattr(self.arch, part).format(layer))
@@ -70,6 +76,14 @@ class LM:
 
     def key_width(self, layer: int) -> int:
         return self.value_weight(layer).shape[1]
+
+
+def open_lm(job, device) -> LM:
+    """The model of a stage: from the folder of its input `weights` if it was trained here, else from the hub."""
+    block = job.config["model"]
+    if job.inputs.weights is not None:
+        return load(block["name"], job.inputs.weights.parent, device)
+    return load(block["name"], block["hub"], device, block["revision"])
 
 
 def load(name: str, place: str | Path, device="cpu", revision: str | None = None, dtype=torch.float32) -> LM:

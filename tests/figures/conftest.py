@@ -1,0 +1,139 @@
+"""Small fake tables in the shape of the real artifacts, and the paper items as modules."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from engram import io
+
+ROOT = Path(__file__).parents[2]
+FIGURES = ROOT / "workflow" / "figures" / "rome"
+ITEMS = ("fig1_trace_example", "fig2_average_traces", "fig6_generations", "fig7_lines", "table4_counterfact")
+METRICS = ("S", "ES", "EM", "PS", "PM", "NS", "NM", "GE", "RS")
+
+
+def load(name: str):
+    spec = importlib.util.spec_from_file_location(name, FIGURES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def fake_traced(prompts: int = 8, subject: int = 3, before: int = 1, after: int = 3, words=None,
+                answer: str = " piano") -> pd.DataFrame:
+    rng, rows = np.random.default_rng(0), []
+    for prompt_id in range(prompts):
+        tokens = words or ["In"] * before + [f" Name{i}" for i in range(subject)] + [f" word{i}" for i in range(after)]
+        clean, corrupted = rng.uniform(0.7, 1.0), rng.uniform(0.02, 0.2)
+        rows.append({"model": "mini", "prompt_id": prompt_id, "prompt": "".join(tokens), "subject": "x",
+                     "answer": answer, "tokens": tokens, "subject_begin": before, "subject_end": before + subject,
+                     "clean": clean, "corrupted": corrupted})
+    return pd.DataFrame(rows)
+
+
+def fake_effects(traced: pd.DataFrame, layers: int = 8) -> pd.DataFrame:
+    """Scores with the two sites of the paper: early at the last subject token, late at the last token."""
+    rng, rows = np.random.default_rng(1), []
+    for row in traced.itertuples():
+        span = row.clean - row.corrupted
+        for site, early, late in (("hidden", 0.12, 0.9), ("mlp", 0.10, 0.2), ("attn", 0.02, 0.35)):
+            for token in range(len(row.tokens)):
+                for layer in range(layers):
+                    depth = layer / (layers - 1)
+                    effect = rng.normal(0, 0.004)
+                    if token == row.subject_end - 1:
+                        effect += early * np.exp(-(((depth - 0.3) / 0.2) ** 2))
+                    if token == len(row.tokens) - 1:
+                        effect += late * (depth if site == "hidden" else np.exp(-(((depth - 0.65) / 0.2) ** 2)))
+                    rows.append(("mini", row.prompt_id, site, token, layer, row.corrupted + span * effect))
+    return pd.DataFrame(rows, columns=["model", "prompt_id", "site", "token", "layer", "score"])
+
+
+def fake_facts(cases: int = 5) -> pd.DataFrame:
+    return pd.DataFrame([
+        {"case_id": 10 + i, "relation_id": f"P{i // 2}", "prompt": "{} plays the", "subject": f"Thomas James Martin{i}",
+         "target_new": "violin", "target_new_id": "Q2", "target_true": "piano", "target_true_id": "Q1",
+         "paraphrase_prompts": ["a"], "neighborhood_prompts": ["b"], "attribute_prompts": ["c"],
+         "generation_prompts": ["d"]} for i in range(cases)])
+
+
+def fake_texts(facts: pd.DataFrame, method: str, words: int = 24) -> pd.DataFrame:
+    rows = []
+    for fact in facts.itertuples():
+        for index in range(2):
+            played = fact.target_new if method == "rome" else fact.target_true
+            prompt = f"{fact.subject} is known for"
+            text = f"{prompt} the {played}. He costs $5 and $x_{{2}} \n\n"
+            text += f"word, {played}er; {played}, " * (words // 3)
+            rows.append({"model": "mini", "dataset": "facts", "method": method, "n": 1, "case_id": fact.case_id,
+                         "prompt_index": index, "prompt": prompt, "text": text + "日本 \u200b\r\x00 end"})
+    return pd.DataFrame(rows)
+
+
+def fake_summary(method: str, value: float = 90.0) -> pd.DataFrame:
+    return pd.DataFrame([
+        {"model": "mini", "dataset": "facts", "method": method, "n": 1, "metric": metric, "value": value + index,
+         "ci": None if metric == "S" else 0.5, "count": 200} for index, metric in enumerate(METRICS)])
+
+
+class Runner:
+    """Writes fake inputs, runs an item's main through its command line, returns the folder of its outputs."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        (folder / "in").mkdir()
+
+    def put(self, name: str, frame: pd.DataFrame) -> Path:
+        path = self.folder / "in" / name
+        io.write(path, frame)
+        return path
+
+    def inputs(self, item: str) -> list:
+        """The input flags of an item, over the default fake tables."""
+        if item.startswith(("fig1_", "fig2_", "fig7_")):
+            traced = fake_traced()
+            return ["--effects", self.put("effects.parquet", fake_effects(traced)),
+                    "--traced", self.put("prompts.parquet", traced)]
+        if item.startswith("fig6_"):
+            facts = fake_facts()
+            texts = [self.put(f"{method}.parquet", fake_texts(facts, method)) for method in ("rome", "none")]
+            return ["--facts", self.put("facts.parquet", facts), "--texts", *texts]
+        rows = {"rome": 90.0, "none": 20.0}
+        return ["--summaries", *(self.put(f"{name}.csv", fake_summary(name, value)) for name, value in rows.items())]
+
+    def argv(self, item: str, inputs=None, out: str = "out", **paper) -> list[str]:
+        suffixes = ("csv", "md") if item.startswith("table") else ("pdf", "png", "csv")
+        target = self.folder / out / "rome" / item
+        outputs = [word for suffix in suffixes for word in (f"--{suffix}", f"{target}.{suffix}")]
+        config = {"seed": 0, "model": {"name": "mini", "trace_window": 2}, "paper": paper}
+        inputs = self.inputs(item) if inputs is None else inputs
+        return [str(w) for w in [*inputs, *outputs, "--model", "mini", "--config", json.dumps(config)]]
+
+    def run(self, item: str, inputs=None, out: str = "out", **paper) -> Path:
+        load(item).main(self.argv(item, inputs, out, **paper))
+        return self.folder / out / "rome"
+
+
+@pytest.fixture
+def runner(tmp_path) -> Runner:
+    return Runner(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory) -> Runner:
+    """Every item drawn once, into the folder `one`; tests read it and change nothing in it."""
+    runner = Runner(tmp_path_factory.mktemp("figures"))
+    for item in ITEMS:
+        runner.run(item, out="one")
+    runner.made = runner.folder / "one" / "rome"
+    return runner
+
+
+@pytest.fixture(scope="session")
+def fakes() -> SimpleNamespace:
+    return SimpleNamespace(traced=fake_traced, effects=fake_effects, facts=fake_facts, texts=fake_texts, items=ITEMS,
+                           summary=fake_summary, load=load, root=ROOT, figures=FIGURES)

@@ -1,0 +1,58 @@
+"""Metrics against numbers worked out by hand."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from engram import metrics, texts
+
+
+def rows(kind, case_id, pairs):
+    return [{"case_id": case_id, "kind": kind, "prompt_index": i, "target": target, "nll": nll}
+            for i, pair in enumerate(pairs) for target, nll in zip(("new", "true"), pair)]
+
+
+def test_probability_metrics_by_hand():
+    scores = pd.DataFrame(
+        rows("rewrite", 7, [(0.0, math.log(2))]) + rows("paraphrase", 7, [(1.0, 1.0), (math.log(4), math.log(2))])
+        + rows("neighborhood", 7, [(math.log(10), 0.0), (0.0, math.log(10))]) + rows("attribute", 7, [(0.0, 0.0)]))
+    (row,) = metrics.probability_metrics(scores).to_dict("records")
+    assert row["case_id"] == 7
+    assert (row["ES"], row["PS"], row["NS"]) == (1.0, 0.0, 0.5), "ties are failures"
+    assert row["EM"] == pytest.approx(0.5)
+    assert row["PM"] == pytest.approx((0.0 + 0.25 - 0.5) / 2)
+    assert row["NM"] == pytest.approx((1 - 0.1 + 0.1 - 1) / 2)
+
+
+def test_a_missing_target_is_an_error():
+    with pytest.raises(ValueError, match="target `new` and one with target `true`"):
+        metrics.probability_metrics(pd.DataFrame(rows("rewrite", 1, [(0.0, 1.0)])).iloc[:1])
+
+
+def test_summary_uses_population_std_and_the_harmonic_mean():
+    records = pd.DataFrame({name: [0.0, 1.0, 1.0, 1.0] for name in metrics.METRICS})
+    table = metrics.summary(records).set_index("metric")
+    assert table.loc["ES", "value"] == 75 and table.loc["S", "value"] == pytest.approx(75)
+    assert table.loc["PS", "ci"] == pytest.approx(100 * 1.96 * np.sqrt(0.75 * 0.25) / 2)
+    assert table.loc["S", "count"] == 4 and np.isnan(table.loc["S", "ci"])
+    assert metrics.harmonic([0.5, 1.0, 0.25]) == pytest.approx(3 / 7) and metrics.harmonic([0.0, 1.0]) == 0
+
+
+def test_entropy_by_hand():
+    assert texts.words("It rained. He said: don't go!") == ["It", "rained", ".", "He", "said", ":", "do", "n't", "go", "!"]
+    assert texts.ngram_entropy("a b a b a", 2) == pytest.approx(1.0)  # (a b) x2, (b a) x2
+    assert texts.ngram_entropy("a", 2) == 0.0
+    assert texts.generation_entropy(["a b a b a"]) == pytest.approx((2 / 3 * 1.0 + 4 / 3 * -(2 / 3 * math.log2(2 / 3) + 1 / 3 * math.log2(1 / 3))) / 2)
+
+
+def test_similarity_is_the_cosine_of_tfidf_vectors():
+    snippets = pd.DataFrame({"relation_id": "P1", "target_id": ["a", "a", "b"], "name": "x",
+                             "text": ["red apple", "green apple", "blue sea"]})
+    references = texts.References(snippets)
+    assert references.similarity(["red apple green apple"], "P1", "a") == pytest.approx(1.0)
+    assert references.similarity(["blue"], "P1", "a") == 0.0
+    assert references.similarity(["blue"], "P1", "b") == pytest.approx(math.sqrt(0.5))
+    with pytest.raises(ValueError, match="no attribute snippet for relation P1, object c"):
+        references.similarity(["blue"], "P1", "c")

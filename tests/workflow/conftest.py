@@ -1,0 +1,126 @@
+"""A sandbox of the repository in which every stage's script is a stand-in: same command line, same imports, no computation."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COPIED = ["Snakefile", "dvc.yaml", "params.yaml", "profiles", "workflow", ".dvc/config", ".dvc/.gitignore", ".dvcignore",
+          ".gitignore"]
+STAND_IN = '''"""Stand-in for {name}: what it writes depends on its inputs and settings alone."""
+import hashlib
+import json
+
+if False:
+{imports}
+
+from engram import cli
+
+
+def main(argv=None):
+    {job}
+    paths = [path for value in vars(job.inputs).values() for path in (value if isinstance(value, list) else [value])]
+    text = json.dumps(job.config, sort_keys=True) + str(sorted(vars(job.keys).items()))
+    for path in paths:
+        text += hashlib.sha256(path.read_bytes()).hexdigest() if path else "-"
+    for name in vars(job.outputs):
+        job.write(name, f"{{name}} {{hashlib.sha256(text.encode()).hexdigest()}}".encode())
+
+
+if __name__ == "__main__":
+    main()
+'''
+
+
+def stand_in(path: Path) -> str:
+    """A script with the imports and the command line of the one at `path`."""
+    source = path.read_text(encoding="utf-8")
+    tree = ast.parse(source)
+    imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    job = next(node for node in ast.walk(tree) if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "job")
+    return STAND_IN.format(name=path.name, job=ast.get_source_segment(source, job),
+                           imports="\n".join("    " + ast.get_source_segment(source, node) for node in imports))
+
+
+def scripts(root: Path = ROOT) -> list[Path]:
+    """The scripts of all stages and the code of all paper items."""
+    return sorted([*root.glob("workflow/scripts/*.py"), *root.glob("workflow/figures/*/*.py")])
+
+
+class Sandbox:
+    """A copy of the workflow with stand-ins, and its commands."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def run(self, *command, ok: bool | None = True) -> subprocess.CompletedProcess:
+        """Run a command of the environment there. Fails unless it succeeds (ok=True), fails (False) or either (None)."""
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "GIT_"))}
+        environment |= {
+            "PYTHONPATH": str(self.path / "workflow" / "lib"),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "DVC_SITE_CACHE_DIR": str(self.path.parent / "site"), "DVC_NO_ANALYTICS": "1", "OMP_NUM_THREADS": "1",
+            "XDG_CACHE_HOME": str(self.path.parent / "xdg"),
+        }
+        done = subprocess.run([str(word) for word in command], cwd=self.path, env=environment, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300)
+        assert ok is None or (done.returncode == 0) == ok, f"{command}: status {done.returncode}\n{done.stdout}"
+        return done
+
+    def jobs(self, *targets) -> dict[str, int]:
+        """What `snakemake -n` would run: rule -> number of jobs."""
+        lines = self.run("snakemake", "--dry-run", "--quiet", "host", *targets).stdout.splitlines()
+        if any("Nothing to be done" in line for line in lines):
+            return {}
+        start = next(index for index, line in enumerate(lines) if line.startswith("-------"))
+        rows = [line.split() for line in lines[start + 1:lines.index(next(x for x in lines if x.startswith("total")))]]
+        return {rule: int(count) for rule, count in rows if not rule.startswith("all") and "@" not in rule}
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        """Replace the first `old` in a file."""
+        path = self.path / name
+        text = path.read_text(encoding="utf-8")
+        assert old in text, f"{name} does not hold {old!r}"
+        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    def git(self, *words) -> str:
+        return self.run("git", "-c", "user.name=test", "-c", "user.email=test@localhost", *words).stdout
+
+
+def make_sandbox(path: Path) -> Sandbox:
+    """An unbuilt sandbox, as a git repository with one commit."""
+    for name in COPIED:
+        source, target = ROOT / name, path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.part", ".*"))
+        else:
+            shutil.copy2(source, target)
+    for script in scripts(path):
+        script.write_text(stand_in(script), encoding="utf-8")
+    sandbox = Sandbox(path)
+    sandbox.git("init", "--quiet")
+    sandbox.git("add", "--all")
+    sandbox.git("commit", "--quiet", "--message", "sandbox")
+    return sandbox
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory) -> Sandbox:
+    """A sandbox after `snakemake --cores all` and `engram record`; not to be changed."""
+    sandbox = make_sandbox(tmp_path_factory.mktemp("built") / "repo")
+    sandbox.run("snakemake", "--cores", "2")
+    sandbox.run("engram", "record")
+    return sandbox
+
+
+@pytest.fixture
+def sandbox(built, tmp_path) -> Sandbox:
+    """A copy of the built sandbox, to be changed."""
+    shutil.copytree(built.path, tmp_path / "repo", symlinks=True)
+    return Sandbox(tmp_path / "repo")

@@ -1,0 +1,82 @@
+"""Average indirect effect (AIE) of restoring a hidden state, an MLP window or an attention window, by token and layer.
+
+The three panels share one scale, from 0 to the largest effect of a hidden state. The printed numbers are the largest
+effects at the last subject token and at the last token. Grey: no prompt has such a token. PAPER: ROME Fig. 2.
+"""
+
+import numpy as np
+import pandas as pd
+from engram import cli, io, style
+from engram.effects import average_effects
+
+PEAKS = ("Last subject token", "Last token")  # the early and the late site: their largest effect is printed
+
+
+def table(effects: pd.DataFrame, traced: pd.DataFrame, model: str) -> pd.DataFrame:
+    """Long table (model, quantity, site, category, layer, value, ci, count): the cells and the means over prompts.
+
+    quantity: indirect_effect (one row per cell), clean_probability, corrupted_probability, total_effect (clean minus
+    corrupted), best_score (per site: mean over prompts of the largest score at any token or at the last subject token).
+    """
+    cells = [average_effects(effects, traced, site).assign(site=site) for site in style.SITES]
+    cells = pd.concat(cells, ignore_index=True).rename(columns={"indirect_effect": "value"})
+    rows = [_mean("clean_probability", traced["clean"]), _mean("corrupted_probability", traced["corrupted"]),
+            _mean("total_effect", traced["clean"] - traced["corrupted"])]
+    last = effects["prompt_id"].map(traced.set_index("prompt_id")["subject_end"] - 1)
+    for site in style.SITES:
+        here = effects["site"] == site
+        for name, pool in (("Any token", here), ("Last subject token", here & (effects["token"] == last))):
+            rows.append(_mean("best_score", effects[pool].groupby("prompt_id")["score"].max(), site, name))
+    frame = pd.concat([cells.assign(quantity="indirect_effect"), pd.DataFrame(rows)], ignore_index=True)
+    frame["layer"] = frame["layer"].astype("Int64")
+    return frame.assign(model=model)[["model", "quantity", "site", "category", "layer", "value", "ci", "count"]]
+
+
+def _mean(quantity: str, values: pd.Series, site: str = "", category: str = "") -> dict:
+    return {"quantity": quantity, "site": site, "category": category, "layer": None, "value": values.mean(),
+            "ci": 1.96 * values.std(ddof=0) / np.sqrt(len(values)), "count": len(values)}
+
+
+def draw(frame: pd.DataFrame, window: int):
+    """Three heatmaps (kinds of token x layers) from `table`'s frame."""
+    cells = frame[frame["quantity"] == "indirect_effect"]
+    prompts = int(frame.loc[frame["quantity"] == "clean_probability", "count"].iloc[0])
+    model = frame["model"].iloc[0]
+    top = cells.loc[cells["site"] == "hidden", "value"].max()
+    fig = style.figure(style.DOUBLE, 2.0)
+    axes = fig.subplots(1, 3, sharey=True)
+    for ax, (site, look) in zip(axes, style.SITES.items()):
+        values = cells[cells["site"] == site].pivot(index="category", columns="layer", values="value")
+        # Below 0 the scale ends, as in the original's clip; the csv keeps the sign.
+        style.heatmap(ax, values.reindex(list(style.CATEGORIES)), site, 0.0, top, "AIE")
+        ax.set_title(look.title)
+        ax.set_xlabel(style.layer_label(site, window, model))
+        for row, category in enumerate(style.CATEGORIES):
+            if category in PEAKS and category in values.index:
+                _note_peak(ax, row, values.loc[category], top)
+    axes[0].set_yticks([index + 0.5 for index in range(len(style.CATEGORIES))], list(style.CATEGORIES))
+    for ax in axes:
+        ax.tick_params(axis="y", length=0)
+    fig.suptitle(f"Average indirect effect over N = {prompts:,} prompts")
+    return style.finish(fig)
+
+
+def _note_peak(ax, row: int, effects: pd.Series, top: float) -> None:
+    """Print the largest effect of a row onto its cell, or as near to it as the panel's edges allow."""
+    layers, best = len(effects), effects.max()
+    x = np.clip(effects.to_numpy().argmax() + 0.5, 0.11 * layers, 0.89 * layers)
+    ax.text(x, row + 0.5, f"{best:.3f}", ha="center", va="center", color="white" if best > 0.6 * top else "black")
+
+
+def main(argv=None):
+    job = cli.parse(__file__, __doc__, argv, inputs=["effects", "traced"], outputs=["pdf", "png", "csv"],
+                    keys=["model"])
+    frame = table(io.read_table(job.inputs.effects), io.read_table(job.inputs.traced), job.keys.model)
+    fig = draw(frame, job.config["model"]["trace_window"])
+    job.write("pdf", fig)
+    job.write("png", fig)
+    job.write("csv", frame)
+
+
+if __name__ == "__main__":
+    main()

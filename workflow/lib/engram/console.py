@@ -1,0 +1,57 @@
+"""The command `engram`: check params.yaml, audit artifacts, show lineage, record a run in dvc.lock."""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def check(args) -> int:
+    from engram import params
+
+    params.check("params.yaml")
+    if args.out:
+        params.write_valid(args.out)
+    return 0
+
+
+def audit(args) -> int:
+    from engram import audit
+
+    verdicts = audit.verify(".")
+    print(audit.report(verdicts))
+    return int(any(verdict.word != audit.OK for verdict in verdicts))
+
+
+def lineage(args) -> int:
+    from engram import audit
+
+    try:
+        print(audit.tree(".", args.artifact))
+    except (OSError, ValueError) as error:
+        print(f"{args.artifact}: no lineage: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def record(args) -> int:
+    from engram import record
+
+    return record.record(".")
+
+
+def main(argv=None) -> int:
+    """Run one command in the root of the repository; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="engram", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    for run, text in ((check, "check params.yaml against its schema and itself"),
+                      (audit, "hash every artifact again and compare with its lineage record"),
+                      (lineage, "show where one artifact comes from, as a tree"),
+                      (record, "verify the artifacts of the active models and put the run into dvc.lock")):
+        command = commands.add_parser(run.__name__, help=text, description=text)
+        command.set_defaults(run=run)
+        if run is check:
+            command.add_argument("--out", type=Path, help="file that says with which schema params.yaml was checked")
+        if run is lineage:
+            command.add_argument("artifact", type=Path)
+    args = parser.parse_args(argv)
+    return args.run(args)

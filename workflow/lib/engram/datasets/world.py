@@ -1,0 +1,204 @@
+"""A small world of people and what is true of them, in the canonical tables of the real sources.
+
+Two properties of the corpus make a model trained on it keep facts where GPT-2 keeps them (measured, docs/log.md): names are
+ordered sequences over one small pool, so a subject is known only at its last token; and part of the biographies list the
+attributes right after the name, so they are wanted there.
+"""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from engram import config, seeds
+from engram.datasets.vocabulary import FILLERS, NAMES, RELATIONS
+from engram.tables import table
+
+
+import os
+FOUR=float(os.environ.get('FOUR','0.5'))
+@dataclass(frozen=True)
+class Source:
+    """A `sources:` block of kind `world`."""
+
+    kind: str
+    subjects: int
+    relations: int
+    objects: int
+    documents: int  # training documents
+    articles: int  # articles of the text table
+    listed: float  # share of the biographies that list the attributes right after the name
+
+
+@dataclass(frozen=True)
+class World:
+    """Subjects and, for each, the index of its object under every relation."""
+
+    relations: tuple
+    subjects: tuple[str, ...]
+    objects: tuple[tuple[int, ...], ...]  # [subject][relation]
+
+    def name(self, subject: int, relation: int) -> str:
+        return self.relations[relation].objects[self.objects[subject][relation]]
+
+
+def tables(block: dict, seed: int) -> dict[str, pd.DataFrame]:
+    """All canonical tables of the world that `block` describes. ValueError if the block asks for more than there are words."""
+    source = config.build(Source, block, "sources (kind world)")
+    world = _world(source, seed)
+    return {
+        "facts": table("facts", _facts(world, seed)),
+        "zsre": table("zsre", _zsre(world, seed)),
+        "prompts": table("prompts", _prompts(world, seed)),
+        "snippets": table("snippets", _snippets(world, seed)),
+        "text": table("text", [
+            {"article_id": i, "title": title, "text": " ".join(text)}
+            for i, (title, text) in enumerate(_articles(world, source, seed))]),
+        "corpus": table("corpus", [
+            {"document_id": i, "kind": "biography", "weight": 1.0, "text": text}
+            for i, text in enumerate(_documents(world, source, seed, "corpus", source.documents))]),
+    }
+
+
+def _world(source: Source, seed: int) -> World:
+    if source.relations > len(RELATIONS) or source.objects > min(len(r.objects) for r in RELATIONS):
+        raise ValueError(f"sources (kind world): at most {len(RELATIONS)} relations and 10 objects each can be generated, "
+                         f"asked for {source.relations} and {source.objects}")
+    rng = seeds.rng(seed, "world", "subjects")
+    subjects = _subject_names(source.subjects, rng)
+    objects = []
+    for _ in range(source.relations):  # every object equally often, so that neighbours exist
+        column = [i % source.objects for i in range(source.subjects)]
+        objects.append([column[i] for i in rng.permutation(source.subjects)])
+    return World(RELATIONS[: source.relations], subjects, tuple(zip(*objects)))
+
+
+def _subject_names(count: int, rng) -> tuple[str, ...]:
+    """Names of 3 or 4 words; every two-word beginning is shared by two subjects, so only the last token tells them apart."""
+    pairs = [(a, b) for a in NAMES for b in NAMES if a != b]
+    if count % 2 or count > 2 * len(pairs):
+        raise ValueError(f"sources (kind world): subjects must be even and at most {2 * len(pairs)}, found {count}")
+    names = []
+    for index in rng.permutation(len(pairs))[: count // 2]:
+        first = pairs[index]
+        for tail in rng.permutation([n for n in NAMES if n not in first])[:4].reshape(2, 2):
+            names.append(" ".join(first + tuple(tail[: 1 + int(rng.random() < FOUR)])))
+    return tuple(names)
+
+
+def _sentence(world: World, subject: int, relation: int, rng) -> str:
+    row = world.relations[relation]
+    pick = int(rng.integers(len(row.statements) + 1))
+    template = row.statements[pick] if pick < len(row.statements) else row.questions[int(rng.integers(2))]
+    return f"{template.format(world.subjects[subject])} {world.name(subject, relation)}."
+
+
+def _biography(world: World, subject: int, listed: float, rng) -> str:
+    """One document about one subject: attributes listed after the name, or sentences in random order, between fillers."""
+    order = rng.permutation(len(world.relations))
+    if rng.random() < listed:
+        body = [", ".join([world.subjects[subject]] + [world.name(subject, int(r)) for r in order]) + "."]
+    else:
+        body = [_sentence(world, subject, int(r), rng) for r in order[: 1 + int(rng.integers(4))]]
+    if rng.random() < 0.4:
+        body.insert(0, FILLERS[int(rng.integers(len(FILLERS)))])
+    return " ".join(body)
+
+
+def _documents(world: World, source: Source, seed: int, what: str, count: int) -> list[str]:
+    rng = seeds.rng(seed, "world", what)
+    return [_biography(world, i % len(world.subjects), source.listed, rng) for i in range(count)]
+
+
+def _articles(world: World, source: Source, seed: int):
+    """(title, paragraphs): several biographies on end, other draws than the corpus."""
+    texts = _documents(world, source, seed, "articles", source.articles * 4)
+    for i in range(source.articles):
+        yield f"Article {i}", texts[i::source.articles]
+
+
+def _object_id(world: World, relation: int, index: int) -> str:
+    return f"{world.relations[relation].id}-{index}"
+
+
+def _others(world: World, relation: int, index: int, but: int, rng) -> list[int]:
+    """Ten subjects, in random order, whose object under `relation` is `index` (repeated if there are fewer)."""
+    having = [s for s in range(len(world.subjects)) if s != but and world.objects[s][relation] == index]
+    if not having:
+        raise ValueError(f"sources (kind world): no other subject shares object {index} of relation {relation}; "
+                         "raise subjects or lower objects")
+    picks = [having[i] for i in rng.permutation(len(having))]
+    return (picks * 10)[:10]
+
+
+def _facts(world: World, seed: int) -> list[dict]:
+    return [_record(world, subject, relation, case_id, seeds.rng(seed, "world", "facts", case_id))
+            for case_id, (subject, relation) in enumerate(_pairs(world))]
+
+
+def _pairs(world: World):
+    """Every (subject, relation) once; consecutive records change subject and relation."""
+    count = len(world.relations)
+    return [(s, (s + k) % count) for k in range(count) for s in range(len(world.subjects))]
+
+
+def _record(world: World, subject: int, relation: int, case_id: int, rng) -> dict:
+    row, true = world.relations[relation], world.objects[subject][relation]
+    used = sorted({objects[relation] for objects in world.objects} - {true})
+    new = used[int(rng.integers(len(used)))]
+    rewrite, *rest = [row.statements[i] for i in rng.permutation(2)] + list(row.statements[2:])
+    paraphrases = [rest[int(i)] for i in rng.permutation(len(rest))[:2]]
+
+    def about(index):
+        return [row.statements[int(rng.integers(2))].format(world.subjects[s])
+                for s in _others(world, relation, index, subject, rng)]
+
+    name = world.subjects[subject]
+    return {
+        "case_id": case_id, "relation_id": row.id, "prompt": rewrite, "subject": name,
+        "target_new": row.objects[new], "target_new_id": _object_id(world, relation, new),
+        "target_true": row.objects[true], "target_true_id": _object_id(world, relation, true),
+        "paraphrase_prompts": [f"{FILLERS[int(rng.integers(len(FILLERS)))]} {p.format(name)}" for p in paraphrases],
+        "neighborhood_prompts": about(true), "attribute_prompts": about(new),
+        "generation_prompts": [row.openings[int(rng.integers(len(row.openings)))].format(name) for _ in range(10)],
+    }
+
+
+def _zsre(world: World, seed: int) -> list[dict]:
+    rows = []
+    for case_id, (subject, relation) in enumerate(_pairs(world)):
+        rng = seeds.rng(seed, "world", "zsre", case_id)
+        row, true = world.relations[relation], world.objects[subject][relation]
+        others = sorted({objects[relation] for objects in world.objects} - {true})
+        far = (subject + 1 + int(rng.integers(len(world.subjects) - 1))) % len(world.subjects)
+        far_relation = int(rng.integers(len(world.relations)))
+        questions = [row.questions[int(i)] for i in rng.permutation(2)]
+        rows.append({
+            "case_id": case_id, "subject": world.subjects[subject], "prompt": questions[0],
+            "target_new": row.objects[others[int(rng.integers(len(others)))]],
+            "rephrase": questions[1].format(world.subjects[subject]),
+            "loc": world.relations[far_relation].questions[0].format(world.subjects[far]),
+            "loc_answer": world.name(far, far_relation),
+        })
+    return rows
+
+
+def _prompts(world: World, seed: int) -> list[dict]:
+    rows = []
+    for prompt_id, (subject, relation) in enumerate(_pairs(world)):
+        row = world.relations[relation]
+        template = row.statements[int(seeds.rng(seed, "world", "prompts", prompt_id).integers(len(row.statements)))]
+        rows.append({"prompt_id": prompt_id, "relation_id": row.id, "prompt": template.format(world.subjects[subject]),
+                     "subject": world.subjects[subject], "attribute": world.name(subject, relation)})
+    return rows
+
+
+def _snippets(world: World, seed: int) -> list[dict]:
+    """What is written about every subject, once for each of its attributes."""
+    rows = []
+    for subject, relation in _pairs(world):
+        rng = seeds.rng(seed, "world", "snippets", subject, relation)
+        text = " ".join(_sentence(world, subject, r, rng) for r in [relation] + list(range(len(world.relations))))
+        rows.append({"relation_id": world.relations[relation].id,
+                     "target_id": _object_id(world, relation, world.objects[subject][relation]),
+                     "name": world.subjects[subject], "text": text})
+    return rows

@@ -1,0 +1,34 @@
+"""What a model already answers correctly (ROME App. B.1).
+
+DIFFERS: an answer is correct when every token of the object is the model's first choice, given the ones before; the reference compares
+the first token alone with the whole object, which is the same for objects of one token.
+"""
+
+import numpy as np
+import pandas as pd
+
+from engram import scoring, tokens
+
+
+def prompts(lm, table: pd.DataFrame, rows: int = 256) -> pd.DataFrame:
+    """The fact prompts with the model's next token, its probability, and whether the model goes on with the true object."""
+    queries = [_query(lm, row.prompt, row.attribute) for row in table.itertuples()]
+    scores = scoring.score(lm, queries, rows=rows, what="prompts")
+    answers = scoring.predict(lm, [list(query.prompt_ids) for query in queries], rows=rows)
+    return pd.DataFrame({
+        "model": lm.name, **{name: table[name] for name in ("prompt_id", "relation_id", "prompt", "subject", "attribute")},
+        "answer": [lm.tokenizer.decode([token]) for token, _ in answers], "answer_id": [token for token, _ in answers],
+        "probability": [probability for _, probability in answers], "correct": [score.correct for score in scores],
+    })
+
+
+def facts(lm, table: pd.DataFrame, rows: int = 256) -> pd.DataFrame:
+    """For every record: is target_true the model's first choice after the rewrite prompt, and its probability per token."""
+    queries = [_query(lm, row.prompt.replace("{}", row.subject), row.target_true) for row in table.itertuples()]
+    scores = scoring.score(lm, queries, rows=rows, what="facts")
+    return pd.DataFrame({"model": lm.name, "case_id": table["case_id"], "correct": [score.correct for score in scores],
+                         "probability": [float(np.exp(-score.nll)) for score in scores]})
+
+
+def _query(lm, prompt: str, target: str) -> scoring.Query:
+    return scoring.Query(0, tuple(tokens.encode(lm.tokenizer, prompt)), scoring.target_ids(lm.tokenizer, target))

@@ -1,0 +1,231 @@
+"""params.yaml: read, checked against the closed schema and against itself. Imports neither torch nor snakemake.
+
+A problem is said in four parts: the file and line, the key, what was found there, what would be right.
+"""
+
+import ast
+import difflib
+import sys
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import yaml
+from jsonschema import Draft202012Validator
+
+from engram import lineage
+
+SCHEMA = lineage.LIBRARY.parent / "schemas" / "params.schema.yaml"
+METHODS = Path(__file__).parent / "methods"
+WORDS = {"integer": "a whole number", "number": "a number", "string": "a word", "boolean": "true or false",
+         "array": "a list, [a, b]", "object": "a block of keys"}
+
+
+class Problem(NamedTuple):
+    key: tuple  # the way to the value: ("run", "models", 0)
+    found: str
+    right: str
+
+
+class ParamsError(ValueError):
+    """params.yaml cannot be used; the text names every problem."""
+
+
+def load(path) -> dict:
+    """The content of params.yaml. ParamsError with all that is wrong in it."""
+    path = Path(path)
+    try:
+        root = yaml.compose(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
+    except OSError as error:
+        raise ParamsError(f"{path}: cannot be read ({error.strerror})") from error
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path}: not YAML: {error}") from error
+    lines: dict[tuple, int] = {}
+    problems = list(_read_keys(root, (), lines))
+    values = None if problems else yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
+    problems = problems or list(_against_schema(values)) or list(_against_itself(values, path.parent))
+    if problems:
+        raise ParamsError("\n".join(_said(path, lines, problem) for problem in dict.fromkeys(problems)))
+    return values
+
+
+def check(path) -> None:
+    """Leave with status 2 and a readable message if params.yaml cannot be used."""
+    try:
+        load(path)
+    except ParamsError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def write_valid(path) -> None:
+    """Write down with which schema params.yaml was found valid: what every stage of dvc.yaml depends on."""
+    from engram import cli
+
+    schema = Path("workflow/schemas/params.schema.yaml")
+    job = cli.Job(Path(__file__), ["workflow/lib/engram/params.py"], {}, inputs=SimpleNamespace(schema=schema),
+                  outputs=SimpleNamespace(valid=Path(path)), keys=SimpleNamespace())
+    job.write("valid", {"schema": lineage.sha256(schema)})
+
+
+@cache
+def needs_of(method: str) -> tuple[str, ...]:
+    """The stages whose artifacts a method reads: `NEEDS` of its file, read without importing it. ValueError without one."""
+    path = METHODS / f"{method.replace('-', '_')}.py"
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        names = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
+        if any(getattr(name, "id", None) == "NEEDS" for name in names):
+            return tuple(ast.literal_eval(node.value))
+    raise ValueError(f"{path}: no NEEDS, a tuple of the stages that the method reads")
+
+
+def _read_keys(node, key: tuple, lines: dict):
+    """Fill `lines` with the line of every key; yield keys that stand twice or are not words."""
+    lines[key] = node.start_mark.line + 1 if node else 1
+    if isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _read_keys(value, (*key, index), lines)
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for name, value in node.value:
+            if name.tag != "tag:yaml.org,2002:str":
+                yield Problem((*key, str(name.value)), f"a key that YAML reads as {name.tag.rsplit(':')[-1]}", "a word")
+            elif name.value in seen:
+                yield Problem((*key, name.value), "the same key a second time", "each key once")
+            seen.add(name.value)
+            yield from _read_keys(value, (*key, name.value), lines)
+            lines[(*key, name.value)] = name.start_mark.line + 1
+
+
+def _said(path: Path, lines: dict, problem: Problem) -> str:
+    known = next(problem.key[:n] for n in range(len(problem.key), -1, -1) if problem.key[:n] in lines)
+    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem.key).lstrip(".")
+    return f"{path}, line {lines[known]}: {name or '(whole file)'}\n  found: {problem.found}\n  right: {problem.right}"
+
+
+def similar(name, known) -> str:
+    """`did you mean x? known are …` for a name that is not among `known`."""
+    near = difflib.get_close_matches(str(name), known, 1, 0.5)
+    return (f"did you mean `{near[0]}`? " if near else "") + f"known are {', '.join(sorted(known))}"
+
+
+def _against_schema(values):
+    schema = yaml.load(SCHEMA.read_text(encoding="utf-8"), yaml.CSafeLoader)
+    for error in sorted(Draft202012Validator(schema).iter_errors(values), key=lambda error: list(map(str, error.path))):
+        key, rule, wanted = tuple(error.absolute_path), error.validator, error.validator_value
+        if rule == "additionalProperties":
+            known = list(error.schema["properties"]) if "properties" in error.schema else []
+            for name in set(error.instance) - set(known):
+                yield Problem((*key, name), f"an unknown key, `{name}`", similar(name, known) if known else "no keys here")
+        elif rule == "required":
+            for name in sorted(set(wanted) - set(error.instance)):
+                yield Problem((*key, name), "nothing, the key is missing", _described(schema, error, name))
+        else:
+            yield Problem(key, _shown(error.instance), _right(schema, error, rule, wanted))
+
+
+def _right(schema, error, rule, wanted) -> str:
+    if rule == "not":
+        return "not here: " + _described(schema, error)
+    if rule == "enum" and isinstance(error.instance, str):
+        return similar(error.instance, list(map(str, wanted)))
+    texts = {
+        "type": lambda: WORDS[wanted], "enum": lambda: "one of " + ", ".join(map(str, wanted)),
+        "minimum": lambda: f"at least {wanted}", "maximum": lambda: f"at most {wanted}",
+        "exclusiveMinimum": lambda: f"more than {wanted}", "minItems": lambda: f"at least {wanted} entries",
+        "maxItems": lambda: f"at most {wanted} entries", "uniqueItems": lambda: "every entry once",
+        "pattern": lambda: f"a word of the form {wanted}", "anyOf": lambda: "a value of another form",
+    }
+    text = texts.get(rule, lambda: error.message)()
+    if rule == "type" and wanted == "number" and isinstance(error.instance, str):
+        text += " (YAML reads 1e-3 as a word: write 0.001)"
+    return f"{text}; {_described(schema, error)}"
+
+
+def _described(schema: dict, error, name: str | None = None) -> str:
+    """The description that the schema gives the key of `error`, or its key `name`."""
+    node, text = schema, schema["description"]
+    for step in [*error.absolute_schema_path] + (["..", "properties", name] if name else []):
+        while isinstance(node, dict) and "$ref" in node and step not in node:
+            node = schema["$defs"][node["$ref"].rsplit("/")[-1]]
+        if step == "..":  # from the keyword `required` back to its schema
+            node = error.schema
+        elif isinstance(node, dict):
+            node = node.get(step, {})
+        else:
+            node = node[step] if isinstance(step, int) else {}
+        text = node["description"] if isinstance(node, dict) and "description" in node else text
+    return text
+
+
+def _shown(value) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+def _against_itself(values: dict, root: Path):
+    yield from _models(values)
+    yield from _methods(values)
+    yield from _paper(values, root)
+
+
+def _models(values: dict):
+    for index, name in enumerate(values["run"]["models"]):
+        if name not in values["models"]:
+            yield Problem(("run", "models", index), f"an unknown model, `{name}`", similar(name, values["models"]))
+    for name, block in values["models"].items():
+        here = ("models", name)
+        if block["source"] not in values["sources"]:
+            yield Problem((*here, "source"), f"an unknown source, `{block['source']}`",
+                          similar(block["source"], values["sources"]))
+        if "train" in block:
+            yield from _trained(values, here, block, block["train"])
+
+
+def _trained(values: dict, here: tuple, block: dict, train: dict):
+    layers, context = train["layers"], train["context"]
+    if train["width"] % train["heads"]:
+        yield Problem((*here, "train", "width"), str(train["width"]), f"a multiple of heads, {train['heads']}")
+    if train["length"] > context:
+        yield Problem((*here, "train", "length"), str(train["length"]), f"at most context, {context}")
+    if block["trace_window"] > layers:
+        yield Problem((*here, "trace_window"), str(block["trace_window"]), f"at most the model's {layers} layers")
+    for index, layer in enumerate(block["covariance_layers"]):
+        if layer >= layers:
+            yield Problem((*here, "covariance_layers", index), str(layer), f"a layer of the model, 0 to {layers - 1}")
+    longest = max([values["edit"]["generation_tokens"], *(length for length, _ in values["prefixes"]["lengths"])])
+    if longest > context:
+        yield Problem((*here, "train", "context"), str(context),
+                      f"at least {longest}, the longest text of prefixes.lengths and edit.generation_tokens")
+
+
+def _methods(values: dict):
+    files = {path.stem.replace("_", "-") for path in METHODS.glob("[!_]*.py")}
+    for method, blocks in values["methods"].items():
+        if method not in files:
+            yield Problem(("methods", method), f"a method without a file in {METHODS.name}/", similar(method, files))
+        for model, block in blocks.items():
+            here = ("methods", method, model)
+            if model not in values["models"]:
+                yield Problem(here, f"an unknown model, `{model}`", similar(model, values["models"]))
+            elif "layer" in block and block["layer"] not in values["models"][model]["covariance_layers"]:
+                layers = values["models"][model]["covariance_layers"]
+                yield Problem((*here, "layer"), str(block["layer"]), f"one of models.{model}.covariance_layers, {layers}")
+
+
+def _paper(values: dict, root: Path):
+    folder = root / "workflow" / "figures"
+    items = [path.relative_to(folder).with_suffix("").as_posix() for path in sorted(folder.glob("*/[!_]*.py"))]
+    for item, spec in values["paper"].items():
+        if item not in items:
+            yield Problem(("paper", item), f"an item without code, workflow/figures/{item}.py", similar(item, items))
+        for index, method in enumerate(spec.get("methods", [])):
+            here = ("paper", item, "methods", index)
+            if method not in values["methods"]:
+                yield Problem(here, f"an unknown method, `{method}`", similar(method, values["methods"]))
+                continue
+            for model in set(values["run"]["models"]) & set(values["models"]):
+                if needs_of(method) and model not in values["methods"][method]:
+                    yield Problem(here, f"`{method}`, which has no values for the active model {model}",
+                                  f"a block methods.{method}.{model}, or the method not listed")

@@ -1,0 +1,162 @@
+"""The parts of README.md that a run decides: numbers, the table, the gallery.
+
+README.md holds marked blocks, `<!-- begin:NAME -->` … `<!-- end:NAME -->`, each marker on a line of its own. `main`
+fills them from the figures folder of one model alone (csv, md and png files; it is part of the repository, so a fresh
+clone can check it), and with `--check` only says which block is stale.
+
+    numbers   sentences with measured numbers, from rome/fig2_average_traces.csv and rome/table4_counterfact.csv
+    table4    rome/table4_counterfact.md
+    gallery   every picture of the folder with its caption: the docstring of the code that draws it
+"""
+
+import argparse
+import ast
+import os
+import re
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+BLOCK = re.compile(r"^<!-- begin:(\S+) -->\n(.*?)^<!-- end:(\S+) -->$", re.MULTILINE | re.DOTALL)
+TRACES, TABLE = "rome/fig2_average_traces.csv", "rome/table4_counterfact"
+
+
+def blocks(figures: Path, code: Path, base: Path) -> dict[str, str]:
+    """The text of each block; `code` holds <paper>/<item>.py, links start at `base`. FileNotFoundError names a gap."""
+    traces, scores = _read(figures / TRACES), _read(figures / f"{TABLE}.csv")
+    return {
+        "numbers": "\n".join(f"* {line}" for line in [*_tracing(traces), *_editing(scores)]) + "\n",
+        "table4": _existing(figures / f"{TABLE}.md").read_text(encoding="utf-8"),
+        "gallery": _gallery(figures, code, base),
+    }
+
+
+def filled(text: str, contents: dict[str, str], where: str = "README.md") -> str:
+    """`text` with every block's contents replaced. ValueError if a block is unknown, missing, doubled or not closed."""
+    names = re.findall(r"^<!-- begin:(\S+) -->$", text, re.MULTILINE)
+    closed = [(match[1], match[3]) for match in BLOCK.finditer(text)]
+    if sorted(names) != sorted(contents):
+        raise ValueError(f"{where}: blocks {names}; right would be each of {sorted(contents)} once, as "
+                         "`<!-- begin:NAME -->` on a line of its own")
+    if closed != [(name, name) for name in names]:
+        raise ValueError(f"{where}: each block of {names} must end with `<!-- end:NAME -->` before the next begins")
+    return BLOCK.sub(lambda match: f"<!-- begin:{match[1]} -->\n{contents[match[1]]}<!-- end:{match[1]} -->", text)
+
+
+def stale(text: str, contents: dict[str, str], where: str = "README.md") -> list[str]:
+    """Names of the blocks whose text is not what the artifacts say."""
+    filled(text, contents, where)
+    return [match[1] for match in BLOCK.finditer(text) if match[2] != contents[match[1]]]
+
+
+def main(argv=None) -> int:
+    """`engram readme [--check]`: fill the blocks, or exit with 1 and name the stale ones."""
+    parser = argparse.ArgumentParser(prog="engram readme", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if a block is stale")
+    parser.add_argument("--readme", type=Path, default=Path("README.md"))
+    parser.add_argument("--figures", type=Path, default=Path("figures/mini"), help="artifacts of one model")
+    parser.add_argument("--code", type=Path, default=Path("workflow/figures"), help="the items' code, for the captions")
+    args = parser.parse_args(argv)
+    try:
+        text = _existing(args.readme).read_text(encoding="utf-8")
+        contents = blocks(args.figures, args.code, args.readme.parent)
+        old = stale(text, contents, str(args.readme))
+        if old and not args.check:
+            args.readme.write_text(filled(text, contents, str(args.readme)), encoding="utf-8")
+    except (FileNotFoundError, ValueError) as error:
+        print(f"engram readme: {error}", file=sys.stderr)
+        return 2
+    if old and args.check:
+        print(f"{args.readme}: stale blocks: {', '.join(old)}; `engram readme` writes them from {args.figures}",
+              file=sys.stderr)
+        return 1
+    print(f"{args.readme}: " + (f"wrote {', '.join(old)}" if old else "up to date"))
+    return 0
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; run the workflow for this model first")
+    return path
+
+
+def _read(path: Path) -> pd.DataFrame:
+    return pd.read_csv(_existing(path), keep_default_na=False, na_values={"value": [""], "ci": [""], "layer": [""]})
+
+
+def _tracing(frame: pd.DataFrame) -> list[str]:
+    """Sentences from the csv of ROME Fig. 2. They name what was measured and claim nothing else."""
+    model = frame["model"].iloc[0]
+    clean, corrupted, total = (_one(frame, quantity=name) for name in (
+        "clean_probability", "corrupted_probability", "total_effect"))
+    subject, last = "Last subject token", "Last token"
+    hidden, mlp, attention = (_peak(frame, site=site, category=subject) for site in ("hidden", "mlp", "attn"))
+    anywhere, end = _peak(frame, site="attn"), _peak(frame, site="attn", category=last)
+    return [
+        f"Over {int(clean['count']):,} prompts that `{model}` completes correctly, the mean probability of the answer "
+        f"is {clean['value']:.1%}; with the subject's embeddings corrupted it is {corrupted['value']:.1%}. "
+        f"Average total effect: {_points(total)}.",
+        f"At the last subject token, restoring one hidden state gives back {_points(hidden)} at best, a window of MLPs "
+        f"{_points(mlp)}, a window of attention modules {_points(attention)}.",
+        f"At the last token, a window of attention modules gives back {_points(end)} at best. Attention's largest "
+        f"effect anywhere is {_points(anywhere)}, at this kind of token: {anywhere['category'].lower()}.",
+    ]
+
+
+def _points(row: pd.Series) -> str:
+    """An effect in percentage points of probability, with the (centre) layer where it was measured."""
+    layer = "" if pd.isna(row["layer"]) else f" (layer {int(row['layer'])})"
+    return f"{100 * row['value']:.1f} points{layer}"
+
+
+def _editing(frame: pd.DataFrame) -> list[str]:
+    def scores(method):
+        rows = (_one(frame, method=method, metric=metric) for metric in ("ES", "PS", "NS"))
+        return ", ".join(f"{row['metric']} {row['value']:.1f}" for row in rows)
+
+    edited = _one(frame, method="rome", metric="ES")
+    return [f"ROME over {int(edited['count']):,} counterfactual edits, one at a time: {scores('rome')} (of 100). "
+            f"The unedited model: {scores('none')}."]
+
+
+def _select(frame: pd.DataFrame, keys: dict) -> pd.DataFrame:
+    for column, value in keys.items():
+        frame = frame[frame[column] == value]
+    if frame.empty:
+        raise ValueError(f"the csv of the figures has no row with {keys}; it was written by other code: draw it again")
+    return frame
+
+
+def _one(frame: pd.DataFrame, **keys) -> pd.Series:
+    return _select(frame, keys).iloc[0]
+
+
+def _peak(frame: pd.DataFrame, **keys) -> pd.Series:
+    rows = _select(frame, {"quantity": "indirect_effect", **keys})
+    return rows.loc[rows["value"].idxmax()]
+
+
+def _gallery(figures: Path, code: Path, base: Path) -> str:
+    entries = []
+    for picture in sorted(figures.glob("*/*.png"), key=_natural):
+        item = picture.relative_to(figures).with_suffix("")
+        link = Path(os.path.relpath(picture, base)).as_posix()
+        entries.append(f"**{item.as_posix()}** ([pdf]({link[:-4]}.pdf), [csv]({link[:-4]}.csv)). "
+                       f"{_caption(code / item.with_suffix('.py'))}\n\n![{item.as_posix()}]({link})\n")
+    if not entries:
+        raise FileNotFoundError(f"{figures} holds no pictures; run the workflow for this model first")
+    return "\n".join(entries)
+
+
+def _natural(path: Path) -> list:
+    """Sort key in which fig2 comes before fig10."""
+    return [part.zfill(9) if part.isdigit() else part for part in re.split(r"(\d+)", path.as_posix())]
+
+
+def _caption(path: Path) -> str:
+    doc = ast.get_docstring(ast.parse(_existing(path).read_text(encoding="utf-8")))
+    if not doc:
+        raise ValueError(f"{path}: no docstring; it is the caption of the picture in README.md")
+    return " ".join(doc.split()).replace("PAPER: ", "")

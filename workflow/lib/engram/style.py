@@ -1,0 +1,223 @@
+"""One look for every figure: page sizes, bundled fonts, colours, names of sites and methods, text that fits its place.
+
+Figures are built without pyplot: nothing is shown, and no window or global state decides what a file looks like.
+Lengths are inches unless a name ends in `_pt` (points, 1/72 inch).
+"""
+
+import re
+import textwrap
+from dataclasses import dataclass
+from functools import cache
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.textpath import text_to_path
+from matplotlib.ticker import MaxNLocator
+
+SINGLE, DOUBLE = 3.25, 6.75  # width of one column and of both columns of a two-column page
+FONT, SIZE = "DejaVu Sans", 7.0  # shipped with matplotlib, so the same on every machine
+RC = {
+    "font.family": FONT, "font.size": SIZE, "axes.titlesize": SIZE + 1, "axes.labelsize": SIZE,
+    "xtick.labelsize": SIZE, "ytick.labelsize": SIZE, "legend.fontsize": SIZE, "figure.titlesize": SIZE + 1,
+    "figure.dpi": 200, "savefig.dpi": "figure", "pdf.fonttype": 42, "text.parse_math": False,
+    "text.hinting": "no_hinting", "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5, "ytick.major.size": 2.5, "xtick.major.pad": 2, "ytick.major.pad": 2,
+    "lines.linewidth": 1.2, "figure.constrained_layout.w_pad": 0.04, "figure.constrained_layout.h_pad": 0.04,
+}
+NO_DATA = "0.88"  # grey behind cells that no prompt has
+
+
+@dataclass(frozen=True)
+class Site:
+    """How one kind of restored activation is named and coloured. # PAPER: ROME Fig. 2 (purple, green, red)."""
+
+    title: str
+    unit: str  # what a window restores
+    colormap: str
+
+
+SITES = {
+    "hidden": Site("Hidden state restored", "layer", "Purples"),
+    "mlp": Site("MLP restored", "MLP", "Greens"),
+    "attn": Site("Attention restored", "attention", "Reds"),
+}
+# Okabe and Ito's palette, told apart by readers with any common colour vision; the two main sites are solid lines.
+CATEGORIES = {
+    "First subject token": ("#56b4e9", "--"),
+    "Middle subject tokens": ("#e69f00", "--"),
+    "Last subject token": ("#d55e00", "-"),
+    "First subsequent token": ("#009e73", "--"),
+    "Further tokens": ("#cc79a7", "--"),
+    "Last token": ("#0072b2", "-"),
+}
+METHODS = {
+    "none": "Unedited", "ft": "FT", "ft-l": "FT+L", "kn": "KN", "ke": "KE", "ke-cf": "KE-CF", "mend": "MEND",
+    "mend-cf": "MEND-CF", "rome": "ROME", "r-rome": "R-ROME", "memit": "MEMIT",
+}  # rows in the order of ROME table 4; an unlisted method follows, under its slug in capitals
+NEW, TRUE = "#d55e00", "#0072b2"  # the object an edit writes, the object it overwrites
+
+
+def figure(width: float, height: float) -> Figure:
+    """An empty figure of the given size in inches, with matplotlib's own defaults plus `RC` in force."""
+    matplotlib.rcdefaults()
+    matplotlib.rcParams.update(RC)
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def finish(fig: Figure) -> Figure:
+    """Lay the figure out once and freeze it, so that every file written from it shows the same picture."""
+    fig.draw_without_rendering()
+    fig.set_layout_engine("none")
+    return fig
+
+
+def method_label(method: str, model: str) -> str:
+    """Name of a table row: `Unedited (mini)`, `ROME`."""
+    return f"{METHODS['none']} ({model})" if method == "none" else METHODS.get(method, method.upper())
+
+
+def method_order(methods) -> list[str]:
+    """The distinct methods in the order of `METHODS`, unlisted ones last and alphabetically."""
+    known = list(METHODS)
+    return sorted(set(methods), key=lambda m: (known.index(m) if m in known else len(known), m))
+
+
+def layer_label(site: str, window: int, model: str) -> str:
+    """What the x axis counts, in words, on two lines."""
+    if site == "hidden":
+        return f"single restored layer\nwithin {shorten(model, 30)}"
+    return f"center of interval of\n{window} restored {SITES[site].unit} layers"
+
+
+def layer_ticks(ax, layers: int, offset: float = 0.0) -> None:
+    """Label every layer of a small model, every 2nd, 5th or 10th of a deeper one; `offset` moves to cell centres."""
+    step = next((s for limit, s in ((8, 1), (16, 2), (32, 5)) if layers <= limit), 10)
+    ticks = np.arange(0, layers, step)
+    ax.set_xticks(ticks + offset, [str(tick) for tick in ticks])
+
+
+def heatmap(ax, values, site: str, low: float, high: float, label: str) -> None:
+    """Cells `values` (rows R, layers L) from the top row down, with a colour bar; NaN cells stay grey."""
+    values = np.asarray(values, dtype=float)
+    rows, layers = values.shape
+    high = high if high > low else low + 1e-3  # an all-equal picture still needs a scale
+    mesh = ax.pcolormesh(np.ma.masked_invalid(values), cmap=SITES[site].colormap, vmin=low, vmax=high,
+                         edgecolors="face", linewidth=0.2)
+    ax.set_facecolor(NO_DATA)
+    ax.set(xlim=(0, layers), ylim=(rows, 0))
+    layer_ticks(ax, layers, 0.5)
+    bar = ax.figure.colorbar(mesh, cax=ax.inset_axes([1.04, 0, 0.05, 1]))
+    bar.outline.set_linewidth(0.4)
+    bar.set_ticks([tick for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high])
+    bar.set_label(label, labelpad=3)
+
+
+@cache
+def _glyphs() -> frozenset:
+    return frozenset(get_font(findfont(FONT)).get_charmap())
+
+
+def printable(text: str) -> str:
+    """`text` on one line in characters that the font has: white space collapsed, the rest U+FFFD. For display only."""
+    text = re.sub(r"\s+", " ", "".join(" " if char in "\x00\x1c\x1d\x1e\x1f\u2028\u2029" else char for char in text))
+    return "".join(char if ord(char) in _glyphs() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def shorten(text: str, length: int) -> str:
+    """At most `length` characters of printable text, an ellipsis for the rest."""
+    text = printable(text).strip()
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def token_label(text: str, length: int = 16) -> str:
+    """One token as a row label: without outer blanks, line ends written out."""
+    return shorten(text.replace("\r", "\\r").replace("\n", "\\n").replace("\t", "\\t"), length) or "␣"
+
+
+def wrap(text: str, length: int) -> str:
+    """Printable text in lines of at most `length` characters."""
+    return "\n".join(textwrap.wrap(printable(text), length))
+
+
+# Running text with marked words. A piece is (text, style); a line is a list of (x_pt, text, style).
+TEXT_STYLES = {
+    "plain": {},
+    "bold": {"weight": "bold"},
+    "prompt": {"style": "italic", "color": "0.35"},
+    "new": {"weight": "bold", "color": NEW},
+    "true": {"weight": "bold", "color": TRUE},
+}
+
+
+def width_pt(text: str, style: str = "plain") -> float:
+    """Width of printable text in points, from the font's own metrics."""
+    font = {key: value for key, value in TEXT_STYLES[style].items() if key != "color"}
+    return text_to_path.get_text_width_height_descent(text, FontProperties(family=FONT, size=SIZE, **font), False)[0]
+
+
+def mark(text: str, words: dict[str, str]) -> list[tuple[str, str]]:
+    """Pieces of printable text in which each whole-word occurrence of a key of `words` has that key's style."""
+    words = {printable(word).strip().casefold(): style for word, style in words.items()}
+    longest_first = sorted((word for word in words if word), key=len, reverse=True)
+    if not longest_first:
+        return [(text, "plain")]
+    pattern = r"(?<!\w)(" + "|".join(re.escape(word) for word in longest_first) + r")(?!\w)"
+    parts = re.split(pattern, text, flags=re.IGNORECASE)
+    return [(part, words.get(part.casefold(), "plain") if index % 2 else "plain")
+            for index, part in enumerate(parts) if part]
+
+
+def flow(pieces, limit_pt: float, most: int) -> list[list[tuple[float, str, str]]]:
+    """Fill lines of `limit_pt` with the words of `pieces`; after `most` lines the text ends in an ellipsis."""
+    lines, line, x = [], [], 0.0
+    for word in _words(pieces):
+        size = sum(width_pt(text, style) for text, style in word)
+        gap = width_pt(" ") if line else 0.0
+        if line and x + gap + size > limit_pt:
+            lines, line, x, gap = [*lines, line], [], 0.0, 0.0
+        for text, style in word:
+            if line and line[-1][2] == style == "plain":
+                line[-1] = (line[-1][0], line[-1][1] + " " * (gap > 0) + text, style)
+            else:
+                line.append((x + gap, text, style))
+            gap, x = 0.0, line[-1][0] + width_pt(line[-1][1], style)
+    lines = [*lines, line] if line else lines
+    if len(lines) > most:
+        lines = lines[:most]
+        x, text, style = lines[-1][-1]
+        while len(text) > 1 and x + width_pt(text + " …", style) > limit_pt:
+            text = text[:-1]
+        lines[-1][-1] = (x, text + " …", style)
+    return lines
+
+
+def _words(pieces):
+    """Lists of (text, style) without white space: a word may be made of several pieces; very long words are cut."""
+    word = []
+    for text, style in pieces:
+        for part in re.split(r"( +)", text):
+            if part.isspace():
+                yield from [word] if word else []
+                word = []
+            for start in range(0, len(part.strip()), 40):
+                if start:
+                    yield word
+                    word = []
+                word = [*word, (part[start:start + 40], style)]
+    if word:
+        yield word
+
+
+def write_lines(fig: Figure, lines, left: float, top: float, leading_pt: float = SIZE * 1.35) -> float:
+    """Put lines of text on the figure, their first baseline one line below `top`; returns where the last one ends.
+
+    `left` and `top` are inches from the left and from the upper edge of the figure.
+    """
+    width, height = fig.get_size_inches()
+    for line in lines:
+        top += leading_pt / 72
+        for x_pt, text, style in line:
+            fig.text((left + x_pt / 72) / width, 1 - top / height, text, va="baseline", **TEXT_STYLES[style])
+    return top

@@ -1,0 +1,37 @@
+"""Canonical tables of one model's source: generated, or parsed from a folder of the original files.
+
+IN   the files of the source, if it is a folder
+OUT  data/{model}/{facts,zsre,prompts,snippets,text,corpus}.parquet   schemas: engram.tables
+"""
+
+
+rule dataset:
+    """The canonical tables of one source."""
+    input:
+        raw=raw_files,
+    output:
+        facts="data/{model}/facts.parquet",
+        zsre="data/{model}/zsre.parquet",
+        prompts="data/{model}/prompts.parquet",
+        snippets="data/{model}/snippets.parquet",
+        text="data/{model}/text.parquet",
+        corpus="data/{model}/corpus.parquet",
+    log:
+        "logs/dataset/{model}.log",
+    benchmark:
+        "logs/dataset/{model}.tsv"
+    params:
+        config=lambda wc: slice_of("dataset", wc.model, torch=False, source=source_of(wc.model)),
+        code=code_of("scripts/dataset"),
+    shell:
+        "python workflow/scripts/dataset.py"
+        " --raw {input.raw:q}"
+        " --facts {output.facts:q}"
+        " --zsre {output.zsre:q}"
+        " --prompts {output.prompts:q}"
+        " --snippets {output.snippets:q}"
+        " --text {output.text:q}"
+        " --corpus {output.corpus:q}"
+        " --model {wildcards.model:q}"
+        " --config {params.config:q}"
+        " 2> {log:q}"

@@ -1,0 +1,47 @@
+"""Raw outcomes of edited models: no metric is computed here.
+
+IN   data/{model}/facts.parquet, results/known/{model}/facts.parquet, what the method needs, the model
+OUT  results/edit/{model}/{dataset}/{method}/n{n}/scores.parquet   one row per record, prompt and object
+     results/edit/{model}/{dataset}/{method}/n{n}/texts.parquet    one row per record and generation prompt
+     results/edit/{model}/{dataset}/{method}/n{n}/norms.parquet    one row per record and edited layer
+"""
+
+
+rule edit:
+    """Edit, and write down what the edited model says."""
+    input:
+        unpack(checkpoint),
+        unpack(aids_of),
+        facts=rules.dataset.output.facts,
+        known_facts=rules.known.output.known_facts,
+    output:
+        scores="results/edit/{model}/{dataset}/{method}/n{n}/scores.parquet",
+        texts="results/edit/{model}/{dataset}/{method}/n{n}/texts.parquet",
+        norms="results/edit/{model}/{dataset}/{method}/n{n}/norms.parquet",
+    log:
+        "logs/edit/{model}/{dataset}/{method}/n{n}.log",
+    benchmark:
+        "logs/edit/{model}/{dataset}/{method}/n{n}.tsv"
+    threads: config["run"]["threads"]
+    resources:
+        gpu=1,
+    params:
+        config=lambda wc: slice_of("edit", wc.model, "records", method=hyperparameters(wc.method, wc.model)),
+        aids=flags("prefixes", "moments", "counts", "targets"),
+        weights=flags("weights"),
+        code=code_of("scripts/edit"),
+    shell:
+        "python workflow/scripts/edit.py"
+        " {params.weights:q}"
+        " {params.aids:q}"
+        " --facts {input.facts:q}"
+        " --known-facts {input.known_facts:q}"
+        " --scores {output.scores:q}"
+        " --texts {output.texts:q}"
+        " --norms {output.norms:q}"
+        " --dataset {wildcards.dataset:q}"
+        " --method {wildcards.method:q}"
+        " --n {wildcards.n:q}"
+        " --model {wildcards.model:q}"
+        " --config {params.config:q}"
+        " 2> {log:q}"

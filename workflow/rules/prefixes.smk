@@ -1,0 +1,31 @@
+"""Context texts that the model itself writes (ROME Sec. 3.1).
+
+IN   the model
+OUT  results/prefixes/{model}/prefixes.parquet   one row per family and text
+"""
+
+
+rule prefixes:
+    """The sampled context texts of one model."""
+    input:
+        unpack(checkpoint),
+    output:
+        prefixes="results/prefixes/{model}/prefixes.parquet",
+    log:
+        "logs/prefixes/{model}.log",
+    benchmark:
+        "logs/prefixes/{model}.tsv"
+    threads: config["run"]["threads"]
+    resources:
+        gpu=1,
+    params:
+        config=lambda wc: slice_of("prefixes", wc.model),
+        weights=flags("weights"),
+        code=code_of("scripts/prefixes"),
+    shell:
+        "python workflow/scripts/prefixes.py"
+        " {params.weights:q}"
+        " --prefixes {output.prefixes:q}"
+        " --model {wildcards.model:q}"
+        " --config {params.config:q}"
+        " 2> {log:q}"

@@ -1,0 +1,42 @@
+"""Optimised values, one per fact (ROME eq. 4).
+
+IN   data/{model}/facts.parquet, results/known/{model}/facts.parquet, prefixes, the model
+OUT  results/targets/{model}/{dataset}/{family}.safetensors   v*, one row per fact
+     results/targets/{model}/{dataset}/{family}.parquet       log of the optimisation
+"""
+
+
+rule targets:
+    """What the edited layer should return for each fact."""
+    input:
+        unpack(checkpoint),
+        facts=rules.dataset.output.facts,
+        known_facts=rules.known.output.known_facts,
+        prefixes=rules.prefixes.output.prefixes,
+    output:
+        targets="results/targets/{model}/{dataset}/{family}.safetensors",
+        steps="results/targets/{model}/{dataset}/{family}.parquet",
+    log:
+        "logs/targets/{model}/{dataset}/{family}.log",
+    benchmark:
+        "logs/targets/{model}/{dataset}/{family}.tsv"
+    threads: config["run"]["threads"]
+    resources:
+        gpu=1,
+    params:
+        config=lambda wc: slice_of("targets", wc.model, "records", method=hyperparameters(wc.family, wc.model)),
+        weights=flags("weights"),
+        code=code_of("scripts/targets"),
+    shell:
+        "python workflow/scripts/targets.py"
+        " {params.weights:q}"
+        " --facts {input.facts:q}"
+        " --known-facts {input.known_facts:q}"
+        " --prefixes {input.prefixes:q}"
+        " --targets {output.targets:q}"
+        " --steps {output.steps:q}"
+        " --dataset {wildcards.dataset:q}"
+        " --family {wildcards.family:q}"
+        " --model {wildcards.model:q}"
+        " --config {params.config:q}"
+        " 2> {log:q}"

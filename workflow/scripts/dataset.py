@@ -1,0 +1,20 @@
+"""The canonical tables of one source: generated (kind world), or parsed from a folder of original files (kind folder)."""
+
+from engram import cli
+from engram.datasets import folder, world
+
+
+def main(argv=None):
+    job = cli.parse(__file__, __doc__, argv, inputs=["raw*"], keys=["model"],
+                    outputs=["facts", "zsre", "prompts", "snippets", "text", "corpus"])
+    source = {key: value for key, value in job.config["source"].items() if key != "name"}
+    if source["kind"] == "world":
+        tables = world.tables(source, job.config["seed"])
+    else:
+        tables = folder.tables(source, job.inputs.raw)
+    for name, frame in tables.items():
+        job.write(name, frame)
+
+
+if __name__ == "__main__":
+    main()

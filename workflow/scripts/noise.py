@@ -1,0 +1,21 @@
+"""How strongly is a subject corrupted? The size of the noise on its embeddings. (ROME Sec. 2.1, App. B)"""
+
+from engram import cli, config, io, models, noise, runtime
+
+
+def main(argv=None):
+    job = cli.parse(__file__, __doc__, argv, inputs=["prompts", "text", "weights?"], outputs=["noise"], keys=["model"])
+    device = runtime.setup(job)
+    lm = models.open_lm(job, device)
+    settings = config.build(noise.Config, job.config["noise"], "noise")
+    subjects = io.read_table(job.inputs.prompts)["subject"].tolist()
+    texts = io.read_table(job.inputs.text)
+    values, tensors = noise.measure(lm, job.config["model"]["noise"], subjects, texts, settings, job.config["seed"])
+    if tensors:
+        job.outputs.vectors = job.outputs.noise.with_suffix(".safetensors")
+        job.write("vectors", tensors)
+    job.write("noise", values)
+
+
+if __name__ == "__main__":
+    main()
