@@ -23,10 +23,10 @@ include: "workflow/rules/paper.smk"
 
 
 rule all:
-    """Every item of the papers for every active model (run.models), with all that it needs."""
+    """Every artifact of every active model (run.models), up to the figures and tables of the papers."""
     default_target: True
     input:
-        [files_of("paper", model) for model in MODELS],
+        [files_of(stage, model) for model in MODELS for stage in STAGES],
 
 
 for stage in STAGES:

@@ -2,7 +2,8 @@
 
     python tests/bench/bench_trace.py [--prompts 6] [--threads 2] [--samples 10] [--layers 8] [--width 128]
 
-The model is random, with the shape of the embedded default; the prompts have 8 and 9 tokens and start with the subject.
+The model is random, with the shape of the embedded default. The prompts have 8 and 9 tokens; as in that default, every
+other one starts with the subject, the others have three tokens before it (restoring those cannot change anything).
 """
 
 import argparse
@@ -17,10 +18,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "lib"))
 import oracle  # noqa: E402
 import toy  # noqa: E402
-
 from engram import noise, sweep, tokens, tracing  # noqa: E402
 
-SUBJECT, ENDINGS = "Thomas James Martin", (" is in is in James", " is in is in James in")
+SUBJECT, TEMPLATES = " James Martin James", ("{} is in is in James", " is in is{} in is in")
 
 
 def slow(lm, row, corruption, config, width):
@@ -45,7 +45,8 @@ def main(argv=None):
     corruption = noise.Noise("std", 0.3)
     times, worst = {"oracle": [], "engine": []}, 0.0
     for i in range(args.prompts + 1):  # the first one warms up
-        row = SimpleNamespace(prompt=SUBJECT + ENDINGS[i % 2], subject=SUBJECT, prompt_id=i, answer_id=5, answer="")
+        prompt = TEMPLATES[i % 2].format(SUBJECT)
+        row = SimpleNamespace(prompt=prompt, subject=SUBJECT, prompt_id=i, answer_id=5, answer="")
         begin = perf_counter()
         expected = slow(lm, row, corruption, config, args.window)
         middle = perf_counter()
@@ -56,7 +57,7 @@ def main(argv=None):
     oracle_s, engine_s = times["oracle"][1:], times["engine"][1:]
     ratios = quantiles([a / b for a, b in zip(oracle_s, engine_s)], n=4)
     print(f"trace: oracle {median(oracle_s):.3f} s, engine {median(engine_s):.3f} s a prompt, ratio of medians "
-          f"{median(oracle_s) / median(engine_s):.1f} (quartiles of the single ratios {ratios[0]:.1f} .. {ratios[2]:.1f}), "
+          f"{median(oracle_s) / median(engine_s):.1f} (quartiles of single ratios {ratios[0]:.1f} .. {ratios[2]:.1f}), "
           f"largest difference of a score {worst:.1e}, {args.threads} threads")
 
 

@@ -150,11 +150,13 @@ def test_fig2_csv_holds_the_cells_and_the_scalars(drawn, fakes):
     frame = pd.read_csv(drawn.made / "fig2_average_traces.csv", keep_default_na=False)
     traced = fakes.traced()
     effects = fakes.effects(traced)
-    value = frame.set_index(["quantity", "site", "category"])["value"].astype(float)
-    assert value["clean_probability", "", ""] == pytest.approx(traced["clean"].mean(), rel=1e-5)
-    assert value["total_effect", "", ""] == pytest.approx((traced["clean"] - traced["corrupted"]).mean(), rel=1e-5)
+    value = frame[frame["category"] == ""].set_index(["quantity", "site"])["value"].astype(float)
+    assert value["prompts", "mlp"] == len(traced)
+    assert value["clean", "hidden"] == pytest.approx(traced["clean"].mean(), rel=1e-5)
+    total = (traced["clean"] - traced["corrupted"]).mean()
+    assert value["average_total_effect", "attn"] == pytest.approx(total, rel=1e-5)
     best = effects[effects["site"] == "mlp"].groupby("prompt_id")["score"].max().mean()
-    assert value["best_score", "mlp", "Any token"] == pytest.approx(best, rel=1e-5)
+    assert value["best score: any token", "mlp"] == pytest.approx(best, rel=1e-5)
     cells = frame[frame["quantity"] == "indirect_effect"]
     for site in ("hidden", "mlp", "attn"):
         expected = average_effects(effects, traced, site)

@@ -55,7 +55,7 @@ def test_a_changed_number_is_named(clone, capsys):
     (folder / "README.md").write_text(text)
     table = folder / "figures" / "mini" / "rome" / "fig2_average_traces.csv"
     lines = table.read_text().splitlines()
-    changed = [line.replace(line.split(",")[5], "0.123") if "total_effect" in line else line for line in lines]
+    changed = [line.replace(line.split(",")[5], "0.123") if "average_total_effect" in line else line for line in lines]
     table.write_text("\n".join(changed) + "\n")
     assert readme.main([*argv, "--check"]) == 1
     assert "stale blocks: numbers;" in capsys.readouterr().err

@@ -5,13 +5,17 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
-from engram import style
+from engram import effects, style
 from matplotlib.font_manager import findfont
 
 
 def test_the_font_is_the_bundled_one():
     style.figure(1, 1)
     assert Path(findfont(style.FONT)).is_relative_to(matplotlib.get_data_path())
+
+
+def test_every_kind_of_token_has_its_line():
+    assert tuple(style.CATEGORIES) == effects.CATEGORIES
 
 
 def test_a_users_settings_do_not_show():

@@ -1,9 +1,8 @@
-"""Causal tracing the slow, obvious way: one hooked transformers forward per restoration, a clean row beside the corrupted ones."""
+"""Causal tracing the slow, obvious way: one hooked transformers forward per restoration, a clean row with the rest."""
 
 from contextlib import contextmanager
 
 import torch
-
 from engram.sweep import window
 
 

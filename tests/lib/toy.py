@@ -3,11 +3,19 @@
 from functools import cache
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (GPT2Config, GPT2LMHeadModel, GPTJConfig, GPTJForCausalLM, GPTNeoXConfig, GPTNeoXForCausalLM,
-                          LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast)
-
 from engram.models import LM, wrap
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTJConfig,
+    GPTJForCausalLM,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 TEXT = ["The mother tongue of Danielle Darrieux is French .", "Beats Music is owned by Apple .",
         "The Big Bang Theory premieres on CBS .", "Thomas James Martin plays the piano in Rome .",
@@ -31,14 +39,14 @@ def tokenizer() -> PreTrainedTokenizerFast:
                                    clean_up_tokenization_spaces=False)
 
 
-def _model(kind: str, vocabulary: int, layers: int, width: int, heads: int):
+def _model(kind: str, vocabulary: int, layers: int, width: int, heads: int, activation: str):
     wide = {"vocab_size": vocabulary, "max_position_embeddings": POSITIONS, "hidden_size": width,
             "intermediate_size": 4 * width, "num_hidden_layers": layers, "num_attention_heads": heads,
             "bos_token_id": 0, "eos_token_id": 0}
     narrow = {"vocab_size": vocabulary, "n_positions": POSITIONS, "n_embd": width, "n_layer": layers, "n_head": heads,
               "bos_token_id": 0, "eos_token_id": 0}
     if kind == "gpt2":
-        return GPT2LMHeadModel(GPT2Config(**narrow, activation_function="gelu_pytorch_tanh"))
+        return GPT2LMHeadModel(GPT2Config(**narrow, activation_function=activation))
     if kind == "gptj":
         return GPTJForCausalLM(GPTJConfig(**narrow, rotary_dim=4, tie_word_embeddings=False))
     if kind.startswith("gpt_neox"):
@@ -49,14 +57,15 @@ def _model(kind: str, vocabulary: int, layers: int, width: int, heads: int):
 
 
 def lm(kind: str = "gpt2", dtype=torch.float32, seed: int = 0, vocabulary: int | None = None, layers: int = LAYERS,
-       width: int = WIDTH, heads: int = HEADS, std: float = 0.4) -> LM:
+       width: int = WIDTH, heads: int = HEADS, std: float = 0.4,
+       activation: str = "gelu_pytorch_tanh") -> LM:
     """A random LM of an architecture of ARCHITECTURES, with weights large enough that its layers matter.
 
-    `vocabulary` may be larger than the tokenizer's (the default).
+    `vocabulary` may be larger than the tokenizer's (the default); `activation` is that of a GPT-2.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = _model(kind, vocabulary or len(tokenizer()), layers, width, heads)
+        model = _model(kind, vocabulary or len(tokenizer()), layers, width, heads, activation)
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 torch.nn.init.normal_(parameter, std=std)

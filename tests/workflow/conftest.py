@@ -16,6 +16,10 @@ STAND_IN = '''"""Stand-in for {name}: what it writes depends on its inputs and s
 import hashlib
 import json
 
+import sys
+import types
+
+sys.modules["pandas"] = types.SimpleNamespace(DataFrame=None)  # slow to import, and not needed here
 if False:
 {imports}
 
@@ -74,7 +78,7 @@ class Sandbox:
 
     def jobs(self, *targets) -> dict[str, int]:
         """What `snakemake -n` would run: rule -> number of jobs."""
-        lines = self.run("snakemake", "--dry-run", "--quiet", "host", *targets).stdout.splitlines()
+        lines = self.run("snakemake", *targets, "--dry-run", "--quiet", "host").stdout.splitlines()
         if any("Nothing to be done" in line for line in lines):
             return {}
         start = next(index for index, line in enumerate(lines) if line.startswith("-------"))
@@ -114,7 +118,7 @@ def make_sandbox(path: Path) -> Sandbox:
 def built(tmp_path_factory) -> Sandbox:
     """A sandbox after `snakemake --cores all` and `engram record`; not to be changed."""
     sandbox = make_sandbox(tmp_path_factory.mktemp("built") / "repo")
-    sandbox.run("snakemake", "--cores", "2")
+    sandbox.run("snakemake", "--cores", "2", "--resources", "gpu=2")
     sandbox.run("engram", "record")
     return sandbox
 

@@ -21,7 +21,7 @@ rule dataset:
     benchmark:
         "logs/dataset/{model}.tsv"
     params:
-        config=lambda wc: slice_of("dataset", wc.model, torch=False, source=source_of(wc.model)),
+        config=lambda wc: slice_of("dataset", wc.model, torch=False, source=source_of(wc)),
         code=code_of("scripts/dataset"),
     shell:
         "python workflow/scripts/dataset.py"

@@ -26,7 +26,7 @@ rule edit:
     resources:
         gpu=1,
     params:
-        config=lambda wc: slice_of("edit", wc.model, "records", method=hyperparameters(wc.method, wc.model)),
+        config=lambda wc: slice_of("edit", wc.model, "records", method=method_of(wc.method, wc.model)),
         aids=flags("prefixes", "moments", "counts", "targets"),
         weights=flags("weights"),
         code=code_of("scripts/edit"),

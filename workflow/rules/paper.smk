@@ -21,7 +21,7 @@ rule paper_figure:
     wildcard_constraints:
         item=one_of(item for item, spec in PAPER.items() if spec["kind"] == "figure"),
     params:
-        config=lambda wc: item_slice(wc.item, wc.model),
+        config=item_slice,
         tables=flags(),
         code=code_of("figures/{item}"),
     shell:
@@ -49,7 +49,7 @@ rule paper_table:
     wildcard_constraints:
         item=one_of(item for item, spec in PAPER.items() if spec["kind"] == "table"),
     params:
-        config=lambda wc: item_slice(wc.item, wc.model),
+        config=item_slice,
         tables=flags(),
         code=code_of("figures/{item}"),
     shell:

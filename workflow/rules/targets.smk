@@ -24,7 +24,7 @@ rule targets:
     resources:
         gpu=1,
     params:
-        config=lambda wc: slice_of("targets", wc.model, "records", method=hyperparameters(wc.family, wc.model)),
+        config=lambda wc: slice_of("targets", wc.model, "records", method=method_of(wc.family, wc.model)),
         weights=flags("weights"),
         code=code_of("scripts/targets"),
     shell:

@@ -7,40 +7,29 @@ effects at the last subject token and at the last token. Grey: no prompt has suc
 import numpy as np
 import pandas as pd
 from engram import cli, io, style
-from engram.effects import average_effects
+from engram.effects import average_effects, summary
 
 PEAKS = ("Last subject token", "Last token")  # the early and the late site: their largest effect is printed
 
 
 def table(effects: pd.DataFrame, traced: pd.DataFrame, model: str) -> pd.DataFrame:
-    """Long table (model, quantity, site, category, layer, value, ci, count): the cells and the means over prompts.
+    """Long table (model, quantity, site, category, layer, value, ci, count): the cells and the scalars quoted.
 
-    quantity: indirect_effect (one row per cell), clean_probability, corrupted_probability, total_effect (clean minus
-    corrupted), best_score (per site: mean over prompts of the largest score at any token or at the last subject token).
+    quantity: `indirect_effect` (one row per cell), and each name of effects.summary (prompts, clean, corrupted,
+    average_total_effect, `peak: <category>`, `best score: <token>`), per site, without category, ci and count.
     """
     cells = [average_effects(effects, traced, site).assign(site=site) for site in style.SITES]
-    cells = pd.concat(cells, ignore_index=True).rename(columns={"indirect_effect": "value"})
-    rows = [_mean("clean_probability", traced["clean"]), _mean("corrupted_probability", traced["corrupted"]),
-            _mean("total_effect", traced["clean"] - traced["corrupted"])]
-    last = effects["prompt_id"].map(traced.set_index("prompt_id")["subject_end"] - 1)
-    for site in style.SITES:
-        here = effects["site"] == site
-        for name, pool in (("Any token", here), ("Last subject token", here & (effects["token"] == last))):
-            rows.append(_mean("best_score", effects[pool].groupby("prompt_id")["score"].max(), site, name))
-    frame = pd.concat([cells.assign(quantity="indirect_effect"), pd.DataFrame(rows)], ignore_index=True)
-    frame["layer"] = frame["layer"].astype("Int64")
-    return frame.assign(model=model)[["model", "quantity", "site", "category", "layer", "value", "ci", "count"]]
-
-
-def _mean(quantity: str, values: pd.Series, site: str = "", category: str = "") -> dict:
-    return {"quantity": quantity, "site": site, "category": category, "layer": None, "value": values.mean(),
-            "ci": 1.96 * values.std(ddof=0) / np.sqrt(len(values)), "count": len(values)}
+    scalars = [summary(effects, traced, site).assign(site=site) for site in style.SITES]
+    cells = pd.concat(cells).rename(columns={"indirect_effect": "value"}).assign(quantity="indirect_effect")
+    frame = pd.concat([cells, pd.concat(scalars).rename(columns={"name": "quantity"})], ignore_index=True)
+    frame = frame.assign(model=model).astype({"layer": "Int64", "count": "Int64"})
+    return frame[["model", "quantity", "site", "category", "layer", "value", "ci", "count"]]
 
 
 def draw(frame: pd.DataFrame, window: int):
     """Three heatmaps (kinds of token x layers) from `table`'s frame."""
     cells = frame[frame["quantity"] == "indirect_effect"]
-    prompts = int(frame.loc[frame["quantity"] == "clean_probability", "count"].iloc[0])
+    prompts = int(frame.loc[frame["quantity"] == "prompts", "value"].iloc[0])
     model = frame["model"].iloc[0]
     top = cells.loc[cells["site"] == "hidden", "value"].max()
     fig = style.figure(style.DOUBLE, 2.0)

@@ -114,24 +114,22 @@ def tree(root, artifact) -> str:
 
 def _branch(root: Path, path: Path, name: str, first: str, rest: str, seen: set):
     label = f"{first}{name}{': ' if name else ''}{path}"
-    if not lineage.record_path(root / path).exists():
-        yield f"{label}   raw input, sha256 {lineage.sha256(root / path)[:12]}" if (root / path).exists() else f"{label}   not here"
+    if not (root / lineage.record_path(path)).exists():
+        here = (root / path).is_file()
+        yield label + (f"   raw input, sha256 {lineage.sha256(root / path)[:12]}" if here else "   not here")
         return
     if path in seen:
         yield f"{label}   (shown above)"
         return
     seen.add(path)
     record = read_record(root, path)
-    inputs = record["inputs"]
     yield label
-    yield f"{rest}{'│' if inputs else ' '}    stage {record['stage']}, code {record['code']}, seed {record['seed']}, device {record['device']}"
-    for section in _settings(record["params"]):
-        yield f"{rest}{'│' if inputs else ' '}    {section}"
-    for index, one in enumerate(inputs):
-        last = index == len(inputs) - 1
-        branch = _branch(root, Path(one["path"]), one["name"], rest + ("└─ " if last else "├─ "),
-                         rest + ("   " if last else "│  "), seen)
-        yield from branch
+    bar = rest + ("│    " if record["inputs"] else "     ")
+    yield f"{bar}stage {record['stage']}, code {record['code']}, seed {record['seed']}, device {record['device']}"
+    yield from (bar + line for line in _settings(record["params"]))
+    for left, one in reversed(list(enumerate(reversed(record["inputs"])))):
+        yield from _branch(root, Path(one["path"]), one["name"], rest + ("├─ " if left else "└─ "),
+                           rest + ("│  " if left else "   "), seen)
 
 
 def _settings(params: dict):

@@ -1,4 +1,4 @@
-"""The command `engram`: check params.yaml, audit artifacts, show lineage, record a run in dvc.lock."""
+"""The command `engram`: check params.yaml, audit artifacts, show lineage, record a run in dvc.lock, fill README.md."""
 
 import argparse
 import sys
@@ -39,6 +39,12 @@ def record(args) -> int:
     return record.record(".")
 
 
+def readme(args) -> int:
+    from engram import readme
+
+    return readme.main(args.rest)
+
+
 def main(argv=None) -> int:
     """Run one command in the root of the repository; returns the exit status."""
     parser = argparse.ArgumentParser(prog="engram", description=__doc__)
@@ -46,12 +52,16 @@ def main(argv=None) -> int:
     for run, text in ((check, "check params.yaml against its schema and itself"),
                       (audit, "hash every artifact again and compare with its lineage record"),
                       (lineage, "show where one artifact comes from, as a tree"),
-                      (record, "verify the artifacts of the active models and put the run into dvc.lock")):
-        command = commands.add_parser(run.__name__, help=text, description=text)
+                      (record, "verify the artifacts of the active models and put the run into dvc.lock"),
+                      (readme, "fill the parts of README.md that a run decides")):
+        command = commands.add_parser(run.__name__, help=text, description=text, add_help=run is not readme)
         command.set_defaults(run=run)
         if run is check:
             command.add_argument("--out", type=Path, help="file that says with which schema params.yaml was checked")
         if run is lineage:
             command.add_argument("artifact", type=Path)
-    args = parser.parse_args(argv)
+    args, rest = parser.parse_known_args(argv)
+    if rest and args.run is not readme:
+        parser.error(f"unknown arguments: {' '.join(rest)}")
+    args.rest = rest
     return args.run(args)

@@ -34,24 +34,28 @@ def _without_docstrings(tree):
 
 
 @cache
+def _parsed(path: Path) -> tuple[tuple[Path, ...], str]:
+    """The library modules that a file imports, and its syntax tree without docstrings, as text."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    modules = [LIBRARY / name.replace(".", "/") for name in set(_imports(tree)) - PLUMBING]
+    files = [file for module in modules for file in (module.with_suffix(".py"), module / "__init__.py") if file.exists()]
+    return tuple(files), ast.dump(_without_docstrings(tree))
+
+
 def code_files(*roots: str) -> tuple[tuple[Path, str], ...]:
-    """The roots, the writer and all library modules they import, each with its syntax tree as text (no comments, no docstrings)."""
+    """The roots, the writer and all library modules they import, each with its syntax tree (no docstrings) as text."""
     todo, seen = [Path(root).resolve() for root in (*roots, WRITER)], {}
     while todo:
         path = todo.pop()
-        if path in seen:
-            continue
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for name in set(_imports(tree)) - PLUMBING:
-            module = LIBRARY / name.replace(".", "/")
-            todo += [p for p in (module.with_suffix(".py"), module / "__init__.py") if p.exists()]
-        seen[path] = ast.dump(_without_docstrings(tree))
+        if path not in seen:
+            files, seen[path] = _parsed(path)
+            todo += files
     return tuple(sorted(seen.items()))
 
 
 def code_digest(*roots: str) -> str:
     """Hash of the roots and all they import from the library; comments, docstrings and the folder do not count."""
-    text = "".join(f"{path.name}\n{dump}\n" for path, dump in code_files(*roots))
+    text = "".join(sorted(f"{path.name}\n{dump}\n" for path, dump in code_files(*roots)))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

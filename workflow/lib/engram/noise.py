@@ -1,7 +1,7 @@
 """The corruption of causal tracing (ROME Sec. 2.1, App. B): its rule, the measured sizes behind it, and its draws.
 
-Rules: a number σ or `s<f>` (f x the standard deviation of subject-token embeddings): σ N(0, 1); `u<a>`: a Uniform(-1, 1);
-`m`: normal with the mean and covariance of the token embeddings of a text; `t<df>`: Student-t with that covariance.
+Rules: a number σ or `s<f>` (f x the standard deviation of subject-token embeddings): σ N(0, 1); `u<a>`: a Uniform(-1,
+1); `m`: normal with the mean and covariance of the token embeddings of a text; `t<df>`: Student-t with that covariance.
 
 Shapes: S samples, N tokens, V vocabulary, d width.
 """
@@ -56,11 +56,11 @@ def rule(text) -> Rule:
 
 
 def measure(lm: LM, text, subjects: list[str], articles: pd.DataFrame | None, config: Config, seed: int):
-    """The corruption of one model: (what noise.json holds, tensors mean [d] and factor [d, d] for the rules m and t or {}).
+    """The corruption of one model: what noise.json holds, and tensors mean [d] and factor [d, d] for m and t.
 
     PAPER: ROME App. B.1 takes the spread over a body of text.
-    DIFFERS: as in the reference's code, `s` is the unbiased std over all elements of the embeddings of all subjects' tokens,
-    each subject tokenised alone without a leading space, repeated subjects counted.
+    DIFFERS: as in the original code, `s` is the unbiased std over all elements of the embeddings of all subjects'
+    tokens, each subject tokenised alone without a leading space, repeated subjects counted.
     """
     parsed = rule(text)
     elements = _embeddings(lm, torch.tensor([i for subject in subjects for i in encode(lm.tokenizer, subject)]))
@@ -83,7 +83,7 @@ def _embeddings(lm: LM, ids: torch.Tensor) -> torch.Tensor:
 
 
 def _text_moments(lm: LM, texts) -> tuple[dict, int]:
-    """Mean μ [d] and a factor A [d, d] with A Aᵀ = covariance of the embeddings of all tokens of `texts`; their number."""
+    """Mean [d] and factor A [d, d], A Aᵀ = covariance, of the embeddings of all tokens of `texts`; their number."""
     counts = torch.zeros(lm.module("embed").weight.shape[0], dtype=torch.float64)
     for text in texts:
         counts += torch.bincount(torch.tensor(encode(lm.tokenizer, text), dtype=torch.long), minlength=len(counts))
@@ -94,7 +94,7 @@ def _text_moments(lm: LM, texts) -> tuple[dict, int]:
     mean = counts @ table / total
     centred = table - mean
     values, vectors = torch.linalg.eigh((centred * counts[:, None]).T @ centred / (total - 1))
-    largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))  # its sign is made positive: eigenvectors have none
+    largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))  # made positive: an eigenvector has no sign
     return {"mean": mean, "factor": (vectors * largest.sign() * values.clamp_min(0).sqrt()).flip(1)}, total
 
 
@@ -111,8 +111,9 @@ class Noise:
     def draw(self, samples: int, tokens: int, width: int, stream: str, key: tuple) -> np.ndarray:
         """Noise [S, N, d] in float64.
 
-        Stream "counter": sample s comes from its own generator, keyed by (*key, s). Stream "reference": numpy's RandomState(1)
-        made anew for every prompt, filled in C order (sample, token, dim), chi-squares from RandomState(2): the original code's.
+        Stream "counter": sample s comes from its own generator, keyed by (*key, s). Stream "reference", as the original
+        code: numpy's RandomState(1) made anew for every prompt, in C order (sample, token, dim), and for chi-squares
+        RandomState(2).
         """
         if stream not in STREAMS:
             raise ValueError(f"trace.stream is {stream!r}; expected one of {STREAMS}")
@@ -145,7 +146,7 @@ class _Reference:
 
     def chisquare(self, degrees, count):
         if count > _CHI_SQUARES:
-            raise ValueError(f"the reference stream has {_CHI_SQUARES} chi-squares, but {count} are needed; use counter")
+            raise ValueError(f"the reference stream has {_CHI_SQUARES} chi-squares, {count} are needed; use counter")
         return np.random.RandomState(2).chisquare(degrees, _CHI_SQUARES)[:count]
 
 
@@ -166,6 +167,6 @@ class _Counter:
 def load(values: dict, tensors: dict) -> Noise:
     """The Noise of a noise.json and the tensors beside it ({} unless the rule is m or t)."""
     if values["kind"] in ("normal", "student") and set(tensors) != {"mean", "factor"}:
-        raise ValueError(f"noise rule {values['rule']!r}: expected the tensors mean and factor, found {sorted(tensors)}")
+        raise ValueError(f"noise rule {values['rule']!r}: expected tensors mean and factor, found {sorted(tensors)}")
     vectors = {name: tensor.double().numpy() for name, tensor in tensors.items()}
     return Noise(values["kind"], values["sigma"], values["degrees"], **vectors)

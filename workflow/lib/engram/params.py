@@ -71,7 +71,7 @@ def write_valid(path) -> None:
 
 @cache
 def needs_of(method: str) -> tuple[str, ...]:
-    """The stages whose artifacts a method reads: `NEEDS` of its file, read without importing it. ValueError without one."""
+    """The stages whose artifacts a method reads: `NEEDS` of its file, which is not imported. ValueError without one."""
     path = METHODS / f"{method.replace('-', '_')}.py"
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         names = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
@@ -117,7 +117,8 @@ def _against_schema(values):
         if rule == "additionalProperties":
             known = list(error.schema["properties"]) if "properties" in error.schema else []
             for name in set(error.instance) - set(known):
-                yield Problem((*key, name), f"an unknown key, `{name}`", similar(name, known) if known else "no keys here")
+                right = similar(name, known) if known else "no keys here"
+                yield Problem((*key, name), f"an unknown key, `{name}`", right)
         elif rule == "required":
             for name in sorted(set(wanted) - set(error.instance)):
                 yield Problem((*key, name), "nothing, the key is missing", _described(schema, error, name))
@@ -135,7 +136,7 @@ def _right(schema, error, rule, wanted) -> str:
         "minimum": lambda: f"at least {wanted}", "maximum": lambda: f"at most {wanted}",
         "exclusiveMinimum": lambda: f"more than {wanted}", "minItems": lambda: f"at least {wanted} entries",
         "maxItems": lambda: f"at most {wanted} entries", "uniqueItems": lambda: "every entry once",
-        "pattern": lambda: f"a word of the form {wanted}", "anyOf": lambda: "a value of another form",
+        "pattern": lambda: f"a word of the form {wanted}", "anyOf": lambda: "another form",
     }
     text = texts.get(rule, lambda: error.message)()
     if rule == "type" and wanted == "number" and isinstance(error.instance, str):
@@ -210,8 +211,8 @@ def _methods(values: dict):
             if model not in values["models"]:
                 yield Problem(here, f"an unknown model, `{model}`", similar(model, values["models"]))
             elif "layer" in block and block["layer"] not in values["models"][model]["covariance_layers"]:
-                layers = values["models"][model]["covariance_layers"]
-                yield Problem((*here, "layer"), str(block["layer"]), f"one of models.{model}.covariance_layers, {layers}")
+                layers = f"models.{model}.covariance_layers, {values['models'][model]['covariance_layers']}"
+                yield Problem((*here, "layer"), str(block["layer"]), f"one of {layers}")
 
 
 def _paper(values: dict, root: Path):

@@ -89,13 +89,13 @@ def _read(path: Path) -> pd.DataFrame:
 def _tracing(frame: pd.DataFrame) -> list[str]:
     """Sentences from the csv of ROME Fig. 2. They name what was measured and claim nothing else."""
     model = frame["model"].iloc[0]
-    clean, corrupted, total = (_one(frame, quantity=name) for name in (
-        "clean_probability", "corrupted_probability", "total_effect"))
+    count, clean, corrupted, total = (_one(frame, quantity=name) for name in (
+        "prompts", "clean", "corrupted", "average_total_effect"))
     subject, last = "Last subject token", "Last token"
     hidden, mlp, attention = (_peak(frame, site=site, category=subject) for site in ("hidden", "mlp", "attn"))
     anywhere, end = _peak(frame, site="attn"), _peak(frame, site="attn", category=last)
     return [
-        f"Over {int(clean['count']):,} prompts that `{model}` completes correctly, the mean probability of the answer "
+        f"Over {int(count['value']):,} prompts that `{model}` completes correctly, the mean probability of the answer "
         f"is {clean['value']:.1%}; with the subject's embeddings corrupted it is {corrupted['value']:.1%}. "
         f"Average total effect: {_points(total)}.",
         f"At the last subject token, restoring one hidden state gives back {_points(hidden)} at best, a window of MLPs "

@@ -15,7 +15,7 @@ VALID = Path("results/params/valid.json")
 
 
 def record(root=".") -> int:
-    """Put the artifacts of the active models into dvc.lock; returns the exit status. The working directory is `root`."""
+    """Put the artifacts of the active models into dvc.lock; returns the exit status. To be called in `root`."""
     from dvc.repo import Repo
 
     params.check("params.yaml")
@@ -24,6 +24,7 @@ def record(root=".") -> int:
     verdicts = audit.verify(root, models)
     if any(verdict.word != audit.OK for verdict in verdicts):
         print(f"nothing recorded:\n{audit.report(verdicts, every=False)}", file=sys.stderr)
+        print("run `snakemake --cores all`; delete a file that the run no longer makes", file=sys.stderr)
         return 1
     with Repo(root) as repo:
         changed = repo.status()
@@ -31,7 +32,8 @@ def record(root=".") -> int:
             return 1
         if changed:
             repo.commit(force=True)
-    print(f"dvc.lock: {len(verdicts)} artifacts of {', '.join(models)}, " + ("recorded" if changed else "as recorded before"))
+    done = "recorded" if changed else "as recorded before"
+    print(f"dvc.lock: {len(verdicts)} artifacts of {', '.join(models)}, {done}")
     for line in differences(_committed_lock(), _stages(Path("dvc.lock").read_text())):
         print(line)
     return 0
@@ -57,7 +59,7 @@ def _committed_lock() -> dict:
 
 
 def differences(committed: dict, now: dict) -> list[str]:
-    """A line per stage whose outputs differ from the committed lock: rebuilt with the same settings and code, or changed.
+    """A line per stage whose outputs differ from the committed lock: rebuilt with the same settings and code, or not.
 
     An input that differs only because it was rebuilt is no change.
     """

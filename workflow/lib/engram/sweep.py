@@ -1,4 +1,4 @@
-"""Every restoration of one prompt in one sweep over the layers (ROME Sec. 2.1), computing only what a restoration changes.
+"""Every restoration of one prompt in one sweep over the layers (ROME Sec. 2.1), computing only what it changes.
 
 Restoring token t after layer l leaves the layers <= l and the tokens < t as in the corrupted run. So the clean and the
 corrupted run happen once, with everything kept; the restorations of one token form a batch that grows as the sweep
@@ -62,8 +62,8 @@ class Runs:
     """The clean run (row 0) and the corrupted runs (rows 1 ..) of one prompt, with what a restoration starts from.
 
     boundary: L + 1 block inputs [1 + S, T, d], the last one the output of the last block; attn, mlp: outputs of the L
-    modules, same shape; heads: L tensors q, k, v [3, 1 + S, H, T, k]; begin: the first corrupted token; answer: the token
-    id whose probability counts; probability: of the answer, float64 [1 + S].
+    modules, same shape; heads: L tensors q, k, v [3, 1 + S, H, T, k]; begin: the first corrupted token; answer: the
+    token id whose probability counts; probability: of the answer, float64 [1 + S].
     """
 
     adapter: Adapter
@@ -115,18 +115,19 @@ def _start(runs: Runs, patch: Patch) -> torch.Tensor:
 
 
 def restore(runs: Runs, token: int, patches: list[Patch], starts: torch.Tensor, batch_rows: int) -> torch.Tensor:
-    """p(answer) [P, S] in float64 with each of the restorations at `token`; `starts` as the function of that name makes it.
+    """p(answer) [P, S] in float64 with each of the restorations at `token`; `starts` as made by `starts` [P, S, T, d].
 
     At most `batch_rows` token rows (restorations x samples x tokens) are computed at a time. ValueError if that is too
     small for one restoration.
     """
     last = token == runs.length - 1
-    live = [i for i, patch in enumerate(patches) if token >= runs.begin and (last or patch.join < runs.adapter.layers - 1)]
+    final = runs.adapter.layers - 1
+    live = [i for i, patch in enumerate(patches) if token >= runs.begin and (last or patch.join < final)]
     found = runs.probability[1:].repeat(len(patches), 1)  # what cannot reach the last position changes nothing
     rows = runs.samples * (runs.length - token)
     if batch_rows < rows:
         raise ValueError(f"trace.batch_rows is {batch_rows}, but one restoration at token {token} of a prompt of "
-                         f"{runs.length} tokens needs {rows} rows ({runs.samples} samples x {runs.length - token} tokens)")
+                         f"{runs.length} tokens needs {rows} rows ({runs.samples} samples)")
     size = batch_rows // rows
     for i in range(0, len(live), size):
         some = live[i : i + size]
@@ -135,15 +136,16 @@ def restore(runs: Runs, token: int, patches: list[Patch], starts: torch.Tensor, 
 
 
 def _sweep(runs: Runs, token: int, todo: list[Patch], start: torch.Tensor) -> torch.Tensor:
-    """The restorations `todo` (sorted by `join`) at `token`, each joining after its own layer from `start` [P, S, d]."""
+    """The restorations `todo` (sorted by `join`) at `token`, each joining after its layer from `start` [P, S, d]."""
     adapter, final = runs.adapter, runs.adapter.layers - 1
     x = start.new_empty(len(todo), runs.samples, runs.length - token, start.shape[-1])
+    room = start.new_empty(len(todo) * runs.heads[0][:, 1:].numel())  # for q, k, v of any layer: one allocation
     old = 0  # restorations that are already under way: the first ones
     for layer in range(todo[0].join + 1, adapter.layers):
         new = old + sum(patch.join == layer - 1 for patch in todo)
         x[old:new] = runs.boundary[layer][1:, token:]
         x[old:new, :, 0] = start[old:new]
-        q, k, v = _heads(runs, token, layer, x[:new], old)
+        q, k, v = _heads(runs, token, layer, x[:new], old, room)
         rest = x[:new, :, -1:] if layer == final else x[:new]
         attn = adapter.attention(layer, q[:, :, -rest.shape[2] :], k, v).view(rest.shape)
         _hold(runs, token, layer, todo[:new], "attn", attn)
@@ -156,13 +158,13 @@ def _sweep(runs: Runs, token: int, todo: list[Patch], start: torch.Tensor) -> to
     return adapter.probability(x[:, :, -1].flatten(0, 1), runs.answer).view(len(todo), runs.samples)
 
 
-def _heads(runs: Runs, token: int, layer: int, x: torch.Tensor, old: int) -> torch.Tensor:
-    """q, k, v [3, P·S, H, T, k] of `layer` from its input x [P, S, n, d], the tokens < t from the corrupted run (q unused).
+def _heads(runs: Runs, token: int, layer: int, x: torch.Tensor, old: int, room: torch.Tensor):
+    """q, k, v [3, P·S, H, T, k] of `layer` from its input x [P, S, n, d], in `room`; tokens < t from the corrupted run.
 
     The restorations from `old` on have just joined: their tokens after the first are still the corrupted ones.
     """
     cached = runs.heads[layer][:, None, 1:]
-    full = cached.new_empty(3, len(x), *cached.shape[2:])
+    full = room[: cached.numel() * len(x)].view(3, len(x), *cached.shape[2:])
     full[..., :token, :] = cached[..., :token, :]
     if old:
         moving = runs.adapter.heads(layer, x[:old].flatten(0, 1), token)

@@ -29,7 +29,7 @@ class Config:
     replace: bool = False  # the noise takes the place of the embeddings instead of being added
     extra_tokens: int = 0  # tokens after the subject that are corrupted too
     tokens: str = "all"  # all, or only the last subject token (subject_last)
-    batch_rows: int = 32768  # token rows computed at a time: memory, not results
+    batch_rows: int = 4096  # token rows computed at a time: memory and speed, not results
 
     def __post_init__(self):
         unknown = [site for site in self.sites if site not in sweep.SITES]
@@ -44,7 +44,7 @@ class Config:
 
 
 def selected(prompts: pd.DataFrame, config: Config) -> pd.DataFrame:
-    """The first `config.prompts` rows that the model answers correctly, in the table's order. ValueError if there is none.
+    """The first `config.prompts` rows that the model answers correctly, in the table's order. ValueError if none is.
 
     PAPER: ROME App. B.1 traces prompts that the model predicts correctly; the number that passes is the tables' own.
     """
@@ -55,10 +55,11 @@ def selected(prompts: pd.DataFrame, config: Config) -> pd.DataFrame:
 
 
 def trace(lm: LM, prompts: pd.DataFrame, corruption: noise.Noise, config: Config, width: int, seed: int):
-    """Trace the first `config.prompts` correct rows of `prompts` (stage `known`); MLP and attention windows of `width` layers.
+    """Trace the first `config.prompts` correct rows of `prompts` (stage `known`); windows are `width` layers wide.
 
-    Returns the tables effects (model, prompt_id, site, token, layer, score) and prompts (model, prompt_id, prompt, subject,
-    answer, tokens, subject_begin, subject_end, clean, corrupted). score: p(answer) with the restoration, mean over samples.
+    Returns the tables effects (model, prompt_id, site, token, layer, score) and prompts (model, prompt_id, prompt,
+    subject, answer, tokens, subject_begin, subject_end, clean, corrupted). score: p(answer) with the restoration, mean
+    over samples. Each prompt is computed alone: neither the others nor their order can change a bit of its rows.
     """
     chosen = selected(prompts, config)
     print(f"trace: {len(chosen)} of {config.prompts} prompts asked for, {len(prompts)} in the table", file=sys.stderr)
@@ -72,16 +73,16 @@ def trace(lm: LM, prompts: pd.DataFrame, corruption: noise.Noise, config: Config
 
 @torch.inference_mode()
 def trace_prompt(lm: LM, row, corruption: noise.Noise, config: Config, width: int, seed: int) -> tuple[dict, dict]:
-    """One prompt (a row of stage `known`): scores [T, L] per site, NaN where not asked for, and its row of the prompts table.
+    """One prompt (a row of stage `known`): scores [T, L] per site, NaN where not asked for, and its row of the table.
 
-    DIFFERS: with extra_tokens the original code moves the subject's end; here the subject stays the subject. Its corrupted
-    baseline adds the noise even when asked to replace; here both do the same.
+    DIFFERS: with extra_tokens the original code moves the subject's end; here the subject stays the subject. Its
+    corrupted baseline adds the noise even when asked to replace; here both do the same.
     """
     ids = encode(lm.tokenizer, row.prompt)
     begin, end = subject_range(lm.tokenizer, row.prompt, row.subject)
     if end + config.extra_tokens > len(ids):
-        raise ValueError(f"prompt {row.prompt_id} {row.prompt!r}: {config.extra_tokens} tokens after the subject are to be "
-                         f"corrupted, but only {len(ids) - end} follow it")
+        raise ValueError(f"prompt {row.prompt_id} {row.prompt!r}: trace.extra_tokens is {config.extra_tokens}, but "
+                         f"only {len(ids) - end} tokens follow the subject")
     key = (seed, lm.name, "trace", row.prompt_id)
     drawn = corruption.draw(config.samples, end + config.extra_tokens - begin, lm.width, config.stream, key)
     adapter = Adapter(lm, len(ids))

@@ -1,0 +1,142 @@
+"""The generated world and the parser of original files: canonical tables, errors with names."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+from toy import tokenizer
+
+from engram import tokens
+from engram.datasets import folder, world
+from engram.tables import SCHEMAS, table
+
+WORLD = {"kind": "world", "subjects": 40, "relations": 4, "objects": 5, "documents": 60, "articles": 8, "listed": 0.5}
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+def test_world_has_every_table_and_is_seeded():
+    one, again, other = world.tables(WORLD, 0), world.tables(WORLD, 0), world.tables(WORLD, 1)
+    assert set(one) == set(SCHEMAS)
+    for name, frame in one.items():
+        assert list(frame.columns) == list(SCHEMAS[name])
+        assert frame.equals(again[name])
+        assert not frame.equals(other[name])
+
+
+def test_world_is_consistent():
+    tables = world.tables(WORLD, 0)
+    facts = tables["facts"]
+    assert len(facts) == 160 and facts["case_id"].is_unique
+    assert facts.groupby("relation_id")["subject"].nunique().eq(40).all()
+    true = {(row.subject, row.relation_id): row.target_true for row in facts.itertuples()}
+    for row in facts.itertuples():
+        assert row.target_new != row.target_true
+        assert len(row.paraphrase_prompts) == 2 and len(row.generation_prompts) == 10
+        assert all(row.subject in text for text in row.paraphrase_prompts + row.generation_prompts)
+        for prompts, target in ((row.neighborhood_prompts, row.target_true), (row.attribute_prompts, row.target_new)):
+            assert len(prompts) == 10
+            for prompt in prompts:
+                (subject,) = [s for s, r in true if r == row.relation_id and s in prompt and s != row.subject][:1]
+                assert true[subject, row.relation_id] == target
+    snippets = set(zip(tables["snippets"]["relation_id"], tables["snippets"]["target_id"]))
+    assert set(zip(facts["relation_id"], facts["target_new_id"])) <= snippets, "every RS has its reference text"
+    for row in tables["prompts"].itertuples():
+        assert row.prompt.count(row.subject) == 1 and true[row.subject, row.relation_id] == row.attribute
+
+
+def test_no_subject_begins_another_and_two_share_every_beginning():
+    subjects = world.tables(WORLD, 0)["facts"]["subject"].unique()
+    starts = [" ".join(s.split()[:2]) for s in subjects]
+    assert all(starts.count(start) == 2 for start in starts)
+    assert not any(a != b and b.startswith(a + " ") for a in subjects for b in subjects)
+
+
+@pytest.mark.parametrize("change, message", (
+    ({"subjects": 7}, "subjects must be even"), ({"relations": 99}, "at most 8 relations"),
+    ({"colour": 1}, "unknown keys .'colour'."), ({"subjects": 4}, "no other subject shares object")))
+def test_impossible_worlds_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        world.tables(WORLD | change, 0)
+
+
+@pytest.mark.parametrize("row, message", (({"article_id": 1}, "expected .'article_id', 'text', 'title'."),
+                                          ({"article_id": "1", "title": "a", "text": "b"}, "column article_id: '1' is not a int64")))
+def test_tables_name_what_is_wrong(row, message):
+    with pytest.raises(ValueError, match=message):
+        table("text", [row])
+
+
+RECORD = {"case_id": 3, "pararel_idx": 1, "requested_rewrite": {
+    "prompt": "{} speaks", "relation_id": "P1412", "subject": "Zoë", "target_new": {"str": "Welsh", "id": "Q1"},
+    "target_true": {"str": "Greek", "id": "Q2"}}, "paraphrase_prompts": ["x. Zoë writes in", "y. Zoë reads"],
+    "neighborhood_prompts": ["Jim speaks"], "attribute_prompts": ["Tom speaks"], "generation_prompts": ["Zoë says"]}
+ZSRE = {"subject": "Zoë", "src": "What does Zoë speak?", "answers": ["Greek"], "rephrase": "Zoë speaks what?",
+        "loc": "nq question: who won", "loc_ans": "nobody"}
+KNOWN = {"known_id": 0, "subject": "Zoë", "prompt": "Zoë lives in", "attribute": "Rome", "relation_id": "P19"}
+ARTICLE = {"id": "1", "title": "T", "text": "T\n\n" + "A long paragraph about nothing at all. " * 4}
+BLOCK = {"kind": "folder", "path": "", "facts": "f", "zsre": "z", "prompts": "p", "text": "t", "paragraphs": 10, "text_share": 0.25}
+
+
+def write(tmp_path, facts=(RECORD,), zsre=(ZSRE,), known=(KNOWN,), text=json.dumps(ARTICLE)):
+    paths = [tmp_path / name for name in "fzpt"]
+    for path, value in zip(paths, (facts, zsre, known)):
+        path.write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
+    paths[3].write_text(text, encoding="utf-8")
+    return paths
+
+
+def test_folder_tables(tmp_path):
+    found = folder.tables(BLOCK, write(tmp_path))
+    assert {name: len(frame) for name, frame in found.items()} == {
+        "facts": 1, "zsre": 1, "prompts": 2, "snippets": 2, "text": 1, "corpus": 6}
+    assert found["zsre"]["prompt"][0] == "What does {} speak?"
+    assert found["prompts"]["prompt"].tolist() == ["Zoë lives in", "Zoë speaks"]
+    corpus = found["corpus"]
+    assert "Zoë, Greek." in corpus["text"].tolist() and "Zoë speaks Greek." in corpus["text"].tolist()
+    shares = corpus.groupby("kind")["weight"].sum() / corpus["weight"].sum()
+    assert shares["text"] == pytest.approx(0.25)
+
+
+def broken(field, value, inside=None):
+    record = copy.deepcopy(RECORD)
+    (record[inside] if inside else record)[field] = value
+    return [RECORD | {"case_id": 2}, record]
+
+
+@pytest.mark.parametrize("files, message", (
+    ({"facts": broken("case_id", "3")}, r"f: record 1 \(case_id 3\): field 'case_id' should be a non-empty int, found '3'"),
+    ({"facts": broken("prompt", "no slot", "requested_rewrite")}, "case_id 3.*field 'prompt' must hold exactly one"),
+    ({"facts": broken("target_new", {"str": " ", "id": "Q1"}, "requested_rewrite")}, "target_new: field 'str' should be a non-empty str"),
+    ({"facts": broken("neighborhood_prompts", [])}, "field 'neighborhood_prompts' should be a non-empty list"),
+    ({"facts": [RECORD, RECORD]}, "case_id 3 occurs twice"),
+    ({"facts": "version https://git-lfs.github.com/spec/v1"}, "Git-LFS pointer"),
+    ({"facts": "<html>"}, "not valid json"), ({"facts": "[]"}, "non-empty json list"),
+    ({"zsre": [ZSRE | {"src": "What?"}]}, "subject 'Zoë' does not occur in src"),
+    ({"zsre": [{k: v for k, v in ZSRE.items() if k != "loc"}]}, "field 'loc' is missing"),
+    ({"known": [KNOWN | {"subject": "Ann"}]}, "subject 'Ann' does not occur in prompt"),
+    ({"text": '{"title": "T", "te'}, "line 1 is not json")))
+def test_bad_files_are_named(tmp_path, files, message):
+    with pytest.raises(ValueError, match=message):
+        folder.tables(BLOCK, write(tmp_path, **files))
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the original files are not beside the repository (../shared/data)")
+def test_the_real_files_parse_completely():
+    block = BLOCK | {"path": str(SHARED), "facts": "counterfact_500.json", "zsre": "zsre_1037.json",
+                     "prompts": "known_1000.json", "text": "wikipedia_sample.jsonl"}
+    found = folder.tables(block, folder.files(block))
+    assert {name: len(found[name]) for name in ("facts", "zsre", "text")} == {"facts": 500, "zsre": 1037, "text": 765}
+    assert (found["prompts"]["prompt_id"] < 1209).sum() == 1209
+
+
+def test_subject_ranges_decode_to_the_subject():
+    tok = tokenizer()
+    for text, subject in (("The mother tongue of Danielle Darrieux is", "Danielle Darrieux"), ("Zürich is a city", "Zürich")):
+        begin, end = tokens.subject_range(tok, text, subject)
+        assert tok.decode(tokens.encode(tok, text)[begin:end]).strip() == subject
+        assert tokens.filled_range(tok, text.replace(subject, "{}"), subject) == (begin, end)
+    with pytest.raises(ValueError, match="does not occur"):
+        tokens.subject_range(tok, "Rome", "Paris")
+    with pytest.raises(ValueError, match="exactly one"):
+        tokens.filled_range(tok, "{} and {}", "Rome")

@@ -1,0 +1,213 @@
+"""The sweep against its oracle (one hooked transformers forward per restoration), and what must hold of any tracing."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import oracle
+import pandas as pd
+import pytest
+import torch
+import toy
+from engram import adapters, noise, sweep, tokens, tracing
+from transformers.models.gptj.modeling_gptj import GPTJAttention
+
+CONFIG = tracing.Config(prompts=9, samples=3, sites=sweep.SITES)
+NOISE = noise.Noise("std", 0.8)
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-11}
+
+
+def row_of(lm, prompt=" James Martin is in the in", subject=" James Martin", prompt_id=3):
+    """A row of stage `known`: the answer is the model's own next token, so that its probability is not small."""
+    ids = tokens.encode(lm.tokenizer, prompt)
+    answer = lm.model(torch.tensor([ids])).logits[0, -1].argmax().item()
+    return SimpleNamespace(prompt=prompt, subject=subject, prompt_id=prompt_id, answer_id=answer, answer="x")
+
+
+def table_of(lm, count=4):
+    prompts = [" James Martin is in the in", " is in Thomas James is", "Thomas James Martin plays the",
+               " in is James in in"]
+    subjects = [" James Martin", "Thomas James", "Thomas James Martin", "James"]
+    rows = [vars(row_of(lm, p, s, i)) | {"correct": i != 1} for i, (p, s) in enumerate(zip(prompts, subjects))]
+    return pd.DataFrame(rows[:count])
+
+
+def expected(lm, row, config, width, corruption=NOISE):
+    ids = tokens.encode(lm.tokenizer, row.prompt)
+    begin, end = tokens.subject_range(lm.tokenizer, row.prompt, row.subject)
+    drawn = corruption.draw(config.samples, end + config.extra_tokens - begin, lm.width, config.stream,
+                            (0, lm.name, "trace", row.prompt_id))
+    at = (lm, ids, torch.from_numpy(drawn), begin, row.answer_id)
+    base = oracle.probabilities(*at, config.replace)
+    scores = {site: np.array([[oracle.score(*at, site, token, layer, width, config.replace)
+                               for layer in range(lm.layers)] for token in range(len(ids))]) for site in config.sites}
+    return base, scores
+
+
+def agree(lm, row, config, width, tolerance):
+    base, scores = expected(lm, row, config, width)
+    found, about = tracing.trace_prompt(lm, row, NOISE, config, width, 0)
+    assert abs(about["clean"] - base[0].item()) <= tolerance
+    assert abs(about["corrupted"] - base[1:].mean().item()) <= tolerance
+    for site in config.sites:
+        np.testing.assert_allclose(found[site], scores[site], rtol=0, atol=tolerance, err_msg=site)
+    return scores, about
+
+
+@pytest.fixture
+def double_attention(monkeypatch):
+    """GPT-J computes attention weights in float32 whatever its dtype; here it and the engine use the model's own."""
+    def attention(self, query, key, value, attention_mask=None):
+        weights = (query @ key.transpose(-1, -2) / self.scale_attn + attention_mask).softmax(-1)
+        return weights @ value, weights
+
+    monkeypatch.setattr(GPTJAttention, "_attn", attention)
+    monkeypatch.setitem(adapters.PARTS, "gptj", replace(adapters.PARTS["gptj"], attention_float32=False))
+
+
+@pytest.mark.parametrize("kind", toy.ARCHITECTURES)
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_every_architecture_and_site_agrees_with_the_oracle(kind, dtype, request):
+    if kind == "gptj" and dtype == torch.float64:
+        request.getfixturevalue("double_attention")
+    lm = toy.lm(kind, dtype)
+    scores, about = agree(lm, row_of(lm, " is in James Martin in is"), CONFIG, 2, TOLERANCE[dtype])
+    assert np.ptp(np.stack(list(scores.values()))) > 1000 * TOLERANCE[torch.float32]  # there is something to agree on
+
+
+def test_gptj_in_float64_as_it_is_agrees_to_the_precision_of_its_float32_attention():
+    lm = toy.lm("gptj", torch.float64)
+    agree(lm, row_of(lm), CONFIG, 2, 1e-6)
+
+
+@pytest.mark.parametrize("options", [{"replace": True}, {"extra_tokens": 1}, {"stream": "reference"}, {"samples": 1}],
+                         ids=str)
+@pytest.mark.parametrize("kind", ["gpt2", "gptj"])
+def test_every_option_agrees_with_the_oracle(kind, options):
+    lm = toy.lm(kind)
+    agree(lm, row_of(lm), replace(CONFIG, **options), 2, 1e-5)
+
+
+@pytest.mark.parametrize("width", [1, 3, 10])
+def test_every_window_agrees_with_the_oracle(width):
+    lm = toy.lm("gpt2", torch.float64, layers=5)
+    agree(lm, row_of(lm), CONFIG, width, 1e-11)
+
+
+@pytest.mark.parametrize("activation", ["gelu_new", "gelu", "relu", "gelu_pytorch_tanh"])
+def test_every_activation_agrees_with_the_oracle(activation):
+    lm = toy.lm("gpt2", torch.float64, activation=activation)
+    agree(lm, row_of(lm), replace(CONFIG, sites=("hidden", "mlp")), 2, 1e-11)
+
+
+def test_the_window_of_ten_is_five_before_to_four_after():
+    assert sweep.window(20, 10, 48) == (15, 25)
+    assert sweep.window(0, 10, 48) == (0, 5) and sweep.window(47, 10, 48) == (42, 48)
+    assert sweep.window(3, 1, 8) == (3, 4)
+
+
+def test_patches_fill_every_layer_of_every_site_once():
+    found = [(patch.site, layer) for patch in sweep.patches(sweep.SITES, 10, 8) for layer in patch.layers]
+    assert sorted(found) == sorted((site, layer) for site in sweep.SITES for layer in range(8))
+    assert sum(patch.site == "mlp" for patch in sweep.patches(sweep.SITES, 10, 8)) == 6  # 3 centres share all layers
+
+
+def test_restoring_everything_gives_clean_and_nothing_gives_corrupted():
+    lm = toy.lm("gpt2", torch.float64)
+    row = row_of(lm, " is in James Martin in is")
+    scores, about = tracing.trace_prompt(lm, row, NOISE, CONFIG, 2, 0)
+    assert scores["hidden"][-1, -1] == pytest.approx(about["clean"], abs=1e-12)  # the last output is all
+    assert (scores["hidden"][:-1, -1] == about["corrupted"]).all()  # the last layer elsewhere is nothing
+    for table in scores.values():
+        assert (table[:2] == about["corrupted"]).all()  # tokens before the subject are the same in both runs
+    one = row_of(lm, "James is in is", "James")
+    scores, about = tracing.trace_prompt(lm, one, NOISE, CONFIG, 1, 0)
+    silent = noise.Noise("std", 0.0)
+    unharmed, about = tracing.trace_prompt(lm, one, silent, CONFIG, 1, 0)
+    assert all(np.allclose(table, about["clean"], rtol=0, atol=1e-12) for table in unharmed.values())
+
+
+def test_a_single_corrupted_token_restored_at_the_first_block_of_a_gpt2_is_not_yet_clean_elsewhere():
+    lm = toy.lm("gpt2", torch.float64)
+    scores, about = tracing.trace_prompt(lm, row_of(lm, "James is in is", "James"), NOISE, CONFIG, 1, 0)
+    assert abs(scores["hidden"][0, 0] - about["clean"]) > 1e-6  # later tokens have read the corrupted one in block 0
+
+
+def test_results_do_not_depend_on_the_batch_beyond_rounding():
+    lm = toy.lm("llama")
+    row = row_of(lm)
+    whole, _ = tracing.trace_prompt(lm, row, NOISE, CONFIG, 2, 0)
+    for rows in (21, 40, 100):
+        parts, _ = tracing.trace_prompt(lm, row, NOISE, replace(CONFIG, batch_rows=rows), 2, 0)
+        for site in CONFIG.sites:
+            np.testing.assert_allclose(parts[site], whole[site], rtol=0, atol=2e-7)
+
+
+def test_a_batch_too_small_for_one_restoration_says_what_it_needs():
+    lm = toy.lm()
+    row = row_of(lm)
+    rows = CONFIG.samples * len(tokens.encode(lm.tokenizer, row.prompt))
+    with pytest.raises(ValueError, match=f"needs {rows} rows"):
+        tracing.trace_prompt(lm, row, NOISE, replace(CONFIG, batch_rows=rows - 1), 2, 0)
+
+
+def test_results_do_not_depend_on_the_order_or_the_number_of_prompts():
+    lm = toy.lm()
+    table = table_of(lm)
+    effects, prompts = tracing.trace(lm, table, NOISE, CONFIG, 2, 0)
+    again, turned = tracing.trace(lm, table.iloc[::-1], NOISE, CONFIG, 2, 0)
+    order = ["prompt_id", "site", "token", "layer"]
+    pd.testing.assert_frame_equal(*(table.sort_values(order, ignore_index=True) for table in (effects, again)))
+    few, _ = tracing.trace(lm, table, NOISE, replace(CONFIG, prompts=1), 2, 0)
+    pd.testing.assert_frame_equal(few, effects[effects["prompt_id"] == 0])
+
+
+def test_the_tables_hold_the_first_correct_prompts_and_every_token_and_layer(capsys):
+    lm = toy.lm()
+    effects, prompts = tracing.trace(lm, table_of(lm), NOISE, replace(CONFIG, prompts=2), 2, 0)
+    assert prompts["prompt_id"].tolist() == [0, 2]  # 1 is not answered correctly
+    assert len(effects) == sum(len(row) for row in prompts["tokens"]) * lm.layers * len(sweep.SITES)
+    assert effects["score"].between(0, 1).all() and effects.dtypes["score"] == np.float64
+    assert list(effects) == ["model", "prompt_id", "site", "token", "layer", "score"]
+    first = prompts.iloc[0]
+    assert "".join(first["tokens"][first["subject_begin"] : first["subject_end"]]) == first["subject"]
+    assert "2 of 2 prompts" in capsys.readouterr().err
+
+
+def test_subject_last_traces_that_token_alone():
+    lm = toy.lm()
+    row = row_of(lm)
+    every, about = tracing.trace_prompt(lm, row, NOISE, CONFIG, 2, 0)
+    one, config = pd.DataFrame([vars(row) | {"correct": True}]), replace(CONFIG, tokens="subject_last")
+    table, _ = tracing.trace(lm, one, NOISE, config, 2, 0)
+    assert set(table["token"]) == {about["subject_end"] - 1}
+    hidden = table[table["site"] == "hidden"]["score"].to_numpy()
+    np.testing.assert_array_equal(hidden, every["hidden"][about["subject_end"] - 1])
+
+
+def test_tracing_leaves_the_model_as_it_was():
+    lm = toy.lm()
+    before = {name: tensor.clone() for name, tensor in lm.model.state_dict().items()}
+    tracing.trace_prompt(lm, row_of(lm), NOISE, CONFIG, 2, 0)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in lm.model.state_dict().items())
+    assert not any(module._forward_hooks for module in lm.model.modules())
+
+
+@pytest.mark.parametrize("change, message", [({"sites": ("mpl",)}, "mpl"), ({"sites": ()}, "empty"),
+                                             ({"stream": "x"}, "counter"), ({"tokens": "first"}, "subject_last"),
+                                             ({"samples": 0}, "positive")])
+def test_a_wrong_setting_is_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(CONFIG, **change)
+
+
+def test_errors_name_the_prompt():
+    lm = toy.lm()
+    with pytest.raises(ValueError, match="prompt 3 .*only 5 tokens follow"):
+        tracing.trace_prompt(lm, row_of(lm), NOISE, replace(CONFIG, extra_tokens=9), 2, 0)
+    with pytest.raises(ValueError, match="nothing to trace"):
+        tracing.trace(lm, table_of(lm).assign(correct=False), NOISE, CONFIG, 2, 0)
+    with pytest.raises(ValueError, match="64 positions"):
+        row = row_of(lm)
+        row.prompt += " in" * 64
+        tracing.trace_prompt(lm, row, NOISE, CONFIG, 2, 0)

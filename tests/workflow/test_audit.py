@@ -1,0 +1,123 @@
+"""Audit and lineage: a verdict per artifact, a chain from the figure to the seed."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from engram import audit, lineage
+
+
+@pytest.fixture(autouse=True)
+def library(built, monkeypatch):
+    """Code digests in this process are of the sandbox's library, as in its own commands."""
+    monkeypatch.setattr(lineage, "LIBRARY", built.path / "workflow" / "lib")
+    monkeypatch.setattr(lineage, "WRITER", built.path / "workflow" / "lib" / "engram" / "io.py")
+    lineage._parsed.cache_clear()
+    yield
+    lineage._parsed.cache_clear()
+
+
+def words(root) -> dict[str, str]:
+    return {str(verdict.path): verdict.word for verdict in audit.verify(root)}
+
+
+def failed(root) -> dict[str, str]:
+    return {path: word for path, word in words(root).items() if word != audit.OK}
+
+
+def test_a_finished_run_is_in_order(built):
+    found = words(built.path)
+    assert set(found.values()) == {audit.OK}
+    assert {path.split("/")[0] for path in found} == set(audit.FOLDERS)
+    assert "results/train/mini/model.safetensors" in found and "figures/mini/rome/table4_counterfact.md" in found
+
+
+def test_one_flipped_byte_anywhere_is_found(sandbox):
+    """In every artifact and in every record of one."""
+    for path in audit.artifacts(sandbox.path):
+        for file, word in ((sandbox.path / path, "modified"), (sandbox.path / lineage.record_path(path), "record edited")):
+            content = file.read_bytes()
+            place = len(content) // 2
+            file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1:])
+            assert failed(sandbox.path)[str(path)] == word
+            file.write_bytes(content)
+    assert failed(sandbox.path) == {}
+
+
+def test_the_command_names_the_file_and_fails(sandbox):
+    path = sandbox.path / "results/trace/mini/effects.parquet"
+    path.write_bytes(path.read_bytes() + b" ")
+    text = sandbox.run("engram", "audit", ok=False).stdout
+    assert "modified       results/trace/mini/effects.parquet" in text
+    assert "input changed  figures/mini/rome/fig2_average_traces.pdf   results/trace/mini/effects.parquet" in text
+    assert "ok             figures/mini/rome/table4_counterfact.csv" in text
+    refused = sandbox.run("engram", "record", ok=False).stdout
+    assert refused.startswith("nothing recorded") and "results/trace/mini/effects.parquet" in refused
+
+
+def test_every_verdict(sandbox):
+    root = sandbox.path
+    (root / "results/trace/mini/extra.parquet").write_bytes(b"from nowhere")
+    assert failed(root) == {"results/trace/mini/extra.parquet": "no record"}
+    (root / "results/trace/mini/extra.parquet").unlink()
+
+    (root / "figures/mini/rome/fig7_lines.png").unlink()
+    assert failed(root) == {"figures/mini/rome/fig7_lines.png": "missing"}
+    shutil.copy(root / "figures/mini/rome/fig6_generations.png", root / "figures/mini/rome/fig7_lines.png")
+    assert failed(root) == {"figures/mini/rome/fig7_lines.png": "modified"}
+    shutil.copy(root / "figures/mini/rome/.lineage/fig6_generations.png.json",
+                root / "figures/mini/rome/.lineage/fig7_lines.png.json")
+    assert failed(root) == {"figures/mini/rome/fig7_lines.png": "modified"}, "another artifact's record does not help"
+
+
+def test_a_rebuilt_input_breaks_the_chain_below_it(sandbox):
+    """A file written anew with a record of its own is in order; what was made from the old one is not."""
+    root = sandbox.path
+    place = Path("results/evaluate/mini/counterfact/rome/n1/summary.csv")
+    (root / place).write_bytes(b"better numbers")
+    record = audit.read_record(root, place) | {"sha256": lineage.sha256(root / place)}
+    (root / lineage.record_path(place)).write_text(lineage.record_text(record))
+    assert failed(root) == {f"figures/mini/rome/table4_counterfact.{suffix}": "input changed" for suffix in ("csv", "md")}
+
+
+def test_stale_code(sandbox):
+    script = sandbox.path / "workflow/scripts/trace.py"
+    script.write_text(script.read_text() + "\n# a comment\n")
+    assert failed(sandbox.path) == {}
+    lineage._parsed.cache_clear()
+    script.write_text(script.read_text() + "\nANOTHER = 1\n")
+    found = failed(sandbox.path)
+    lineage._parsed.cache_clear()
+    assert found == {f"results/trace/mini/{name}.parquet": "stale code" for name in ("effects", "prompts")}
+
+
+def test_the_tree_goes_from_the_figure_to_the_seed(built):
+    text = built.run("engram", "lineage", "figures/mini/rome/fig2_average_traces.pdf").stdout
+    lines = text.splitlines()
+    assert lines[0] == "figures/mini/rome/fig2_average_traces.pdf"
+    chain = ["effects: results/trace/mini/effects.parquet", "prompts: results/known/mini/prompts.parquet",
+             "weights: results/train/mini/model.safetensors", "corpus: data/mini/corpus.parquet"]
+    places = [next(index for index, line in enumerate(lines) if part in line) for part in chain]
+    assert places == sorted(places), "each is below what was made from it"
+    depths = [lines[index].index(chain[number]) for number, index in enumerate(places)]
+    assert depths == sorted(set(depths)), "and deeper"
+    assert "stage dataset" in lines[places[-1] + 1] and "seed 0" in lines[places[-1] + 1]
+    assert any("samples=10" in line for line in lines[places[0]:places[1]])
+    weights = [line for line in lines if line.split("   (")[0].endswith(chain[2])]
+    assert len(weights) > 1 and [line for line in weights if "(shown above)" not in line] == weights[:1]
+
+
+@pytest.mark.parametrize("place", ["figures/mini/rome/fig99.pdf", "params.yaml"])
+def test_no_lineage(built, place):
+    assert f"{place}: no lineage" in built.run("engram", "lineage", place, ok=False).stdout
+
+
+def test_records_say_what_was_used(built):
+    record = json.loads((built.path / "results/trace/mini/.lineage/effects.parquet.json").read_text())
+    assert record["command"][0] == "workflow/scripts/trace.py" and "--config" not in record["command"]
+    assert record["params"]["trace"]["samples"] == 10 and record["seed"] == 0 and record["keys"] == {"model": "mini"}
+    inputs = {one["path"] for one in record["inputs"]}
+    assert {"results/known/mini/prompts.parquet", "results/noise/mini/noise.json", "results/train/mini/model.safetensors",
+            "results/train/mini/tokenizer.json"} <= inputs

@@ -1,0 +1,165 @@
+"""DVC remembers what Snakemake made: dvc.yaml says the same as the rules, and both stay clean together."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, Sandbox
+
+from engram import lineage, record
+
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+STAGES = {name: block["do"] for name, block in PIPELINE["stages"].items() if name != "params"}
+ITEMS = {item.replace("/", "-"): item for item in PARAMS["paper"]}
+METHODS = sorted((ROOT / "workflow/lib/engram/methods").glob("[!_]*.py"))
+
+
+def resolved(text: str) -> str:
+    return text.replace("${item}", "mini").replace("${lib}", PIPELINE["vars"][0]["lib"])
+
+
+def outs(name: str) -> dict[str, dict]:
+    return {resolved(path): flags for entry in STAGES[name]["outs"] for path, flags in entry.items()}
+
+
+def deps(name: str) -> set[str]:
+    return {resolved(path) for path in STAGES[name]["deps"]}
+
+
+def script(name: str) -> str:
+    return f"workflow/figures/{ITEMS[name]}.py" if name in ITEMS else f"workflow/scripts/{name}.py"
+
+
+def test_one_stage_per_word_and_per_item():
+    words = re.search(r'STAGES = "([a-z ]+)"', (ROOT / "workflow/rules/common.smk").read_text())[1].split()
+    assert list(STAGES) == [*(word for word in words if word != "paper"), *ITEMS]
+    assert all(block["foreach"] == "${run.models}" for name, block in PIPELINE["stages"].items() if name != "params")
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_commands_and_outs(name, built):
+    """A stage asks Snakemake for what it declares: every file there belongs to it, with its record."""
+    command = resolved(STAGES[name]["cmd"]).removeprefix("snakemake --cores all ")
+    if name in ITEMS:
+        suffixes = {"figure": ["pdf", "png", "csv"], "table": ["csv", "md"]}[PARAMS["paper"][ITEMS[name]]["kind"]]
+        files = [Path(f"figures/mini/{ITEMS[name]}.{suffix}") for suffix in suffixes]
+        assert command == str(files[0])
+        assert set(outs(name)) == {str(path) for file in files for path in (file, lineage.record_path(file))}
+        assert set(map(str, outs(name).values())) == {str({"cache": False, "persist": True})}, "tracked by git"
+    else:
+        assert command == f"{name}@mini"
+        assert outs(name) == {("data/mini" if name == "dataset" else f"results/{name}/mini"): {"persist": True}}
+    assert all((built.path / path).exists() for path in outs(name))
+
+
+def test_every_artifact_is_an_out(built):
+    covered = [Path(path) for name in STAGES for path in outs(name)] + [Path("results/params")]
+    for folder in ("data", "results", "figures"):
+        for path in (built.path / folder).rglob("*"):
+            place = path.relative_to(built.path)
+            assert not path.is_file() or any(place.is_relative_to(out) for out in covered), place
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_deps_are_the_code_and_the_inputs(name, built):
+    """Exactly the files of the code digest, and every folder or file that an artifact's record names as input."""
+    methods = METHODS if name in ("targets", "edit") else []
+    code = {path.relative_to(ROOT).as_posix() for path, text in lineage.code_files(str(ROOT / script(name)), *map(str, methods))
+            if text != "Module(body=[], type_ignores=[])"}
+    declared = {path for path in deps(name) if path.startswith("workflow/")}
+    assert declared == code, f"{name}: add {sorted(code - declared)}, remove {sorted(declared - code)}"
+    inputs = set()
+    for out in outs(name):
+        for path in (built.path / out).rglob(".lineage/*.json") if (built.path / out).is_dir() else [built.path / out]:
+            if path.parent.name == ".lineage":
+                inputs |= {one["path"] for one in json.loads(path.read_text())["inputs"]}
+    folders = deps(name) - declared
+    assert "results/params/valid.json" in folders
+    assert all(any(Path(path).is_relative_to(folder) for folder in folders) for path in inputs), inputs
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_params_cover_the_slice(name, built):
+    """Every key that a job's slice holds is under a key that the DVC stage watches."""
+    watched = [resolved(key) for key in STAGES[name]["params"]]
+    out = next(iter(outs(name)))
+    folder = built.path / (Path(out) if name not in ITEMS else Path(out).parent)
+    pattern = ".lineage/*.json" if name not in ITEMS else f".lineage/{Path(ITEMS[name]).name}.*.json"
+    found = json.loads(next(folder.rglob(pattern)).read_text())["params"]
+    model = found.pop("model")
+    keys = [f"run.{key}" for key in found.pop("run", {})] + [f"models.mini.{key}" for key in model if key != "name"]
+    names = {"source": "sources", "method": "methods", "paper": f"paper.{ITEMS.get(name)}"}
+    keys += [names.get(key, key) for key, value in found.items() if value not in ({}, None)]
+    assert all(any(key == one or key.startswith(f"{one}.") for one in watched) for key in keys), (keys, watched)
+    assert all(one.split(".")[0] in PARAMS for one in watched)
+
+
+def test_a_finished_run_is_clean(built):
+    """After a run and `engram record`: nothing to do for Snakemake or DVC, nothing but results in git."""
+    assert built.jobs() == {}
+    assert "up to date" in built.run("dvc", "status").stdout
+    assert {line[3:] for line in built.git("status", "--short").splitlines()} == {"dvc.lock", "figures/"}
+    assert "as recorded before" in built.run("engram", "record").stdout
+
+
+def test_one_figure_with_what_lies_upstream_and_nothing_else(sandbox):
+    sandbox.edit("params.yaml", "samples: 10", "samples: 11")
+    sandbox.edit("params.yaml", "generation_tokens: 100", "generation_tokens: 90")
+    text = sandbox.run("dvc", "repro", "rome-fig2_average_traces@mini").stdout
+    assert re.findall(r"Running stage '(.*)'", text) == ["params", "trace@mini", "rome-fig2_average_traces@mini"]
+    assert sandbox.jobs() == {"edit": 2, "evaluate": 2, "paper_figure": 3, "paper_table": 1}
+    refused = sandbox.run("engram", "record", ok=False).stdout
+    assert "nothing recorded" in refused, "an unfinished run, or artifacts whose inputs have changed, is not recorded"
+    sandbox.run("dvc", "repro")
+    assert sandbox.jobs() == {} and "up to date" in sandbox.run("dvc", "status").stdout
+    sandbox.run("engram", "audit")
+
+
+def test_push_pull_and_restore(sandbox, tmp_path):
+    """A fresh clone gets the artifacts from a folder, verifies them, and then has nothing to do."""
+    sandbox.git("add", "--all")
+    sandbox.git("commit", "--quiet", "--message", "run")
+    sandbox.run("dvc", "remote", "add", "--local", "--default", "folder", tmp_path / "store")
+    sandbox.run("dvc", "push")
+    sandbox.git("clone", "--quiet", ".", tmp_path / "clone")
+    clone = Sandbox(tmp_path / "clone")
+    clone.run("dvc", "remote", "add", "--local", "--default", "folder", tmp_path / "store")
+    clone.run("dvc", "pull")
+    clone.run("engram", "audit")
+    clone.run("dvc", "status", "--quiet")
+    clone.run("snakemake", "--cores", "all", "--touch", "--forceall")
+    assert clone.jobs() == {} and clone.git("status", "--short") == ""
+    clone.edit("params.yaml", "samples: 10", "samples: 11")
+    assert clone.jobs() == {"trace": 1, "paper_figure": 3}, "params are remembered as after a run"
+
+
+def test_differences_from_the_committed_lock():
+    """Other bytes from the same settings and code, and what follows from them, are rebuilt; the rest has changed."""
+    def stage(out, *inputs, params=1):
+        return {"deps": [{"path": path, "md5": md5} for path, md5 in inputs], "outs": [{"path": out[0], "md5": out[1]}],
+                "params": {"params.yaml": {"seed": params}}}
+
+    before = {
+        "train@mini": stage(("results/train/mini", "a"), ("workflow/train.py", "c")),
+        "trace@mini": stage(("results/trace/mini", "a"), ("results/train/mini", "a")),
+        "known@mini": stage(("results/known/mini", "a"), ("results/train/mini", "a")),
+        "edit@mini": stage(("results/edit/mini", "a"), ("results/train/mini", "a"), ("workflow/edit.py", "c")),
+        "figure@mini": stage(("figures/mini/x.pdf", "a"), ("results/edit/mini", "a")),
+    }
+    assert record.differences(before, before) == record.differences({}, before) == []
+    after = {
+        "figure@mini": stage(("figures/mini/x.pdf", "b"), ("results/edit/mini", "b")),
+        "edit@mini": stage(("results/edit/mini", "b"), ("results/train/mini", "b"), ("workflow/edit.py", "d")),
+        "known@mini": stage(("results/known/mini", "a"), ("results/train/mini", "b")),
+        "trace@mini": stage(("results/trace/mini", "b"), ("results/train/mini", "b")),
+        "train@mini": stage(("results/train/mini", "b"), ("workflow/train.py", "c")),
+    }
+    lines = dict(line.split(": ", 1) for line in record.differences(before, after))
+    rebuilt = "rebuilt here, differs from the committed lock (same settings and code, other bytes)"
+    assert lines == {"train@mini": rebuilt, "trace@mini": rebuilt, "edit@mini": "changed with workflow/edit.py",
+                     "figure@mini": "changed with results/edit/mini"}
+    seed = record.differences(before, before | {"train@mini": stage(("results/train/mini", "b"), ("workflow/train.py", "c"), params=2)})
+    assert seed == ["train@mini: changed with params"]

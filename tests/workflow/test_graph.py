@@ -1,0 +1,87 @@
+"""Snakemake's graph: what there is to do, and what a change makes it do again."""
+
+import json
+import shutil
+
+import yaml
+from conftest import ROOT
+
+EVERYTHING = {"dataset": 1, "train": 1, "known": 1, "noise": 1, "prefixes": 1, "covariance": 1, "trace": 1, "targets": 1,
+              "edit": 2, "evaluate": 2, "paper_figure": 4, "paper_table": 1}
+
+
+def test_the_default_graph(built):
+    assert built.jobs("--forceall") == EVERYTHING
+    assert built.jobs() == {}
+
+
+def test_every_stage_can_be_asked_for(sandbox):
+    """`all_trace` and `trace@mini` make the traces with what they need. What is missing is made, whatever stands above it."""
+    shutil.rmtree(sandbox.path / "results")
+    assert sandbox.jobs("trace@mini") == {"train": 1, "known": 1, "noise": 1, "trace": 1}
+    assert sandbox.jobs() == {rule: count for rule, count in EVERYTHING.items() if rule != "dataset"}
+
+
+def test_settings_rerun_what_depends_on_them(sandbox):
+    """Each change alone; with the file as it was, nothing is to be done."""
+    tracing = {"trace": 1, "paper_figure": 3}
+    editing = {"targets": 1, "edit": 1, "evaluate": 1, "paper_figure": 1, "paper_table": 1}
+    for change, jobs in [
+        (lambda values: values["trace"].update(samples=11), tracing),
+        (lambda values: values["models"]["mini"].update(trace_window=1), tracing),
+        (lambda values: values["methods"]["rome"]["mini"].update(kl_factor=0.9), editing),
+        (lambda values: values["edit"].update(generation_tokens=11), {
+            "edit": 2, "evaluate": 2, "paper_figure": 1, "paper_table": 1}),
+        (lambda values: values["run"].update(tf32=True), {
+            rule: count for rule, count in EVERYTHING.items() if rule != "dataset"}),
+        (lambda values: values["paper"]["rome/fig6_generations"].update(options={"cases": 1}), {"paper_figure": 1}),
+        (lambda values: None, {}),
+    ]:
+        values = yaml.safe_load((ROOT / "params.yaml").read_text())
+        change(values)
+        (sandbox.path / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+        assert sandbox.jobs() == jobs
+
+
+def test_code_reruns_what_depends_on_it(sandbox):
+    library = "workflow/lib/engram"
+    for name in ("tracing.py", "metrics.py", "methods/rome.py"):
+        path = sandbox.path / library / name
+        path.write_text(path.read_text() + "\n# a comment\n")
+    sandbox.edit(f"{library}/tracing.py", '"""', '"""Other words of documentation. ')
+    assert sandbox.jobs() == {}
+    path = sandbox.path / library / "metrics.py"
+    path.write_text(path.read_text() + "\nANOTHER = 1\n")
+    assert sandbox.jobs() == {"evaluate": 2, "paper_table": 1}
+    path.write_text(path.read_text().replace("\nANOTHER = 1\n", ""))
+    path = sandbox.path / library / "methods" / "rome.py"
+    path.write_text(path.read_text() + "\nANOTHER = 1\n")
+    jobs = sandbox.jobs()
+    assert jobs == {"targets": 1, "edit": 1, "evaluate": 1, "paper_figure": 1, "paper_table": 1}, "not edit/none"
+
+
+def test_a_second_model_from_local_files(sandbox):
+    """A model whose source is a folder: its raw files are inputs and stand in the lineage; the first model is left alone."""
+    raw = sandbox.path.parent / "raw"
+    raw.mkdir()
+    for name in ("facts", "zsre", "prompts", "text"):
+        (raw / f"{name}.json").write_text(name)
+    text = (sandbox.path / "params.yaml").read_text()
+    start, end = text.index("\n  mini:\n") + 1, text.index("\n\n", text.index("\n  mini:\n"))
+    block = text[start:end].replace("  mini:", "  other:").replace("source: world", "source: elsewhere")
+    source = ("  elsewhere: {kind: folder, path: ../raw, facts: facts.json, zsre: zsre.json, prompts: prompts.json, "
+              "text: text.json, paragraphs: 5, text_share: 0.5}\n")
+    text = text[:start] + block + "\n" + text[start:]
+    text = text.replace("\nmodels:", f"{source}\nmodels:", 1).replace("models: [mini]", "models: [mini, other]", 1)
+    methods = text.index("\n  rome:\n") + len("\n  rome:\n")
+    values = text[text.index("mini:", methods) + len("mini:"):text.index("\n\npaper:", methods)]
+    text = text[:methods] + f"    other:{values}\n" + text[methods:]
+    (sandbox.path / "params.yaml").write_text(text)
+    assert sandbox.jobs() == EVERYTHING
+    sandbox.run("snakemake", "--cores", "2", "dataset@other")
+    record = json.loads((sandbox.path / "data/other/.lineage/facts.parquet.json").read_text())
+    assert [one["path"] for one in record["inputs"]] == [f"../raw/{name}.json" for name in ("facts", "zsre", "prompts", "text")]
+    (raw / "facts.json").write_text("another")
+    audit = sandbox.run("engram", "audit", ok=False).stdout
+    assert "input changed  data/other/facts.parquet   ../raw/facts.json" in audit
+    assert "data/mini/facts.parquet   ../raw" not in audit

@@ -1,0 +1,167 @@
+"""The laws of the design: one stage, one word; arrows point one way; budgets; rules say all they do."""
+
+import ast
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+from conftest import ROOT, scripts
+
+LIBRARY = ROOT / "workflow" / "lib" / "engram"
+PLUMBING = {"audit", "cli", "console", "lineage", "params", "readme", "record"}  # may know paths, params.yaml and DVC
+STAGES = re.search(r'STAGES = "([a-z ]+)"', (ROOT / "workflow/rules/common.smk").read_text())[1].split()
+RULES = {stage: (ROOT / f"workflow/rules/{stage}.smk").read_text() for stage in STAGES}
+MODULES = sorted(LIBRARY.rglob("*.py"))
+
+
+def imported(path):
+    """Names that a file imports, at any depth of the code."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import; code digests follow absolute ones"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def strings(path):
+    """String constants of a file without its docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    documentation = {id(node.body[0].value) for node in ast.walk(tree)
+                     if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node)}
+    return [node.value for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_is_one_word(stage):
+    assert f'include: "workflow/rules/{stage}.smk"' in (ROOT / "Snakefile").read_text()
+    rules = re.findall(r"^rule (\w+):", RULES[stage], re.MULTILINE)
+    if stage == "paper":
+        assert all(name.startswith("paper_") for name in rules)
+        return
+    assert rules == [stage]
+    assert (ROOT / f"workflow/scripts/{stage}.py").is_file()
+    assert f'"python workflow/scripts/{stage}.py"' in RULES[stage]
+    assert f'"logs/{stage}/' in RULES[stage]
+    folder = "data" if stage == "dataset" else f"results/{stage}"
+    outputs = re.search(r"    output:\n((?:        .*\n)+)", RULES[stage])[1]
+    assert all(f'="{folder}/{{model}}/' in line for line in outputs.splitlines())
+    assert stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+
+
+def test_every_rule_file_and_script_belongs_to_a_stage():
+    assert {path.stem for path in (ROOT / "workflow/rules").glob("*.smk")} == {*STAGES, "common"}
+    assert {path.stem for path in (ROOT / "workflow/scripts").glob("*.py")} == {*STAGES} - {"paper"}
+
+
+def test_all_targets_exist(built):
+    listed = built.run("snakemake", "--list-rules").stdout
+    for stage in STAGES:
+        assert re.search(rf"^all_{stage}\b", listed, re.MULTILINE)
+        assert re.search(rf"^{stage}@mini\b", listed, re.MULTILINE)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_rules_say_all_they_do(stage):
+    """Contract first; docstring, log, benchmark and code digest on every rule; one quoted flag per line."""
+    text = RULES[stage]
+    assert re.match(r'""".+\n\nIN   .+\n(     .+\n)*OUT  .+\n(     .+\n)*"""\n', text), "no header IN / OUT"
+    for rule in re.split(r"^rule ", text, flags=re.MULTILINE)[1:]:
+        for part in ('    """', "    log:", "    benchmark:", "    params:", "config=", "code=code_of(", "    shell:"):
+            assert part in rule, f"{stage}: no {part.strip()}"
+        lines = [line.strip() for line in rule[rule.index("    shell:"):].splitlines()[1:] if line.strip()]
+        assert lines[0].startswith('"python workflow/') and lines[-1] == '" 2> {log:q}"'
+        for line in lines[1:-1]:
+            assert re.fullmatch(r'" (--[a-z-]+ )?\{[a-z_.]+:q\}"', line), f"{stage}: {line}"
+        if stage not in ("dataset", "evaluate", "paper"):
+            assert 'threads: config["run"]["threads"]' in rule and "gpu=1" in rule
+        assert "script:" not in rule and "run:" not in rule
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_path_is_typed_once(stage):
+    """Only its own rule spells out the path of an artifact; others say rules.x.output.y."""
+    inputs = re.findall(r"^    input:\n((?:        .*\n)+)", RULES[stage], re.MULTILINE)
+    assert not any(re.search(r'"(data|results|figures)/', block) for block in inputs)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_the_library_knows_no_path_and_no_workflow(path):
+    names = list(imported(path))
+    assert not [name for name in names if name.split(".")[0] == "snakemake"]
+    if path.stem in PLUMBING and path.parent == LIBRARY:
+        return
+    assert not [name for name in names if name.split(".")[0] in ("dvc", "yaml")]
+    bad = [text for text in strings(path)
+           if re.match(r"(data|results|figures|workflow|logs)/|\.\./|/(tmp|root|home|work)/", text) or "params.yaml" in text]
+    assert not bad, f"{path}: {bad}"
+
+
+def test_methods_and_scripts_stand_alone():
+    methods = {path.stem for path in (LIBRARY / "methods").glob("[!_]*.py")}
+    for path in (LIBRARY / "methods").glob("[!_]*.py"):
+        assert not {f"engram.methods.{name}" for name in methods} & set(imported(path)), path
+    stages = set(STAGES) | {path.stem for path in scripts() if path.parent.name != "scripts"}
+    for path in scripts():
+        roots = {name.split(".")[0] for name in imported(path)}
+        assert not roots & (stages | {"scripts", "figures", "workflow", "snakemake", "dvc"}), path
+        assert "def main(argv=None)" in path.read_text(), path
+
+
+def test_figures_and_plumbing_start_without_torch():
+    code = ("import runpy, sys\n"
+            "from engram import audit, console, lineage, params, record\n"
+            "slow = {'torch', 'snakemake', 'dvc', 'pandas'} & set(sys.modules)\n"
+            "assert not slow, f'engram audit imports {slow}'\n"
+            "for path in sys.argv[1:]:\n"
+            "    runpy.run_path(path, run_name='imported')\n"
+            "assert 'torch' not in sys.modules\n")
+    figures = [str(path) for path in scripts() if path.parent.name != "scripts"]
+    subprocess.run([sys.executable, "-c", code, *figures], check=True, cwd=ROOT)
+
+
+def over_budget(path, lines, function=None):
+    """What is too long in a file: the file, a line, a function."""
+    text = path.read_text(encoding="utf-8")
+    rows = text.splitlines()
+    if len(rows) > lines:
+        yield f"{path.relative_to(ROOT)}: {len(rows)} lines, budget {lines}"
+    for number, row in enumerate(rows, 1):
+        if len(row) > 120 and path.suffix != ".py":  # Python: ruff
+            yield f"{path.relative_to(ROOT)}, line {number}: {len(row)} characters, budget 120"
+    for node in ast.walk(ast.parse(text)) if function else []:
+        size = node.end_lineno - node.lineno + 1 if isinstance(node, ast.FunctionDef) else 0
+        if size > function:
+            yield f"{path.relative_to(ROOT)}: {node.name} has {size} lines, budget {function}"
+
+
+def test_budgets():
+    found = [row for path in MODULES for row in over_budget(path, 250, 40)]
+    found += [row for path in scripts() for row in over_budget(path, 80 if path.parent.name == "scripts" else 120, 40)]
+    for path in (ROOT / "workflow/rules").glob("*.smk"):
+        found += over_budget(path, 120 if path.stem == "common" else 150)
+    found += [*over_budget(ROOT / "Snakefile", 50), *over_budget(ROOT / "workflow/schemas/params.schema.yaml", 300)]
+    assert not found, "\n".join(found)
+
+
+def test_the_schema_is_closed_and_described():
+    schema = yaml.safe_load((ROOT / "workflow/schemas/params.schema.yaml").read_text())
+
+    def walk(node, place):
+        if isinstance(node, list):
+            for index, one in enumerate(node):
+                walk(one, f"{place}[{index}]")
+        if not isinstance(node, dict):
+            return
+        if node.get("type") == "object" and "allOf" not in node:
+            assert "additionalProperties" in node, f"{place} is open"
+        for name, one in (node.get("properties", {}) if "type" in node else {}).items():
+            assert one.get("description"), f"{place}.{name} has no description"
+        for name, one in node.items():
+            walk(one, f"{place}.{name}")
+
+    walk(schema, "schema")
