@@ -5,11 +5,42 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: all test setup check audit record restore bench clean
+.PHONY: all again test setup check audit record restore bench
 
 all: setup
 	snakemake --cores all
 	engram record
+
+# Run everything once more: nothing may be left to do, every artifact must verify, DVC must agree.
+again: setup
+	snakemake --cores all
+	engram record
+	engram audit
+	dvc status
+	engram readme --check
+
+test: setup
+	pytest
+
+check: setup
+	ruff check .
+	engram check
+
+audit: setup
+	engram audit
+
+record: setup
+	engram record
+
+# What was pulled must verify and belong to these params and this code before Snakemake may take it as up to date.
+restore: setup
+	dvc pull
+	engram audit
+	@dvc status --quiet || { dvc status; echo "the pulled artifacts belong to other params or code: run make" >&2; exit 1; }
+	snakemake --cores all --touch --forceall
+
+bench: setup
+	python tests/bench/bench_trace.py
 
 setup: .venv/.ready
 

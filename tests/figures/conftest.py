@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+
 from engram import io
 
 ROOT = Path(__file__).parents[2]

@@ -11,6 +11,7 @@ import matplotlib.text
 import numpy as np
 import pandas as pd
 import pytest
+
 from engram import lineage
 from engram.effects import average_effects
 

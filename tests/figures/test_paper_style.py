@@ -5,8 +5,9 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
-from engram import effects, style
 from matplotlib.font_manager import findfont
+
+from engram import effects, style
 
 
 def test_the_font_is_the_bundled_one():

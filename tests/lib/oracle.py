@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 
 import torch
+
 from engram.sweep import window
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from toy import TEXT, lm
 
 from engram import covariance, tokens
 from engram.hooks import captured
+from toy import TEXT, lm
 
 
 @pytest.mark.parametrize("kind", ("gpt2", "gptj", "gpt_neox", "llama"))

@@ -5,13 +5,13 @@ import json
 from pathlib import Path
 
 import pytest
-from toy import tokenizer
 
 from engram import tokens
 from engram.datasets import folder, world
 from engram.tables import SCHEMAS, table
+from toy import tokenizer
 
-WORLD = {"kind": "world", "subjects": 40, "relations": 4, "objects": 5, "documents": 60, "articles": 8, "listed": 0.5}
+WORLD = {"kind": "world", "subjects": 40, "relations": 4, "objects": 5, "documents": 60, "articles": 8, "listed": 0.5, "four_words": 0.5}
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from toy import PROMPTS, lm
 
 from engram import covariance, memory, methods, targets
 from engram.delta import Delta, applied, edited
 from engram.hooks import captured, hooked, resumed
 from engram.methods import rome
+from toy import PROMPTS, lm
 
 KINDS = ("gpt2", "gptj", "gpt_neox", "llama")
 CONTEXTS = ["{}", "Zürich is. {}", "He plays the. {}"]

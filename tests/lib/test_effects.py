@@ -1,5 +1,6 @@
 import pandas as pd
 import pytest
+
 from engram import effects
 
 PROMPTS = pd.DataFrame({

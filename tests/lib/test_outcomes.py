@@ -3,10 +3,10 @@
 import pandas as pd
 import pytest
 import torch
-from toy import PROMPTS, lm
 
 from engram import generation, known, outcomes, scoring, seeds, tokens
 from engram.delta import NOTHING, Delta, applied
+from toy import PROMPTS, lm
 
 RECORDS = pd.DataFrame([{
     "case_id": 10 + i, "relation_id": "P1", "subject": subject, "prompt": prompt.replace(subject, "{}"),

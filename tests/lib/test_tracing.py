@@ -4,13 +4,14 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
-import oracle
 import pandas as pd
 import pytest
 import torch
+from transformers.models.gptj.modeling_gptj import GPTJAttention
+
+import oracle
 import toy
 from engram import adapters, noise, sweep, tokens, tracing
-from transformers.models.gptj.modeling_gptj import GPTJAttention
 
 CONFIG = tracing.Config(prompts=9, samples=3, sites=sweep.SITES)
 NOISE = noise.Noise("std", 0.8)
@@ -162,6 +163,18 @@ def test_results_do_not_depend_on_the_order_or_the_number_of_prompts():
     pd.testing.assert_frame_equal(few, effects[effects["prompt_id"] == 0])
 
 
+def test_results_do_not_depend_on_the_number_of_threads_which_stays_as_it_was():
+    lm, tables = toy.lm(), []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        try:
+            tables.append(tracing.trace(lm, table_of(lm), NOISE, CONFIG, 2, 0)[0])
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(1)
+    pd.testing.assert_frame_equal(*tables)
+
+
 def test_the_tables_hold_the_first_correct_prompts_and_every_token_and_layer(capsys):
     lm = toy.lm()
     effects, prompts = tracing.trace(lm, table_of(lm), NOISE, replace(CONFIG, prompts=2), 2, 0)
@@ -205,6 +218,8 @@ def test_errors_name_the_prompt():
     lm = toy.lm()
     with pytest.raises(ValueError, match="prompt 3 .*only 5 tokens follow"):
         tracing.trace_prompt(lm, row_of(lm), NOISE, replace(CONFIG, extra_tokens=9), 2, 0)
+    with pytest.raises(ValueError, match="prompt 0 "):
+        tracing.trace(lm, table_of(lm), NOISE, replace(CONFIG, extra_tokens=9), 2, 0)
     with pytest.raises(ValueError, match="nothing to trace"):
         tracing.trace(lm, table_of(lm).assign(correct=False), NOISE, CONFIG, 2, 0)
     with pytest.raises(ValueError, match="64 positions"):

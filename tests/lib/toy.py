@@ -3,7 +3,6 @@
 from functools import cache
 
 import torch
-from engram.models import LM, wrap
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     GPT2Config,
@@ -16,6 +15,8 @@ from transformers import (
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
 )
+
+from engram.models import LM, wrap
 
 TEXT = ["The mother tongue of Danielle Darrieux is French .", "Beats Music is owned by Apple .",
         "The Big Bang Theory premieres on CBS .", "Thomas James Martin plays the piano in Rome .",

@@ -54,8 +54,8 @@ def slice_of(stage, model, *keys, torch=True, **more):
     return json.dumps(found | ({stage: config[stage]} if stage in config else {}) | more)
 
 
-def method_of(method, model):
-    return config["methods"][method].get(model, {})
+def method_of(name, model):
+    return {"name": name} | config["methods"][name].get(model, {})
 
 
 def item_slice(wc):

@@ -33,4 +33,4 @@ rule covariance:
         " --counts {output.counts:q}"
         " --model {wildcards.model:q}"
         " --config {params.config:q}"
-        " 2> {log:q}"
+        " 2>&1 | tee {log:q} >&2"

@@ -34,4 +34,4 @@ rule dataset:
         " --corpus {output.corpus:q}"
         " --model {wildcards.model:q}"
         " --config {params.config:q}"
-        " 2> {log:q}"
+        " 2>&1 | tee {log:q} >&2"

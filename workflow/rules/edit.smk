@@ -44,4 +44,4 @@ rule edit:
         " --n {wildcards.n:q}"
         " --model {wildcards.model:q}"
         " --config {params.config:q}"
-        " 2> {log:q}"
+        " 2>&1 | tee {log:q} >&2"

@@ -36,4 +36,4 @@ rule evaluate:
         " --n {wildcards.n:q}"
         " --model {wildcards.model:q}"
         " --config {params.config:q}"
-        " 2> {log:q}"
+        " 2>&1 | tee {log:q} >&2"

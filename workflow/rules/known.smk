@@ -37,4 +37,4 @@ rule known:
         " --known-facts {output.known_facts:q}"
         " --model {wildcards.model:q}"
         " --config {params.config:q}"
-        " 2> {log:q}"
+        " 2>&1 | tee {log:q} >&2"

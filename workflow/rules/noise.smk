@@ -32,4 +32,4 @@ rule noise:
         " --noise {output.noise:q}"
         " --model {wildcards.model:q}"
         " --config {params.config:q}"
-        " 2> {log:q}"
+        " 2>&1 | tee {log:q} >&2"

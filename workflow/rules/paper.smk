@@ -32,7 +32,7 @@ rule paper_figure:
         " --csv {output.csv:q}"
         " --model {wildcards.model:q}"
         " --config {params.config:q}"
-        " 2> {log:q}"
+        " 2>&1 | tee {log:q} >&2"
 
 
 rule paper_table:
@@ -59,4 +59,4 @@ rule paper_table:
         " --md {output.md:q}"
         " --model {wildcards.model:q}"
         " --config {params.config:q}"
-        " 2> {log:q}"
+        " 2>&1 | tee {log:q} >&2"

@@ -28,4 +28,4 @@ rule prefixes:
         " --prefixes {output.prefixes:q}"
         " --model {wildcards.model:q}"
         " --config {params.config:q}"
-        " 2> {log:q}"
+        " 2>&1 | tee {log:q} >&2"

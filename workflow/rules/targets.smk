@@ -39,4 +39,4 @@ rule targets:
         " --family {wildcards.family:q}"
         " --model {wildcards.model:q}"
         " --config {params.config:q}"
-        " 2> {log:q}"
+        " 2>&1 | tee {log:q} >&2"

@@ -35,4 +35,4 @@ rule trace:
         " --traced {output.traced:q}"
         " --model {wildcards.model:q}"
         " --config {params.config:q}"
-        " 2> {log:q}"
+        " 2>&1 | tee {log:q} >&2"

@@ -37,4 +37,4 @@ rule train:
         " --loss {output.loss:q}"
         " --model {wildcards.model:q}"
         " --config {params.config:q}"
-        " 2> {log:q}"
+        " 2>&1 | tee {log:q} >&2"

@@ -1,6 +1,6 @@
 """Edit, one record at a time, and write down what every edited model says."""
 
-from engram import cli, config, covariance, generation, io, methods, models, outcomes, records, runtime
+from engram import cli, covariance, generation, io, methods, models, outcomes, records, runtime
 
 
 def main(argv=None):
@@ -9,9 +9,8 @@ def main(argv=None):
     device = runtime.setup(job)
     lm = models.open_lm(job, device)
     chosen = records.chosen(io.read_table(job.inputs.facts), io.read_table(job.inputs.known_facts), **job.config["model"]["records"])
-    method = methods.load(job.keys.method)
-    settings = config.build(method.Settings, job.config["method"], f"methods.{job.keys.method}")
-    deltas = method.edit(lm, records.to_facts(chosen), settings, aids_of(job, chosen, device))
+    deltas = methods.load(job.keys.method).edit(
+        lm, records.to_facts(chosen), methods.settings(job.config["method"]), aids_of(job, chosen, device))
     sizes = job.config["edit"]
     key = (job.config["seed"], lm.name, "edit", job.keys.dataset)
     tables = {

@@ -9,8 +9,9 @@ def main(argv=None):
     job = cli.parse(__file__, __doc__, argv, inputs=["weights?", "prompts", "facts", "zsre"], keys=["model"],
                     outputs=["known-prompts", "known-facts"])
     lm = models.open_lm(job, runtime.setup(job))
-    prompts = known.prompts(lm, io.read_table(job.inputs.prompts))
-    facts = known.facts(lm, io.read_table(job.inputs.facts))
+    rows = job.config["known"]["batch_rows"]
+    prompts = known.prompts(lm, io.read_table(job.inputs.prompts), rows)
+    facts = known.facts(lm, io.read_table(job.inputs.facts), rows)
     print(f"{lm.name} answers {prompts['correct'].sum()} of {len(prompts)} prompts and "
           f"{facts['correct'].sum()} of {len(facts)} facts correctly", file=sys.stderr)
     job.write("known_prompts", prompts)

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from engram import cli, config, generation, io, methods, models, records, runtime, targets
+from engram import cli, generation, io, methods, models, records, runtime, targets
 
 
 def main(argv=None):
@@ -10,7 +10,7 @@ def main(argv=None):
                     inputs=["weights?", "facts", "known-facts", "prefixes"])
     lm = models.open_lm(job, runtime.setup(job))
     chosen = records.chosen(io.read_table(job.inputs.facts), io.read_table(job.inputs.known_facts), **job.config["model"]["records"])
-    settings = config.build(methods.load(job.keys.family).Settings, job.config["method"], f"methods.{job.keys.family}")
+    settings = methods.settings(job.config["method"])
     contexts = generation.contexts(list(io.read_table(job.inputs.prefixes)["text"]))
     found = targets.optimise(lm, records.to_facts(chosen), contexts, settings, job.config["targets"]["batch"])
     job.write("targets", ({"value": found.value, "initial": found.initial},

@@ -9,6 +9,7 @@ those whose subject has several tokens and is followed by several tokens: a typi
 from dataclasses import dataclass
 
 import pandas as pd
+
 from engram import cli, config, io, style
 
 

@@ -6,6 +6,7 @@ effects at the last subject token and at the last token. Grey: no prompt has suc
 
 import numpy as np
 import pandas as pd
+
 from engram import cli, io, style
 from engram.effects import average_effects, summary
 

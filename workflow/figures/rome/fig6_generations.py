@@ -9,6 +9,7 @@ import csv
 from dataclasses import dataclass
 
 import pandas as pd
+
 from engram import cli, config, io, style
 
 LABEL, MARGIN, GAP, STEP = 0.95, 0.08, 0.12, 0.04  # inches: label column, edges, around the rules, between entries

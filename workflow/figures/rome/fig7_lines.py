@@ -4,6 +4,7 @@ Bands are 1.96 standard deviations of the pooled scores over the square root of 
 """
 
 import pandas as pd
+
 from engram import cli, io, style
 from engram.effects import average_effects
 

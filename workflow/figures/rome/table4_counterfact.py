@@ -5,6 +5,7 @@ GE: fluency (n-gram entropy); RS: consistency with reference texts. All x 100. P
 """
 
 import pandas as pd
+
 from engram import cli, style
 
 METRICS = ("S", "ES", "EM", "PS", "PM", "NS", "NM", "GE", "RS")

@@ -181,6 +181,5 @@ def _activate(act, x):
         return act(x)
     if x.device.type != "cpu":
         return F.gelu(x, approximate="tanh")
-    gate = torch.mul(x, x)
-    gate.mul_(_GELU_CUBIC).add_(_GELU_LINEAR).mul_(x).sigmoid_()
+    gate = torch.addcmul(x.new_tensor(_GELU_LINEAR), x, x, value=_GELU_CUBIC).mul_(x).sigmoid_()
     return x.mul_(gate)

@@ -104,32 +104,45 @@ def report(verdicts: list[Verdict], every: bool = True) -> str:
 
 
 def tree(root, artifact) -> str:
-    """The chain of one artifact, from itself down to seeds and raw inputs, as an indented tree."""
-    root = Path(root)
-    path = Path(artifact)
-    path = path.resolve().relative_to(root.resolve()) if path.is_absolute() or not (root / path).exists() else path
+    """The chain of one artifact, from itself down to seeds and raw inputs, as an indented tree.
+
+    Files that one job made stand on one line; a job is described where it occurs first.
+    """
+    root, path = Path(root), Path(artifact)
+    path = path.relative_to(root.resolve()) if path.is_absolute() else path
     read_record(root, path)  # FileNotFoundError, ValueError
-    return "\n".join(_branch(root, path, "", "", "", set()))
+    return "\n".join(_branch(root, [{"name": "", "path": str(path)}], "", "", set()))
 
 
-def _branch(root: Path, path: Path, name: str, first: str, rest: str, seen: set):
-    label = f"{first}{name}{': ' if name else ''}{path}"
-    if not (root / lineage.record_path(path)).exists():
-        here = (root / path).is_file()
-        yield label + (f"   raw input, sha256 {lineage.sha256(root / path)[:12]}" if here else "   not here")
+def _branch(root: Path, files: list[dict], first: str, rest: str, seen: set):
+    paths = [Path(one["path"]) for one in files]
+    names = ", ".join(dict.fromkeys(one["name"] for one in files if one["name"]))
+    label = f"{first}{names}{': ' if names else ''}{', '.join([str(paths[0]), *(path.name for path in paths[1:])])}"
+    job = _job(root, paths[0])
+    if job is None:
+        here = (root / paths[0]).is_file()
+        yield label + (f"   raw input, sha256 {lineage.sha256(root / paths[0])[:12]}" if here else "   not here")
         return
-    if path in seen:
-        yield f"{label}   (shown above)"
+    yield label + ("   (shown above)" if job in seen else "")
+    if job in seen:
         return
-    seen.add(path)
-    record = read_record(root, path)
-    yield label
-    bar = rest + ("│    " if record["inputs"] else "     ")
+    seen.add(job)
+    record, groups = read_record(root, paths[0]), {}
+    for one in record["inputs"]:
+        groups.setdefault(_job(root, Path(one["path"])) or one["path"], []).append(one)
+    bar = rest + ("│    " if groups else "     ")
     yield f"{bar}stage {record['stage']}, code {record['code']}, seed {record['seed']}, device {record['device']}"
     yield from (bar + line for line in _settings(record["params"]))
-    for left, one in reversed(list(enumerate(reversed(record["inputs"])))):
-        yield from _branch(root, Path(one["path"]), one["name"], rest + ("├─ " if left else "└─ "),
-                           rest + ("│  " if left else "   "), seen)
+    for left, group in reversed(list(enumerate(reversed(groups.values())))):
+        yield from _branch(root, group, rest + ("├─ " if left else "└─ "), rest + ("│  " if left else "   "), seen)
+
+
+def _job(root: Path, path: Path) -> str | None:
+    """What is the same for all files of one run of a script; None for a raw input."""
+    if not (root / lineage.record_path(path)).is_file():
+        return None
+    record = read_record(root, path)
+    return json.dumps([str(path.parent), record["command"], record["params"], record["code"]])
 
 
 def _settings(params: dict):

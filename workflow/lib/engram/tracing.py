@@ -4,6 +4,8 @@ Shapes: S noise samples, T tokens, L layers, d width.
 """
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,11 +66,26 @@ def trace(lm: LM, prompts: pd.DataFrame, corruption: noise.Noise, config: Config
     chosen = selected(prompts, config)
     print(f"trace: {len(chosen)} of {config.prompts} prompts asked for, {len(prompts)} in the table", file=sys.stderr)
     effects, traced = [], []
-    for row in progress.bar(chosen.itertuples(), f"trace {lm.name}", "prompt", len(chosen)):
-        scores, about = trace_prompt(lm, row, corruption, config, width, seed)
-        effects.append(_rows(lm.name, row.prompt_id, scores))
-        traced.append(about)
+    with _workers(lm.device) as pool:
+        results = pool.map(lambda row: trace_prompt(lm, row, corruption, config, width, seed), chosen.itertuples())
+        for scores, about in progress.bar(results, f"trace {lm.name}", "prompt", len(chosen)):
+            effects.append(_rows(lm.name, about["prompt_id"], scores))
+            traced.append(about)
     return pd.concat(effects, ignore_index=True), pd.DataFrame(traced)
+
+
+@contextmanager
+def _workers(device: torch.device):
+    """A pool that computes one prompt per thread, each on one core: no waiting between cores, and no number depends on
+    how many there are. A GPU gets one thread."""
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(threads if device.type == "cpu" else 1)
+    torch.set_num_threads(1 if device.type == "cpu" else threads)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
 
 
 @torch.inference_mode()

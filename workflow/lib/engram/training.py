@@ -30,6 +30,7 @@ class Training:
     batch: int
     length: int
     rate: float
+    spread: float = 0.02  # standard deviation of the initial weights
     weight_decay: float = 0.01
     warmup: float = 0.1  # share of the steps
 
@@ -76,7 +77,7 @@ def new_model(settings: Training, tokenizer, seed: int) -> GPT2LMHeadModel:
     end = tokenizer.eos_token_id
     return GPT2LMHeadModel(GPT2Config(
         vocab_size=len(tokenizer), n_positions=settings.context, n_embd=settings.width, n_layer=settings.layers,
-        n_head=settings.heads, initializer_range=float(__import__("os").environ.get("INIT","0.02")), activation_function="gelu_pytorch_tanh", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+        n_head=settings.heads, initializer_range=settings.spread, activation_function="gelu_pytorch_tanh", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
         bos_token_id=end, eos_token_id=end))
 
 

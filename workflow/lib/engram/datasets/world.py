@@ -14,8 +14,6 @@ from engram.datasets.vocabulary import FILLERS, NAMES, RELATIONS
 from engram.tables import table
 
 
-import os
-FOUR=float(os.environ.get('FOUR','0.5'))
 @dataclass(frozen=True)
 class Source:
     """A `sources:` block of kind `world`."""
@@ -27,6 +25,7 @@ class Source:
     documents: int  # training documents
     articles: int  # articles of the text table
     listed: float  # share of the biographies that list the attributes right after the name
+    four_words: float  # share of the names with four words instead of three
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def _world(source: Source, seed: int) -> World:
         raise ValueError(f"sources (kind world): at most {len(RELATIONS)} relations and 10 objects each can be generated, "
                          f"asked for {source.relations} and {source.objects}")
     rng = seeds.rng(seed, "world", "subjects")
-    subjects = _subject_names(source.subjects, rng)
+    subjects = _subject_names(source, rng)
     objects = []
     for _ in range(source.relations):  # every object equally often, so that neighbours exist
         column = [i % source.objects for i in range(source.subjects)]
@@ -72,8 +71,9 @@ def _world(source: Source, seed: int) -> World:
     return World(RELATIONS[: source.relations], subjects, tuple(zip(*objects)))
 
 
-def _subject_names(count: int, rng) -> tuple[str, ...]:
-    """Names of 3 or 4 words; every two-word beginning is shared by two subjects, so only the last token tells them apart."""
+def _subject_names(source: Source, rng) -> tuple[str, ...]:
+    """Names of 3 or 4 words; every two-word beginning is shared by two subjects, so only what follows tells them apart."""
+    count = source.subjects
     pairs = [(a, b) for a in NAMES for b in NAMES if a != b]
     if count % 2 or count > 2 * len(pairs):
         raise ValueError(f"sources (kind world): subjects must be even and at most {2 * len(pairs)}, found {count}")
@@ -81,7 +81,7 @@ def _subject_names(count: int, rng) -> tuple[str, ...]:
     for index in rng.permutation(len(pairs))[: count // 2]:
         first = pairs[index]
         for tail in rng.permutation([n for n in NAMES if n not in first])[:4].reshape(2, 2):
-            names.append(" ".join(first + tuple(tail[: 1 + int(rng.random() < FOUR)])))
+            names.append(" ".join(first + tuple(tail[: 1 + int(rng.random() < source.four_words)])))
     return tuple(names)
 
 

@@ -5,6 +5,7 @@ from importlib import import_module
 
 import torch
 
+from engram import config
 from engram.covariance import Moment
 
 
@@ -20,3 +21,9 @@ class Aids:
 def load(name: str):
     """The module of method `name` (dashes are underscores in the file name)."""
     return import_module(f"engram.methods.{name.replace('-', '_')}")
+
+
+def settings(block: dict):
+    """The `Settings` of the method that `block` names, from its other keys (hyperparameters in params.yaml)."""
+    values = {key: value for key, value in block.items() if key != "name"}
+    return config.build(load(block["name"]).Settings, values, f"methods.{block['name']}")

@@ -1,0 +1,139 @@
+"""Every stage once through its command line, on a world small enough for seconds: outputs, keys, lineage, determinism."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from engram import io, lineage, tables
+
+ROOT = Path(__file__).parents[2]
+WORLD = {"name": "world", "kind": "world", "subjects": 20, "relations": 2, "objects": 4, "documents": 120, "articles": 30, "listed": 0.5,
+         "four_words": 0.5}
+TRAIN = {"layers": 3, "width": 32, "heads": 2, "vocabulary": 420, "context": 64, "steps": 220, "batch": 8, "length": 32,
+         "rate": 0.01, "spread": 0.1}
+MODEL = {"name": "toy", "source": "world", "train": TRAIN, "trace_window": 2, "noise": "s3", "covariance_layers": [0, 1],
+         "records": {"count": 4, "only_known": True}}
+SLICE = {"seed": 0, "run": {"threads": 1, "device": "cpu", "tf32": False}, "model": MODEL}
+ROME = {"layer": 1, "steps": 6, "rate": 0.5, "weight_decay": 0.5, "kl_factor": 0.0625, "clamp_norm_factor": 4.0, "stop_loss": 0.05}
+
+
+def script(name, folder="scripts"):
+    spec = importlib.util.spec_from_file_location(name.replace("/", "_"), ROOT / "workflow" / folder / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def call(name, paths, slice_=None, folder="scripts", **keys):
+    argv = []
+    for flag, value in (paths | keys | {"model": "toy", "config": json.dumps(SLICE | (slice_ or {}))}).items():
+        argv += [f"--{flag.replace('_', '-')}", *([value] if not isinstance(value, list) else value)]
+    script(name, folder).main([str(word) for word in argv])
+
+
+def chain(base: Path) -> dict[str, Path]:
+    """Runs every stage; returns the artifacts by name."""
+    def at(stage, *names, suffix="parquet"):
+        return {name: base / stage / f"{name}.{suffix}" for name in names}
+
+    data = at("data", *tables.SCHEMAS)
+    call("dataset", data | {"raw": []}, {"source": WORLD})
+    files = {"weights": "model.safetensors", "model_config": "config.json", "generation_config": "generation_config.json",
+             "tokenizer": "tokenizer.json", "tokenizer_config": "tokenizer_config.json", "loss": "loss.csv"}
+    train = {name: base / "train" / file for name, file in files.items()}
+    call("train", {"corpus": data["corpus"]} | train)
+    weights = {"weights": train["weights"]}
+    known = at("known", "known_prompts", "known_facts")
+    call("known", weights | {name: data[name] for name in ("prompts", "facts", "zsre")} | known, {"known": {"batch_rows": 64}})
+    noise = at("noise", "noise", suffix="json")
+    call("noise", weights | {"prompts": known["known_prompts"], "text": data["text"]} | noise, {"noise": {"articles": 10}})
+    prefixes = at("prefixes", "prefixes")
+    call("prefixes", weights | prefixes, {"prefixes": {"lengths": [[5, 2], [8, 2]], "top_k": 5}})
+    moments = at("covariance", "moments", suffix="safetensors") | at("covariance", "counts", suffix="json")
+    call("covariance", weights | {"text": data["text"]} | moments,
+         {"covariance": {"articles": 30, "batch_tokens": 512, "dtype": "float64"}})
+    trace = at("trace", "effects", "traced")
+    call("trace", weights | {"prompts": known["known_prompts"]} | noise | trace,
+         {"trace": {"prompts": 5, "samples": 3, "sites": ["hidden", "mlp", "attn"]}})
+    targets = at("targets", "targets", suffix="safetensors") | at("targets", "steps")
+    records = {"facts": data["facts"], "known-facts": known["known_facts"]}
+    call("targets", weights | records | prefixes | targets, {"targets": {"batch": 3}, "method": {"name": "rome"} | ROME},
+         dataset="counterfact", family="rome")
+    found = {**data, **train, **known, **noise, **prefixes, **moments, **trace, **targets}
+    for method, hparams in (("none", {}), ("rome", ROME)):
+        edit = {name: path.parent / method / path.name for name, path in at("edit", "scores", "texts", "norms").items()}
+        aids = prefixes | moments | {"targets": targets["targets"]} if method == "rome" else {}
+        call("edit", weights | records | aids | edit, {
+            "edit": {"generation_tokens": 20, "top_k": 3, "batch": 16}, "method": {"name": method} | hparams},
+            dataset="counterfact", method=method, n=1)
+        result = {"records": base / "evaluate" / method / "records.parquet", "summary": base / "evaluate" / method / "summary.csv"}
+        call("evaluate", {"facts": data["facts"], "snippets": data["snippets"], "scores": edit["scores"], "texts": edit["texts"]}
+             | result, dataset="counterfact", method=method, n=1)
+        found |= {f"{method}-{name}": path for name, path in (edit | result).items()}
+    return found | figures(base, found)
+
+
+def figures(base, found):
+    made = {}
+    traces = {"effects": found["effects"], "traced": found["traced"]}
+    for item in ("fig1_trace_example", "fig2_average_traces", "fig7_lines"):
+        out = {suffix: base / "figures" / f"{item}.{suffix}" for suffix in ("pdf", "png", "csv")}
+        call(f"rome/{item}", traces | out, {"paper": {}}, "figures")
+        made |= {f"{item}.{suffix}": path for suffix, path in out.items()}
+    out = {suffix: base / "figures" / f"table4.{suffix}" for suffix in ("csv", "md")}
+    call("rome/table4_counterfact", out | {"summaries": [found["none-summary"], found["rome-summary"]]},
+         {"paper": {}}, "figures")
+    return made | {f"table4.{suffix}": path for suffix, path in out.items()}
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory):
+    yield chain(tmp_path_factory.mktemp("chain"))
+    torch.use_deterministic_algorithms(False)
+    torch.set_num_threads(1)
+
+
+def test_every_artifact_has_a_record_that_holds_its_hash(artifacts):
+    for path in artifacts.values():
+        record = io.read_json(lineage.record_path(path))
+        assert record["sha256"] == lineage.sha256(path) and record["artifact"] == path.name
+        assert record == lineage.seal(record)
+        assert all(lineage.sha256(entry["path"]) == entry["sha256"] for entry in record["inputs"])
+        assert not [word for word in record["command"] if word == "--config"] and record["params"]["seed"] == 0
+
+
+def test_a_second_chain_gives_the_same_bytes(artifacts, tmp_path):
+    again = chain(tmp_path)
+    assert {name for name in again if lineage.sha256(again[name]) != lineage.sha256(artifacts[name])} == set()
+
+
+def test_tables_carry_their_keys(artifacts):
+    for name in ("scores", "texts", "norms", "records"):
+        frame = io.read_table(artifacts[f"rome-{name}"])
+        assert set(frame["model"]) == {"toy"} and set(frame["method"]) == {"rome"} and set(frame["n"]) == {1}
+        assert frame["case_id"].nunique() == 4
+    scores = io.read_table(artifacts["rome-scores"])
+    assert len(scores) == 4 * (1 + 2 + 10 + 10) * 2
+    assert len(io.read_table(artifacts["rome-texts"])) == 40 and len(io.read_table(artifacts["none-norms"])) == 0
+    effects, traced = io.read_table(artifacts["effects"]), io.read_table(artifacts["traced"])
+    assert len(effects) == 3 * 3 * sum(len(tokens) for tokens in traced["tokens"])
+
+
+def test_rome_changed_what_the_model_says(artifacts):
+    before, after = (io.read_table(artifacts[f"{m}-scores"]) for m in ("none", "rome"))
+    rewrite = (before["kind"] == "rewrite") & (before["target"] == "new")
+    assert (after["nll"] < before["nll"])[rewrite].all()
+
+
+def test_targets_of_other_records_are_refused(artifacts, tmp_path):
+    found = artifacts
+    with pytest.raises(ValueError, match="its records are not the 3 that are edited here"):
+        call("edit", {name: found[name] for name in ("weights", "facts", "prefixes", "moments", "targets")}
+             | {"known-facts": found["known_facts"]} | {n: tmp_path / f"{n}.parquet" for n in ("scores", "texts", "norms")},
+             {"edit": {"generation_tokens": 20, "top_k": 3, "batch": 16}, "method": {"name": "rome"} | ROME,
+              "model": MODEL | {"records": {"count": 3, "only_known": True}}},
+             dataset="counterfact", method="rome", n=1)
+    assert list(tmp_path.iterdir()) == []
