@@ -1,6 +1,7 @@
 # `make` sets up and runs everything; `make test` runs the tests. See README.md.
 SHELL := /bin/bash
 BIN := .venv/bin
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
@@ -45,7 +46,7 @@ bench: setup
 setup: .venv/.ready
 
 .venv/.ready: requirements.lock pyproject.toml
-	python3.11 -m venv .venv
+	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --no-deps torch==2.13.0
 	$(BIN)/pip install --quiet --no-deps -r requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .

@@ -47,13 +47,7 @@ def readme(args) -> int:
 
 def main(argv=None) -> int:
     """Run one command in the root of the repository; returns the exit status."""
-    argv = sys.argv[1:] if argv is None else argv
-    if argv[:1] == ["readme"]:  # has its own options
-        from engram import readme
-
-        return readme.main(argv[1:])
-    parser = argparse.ArgumentParser(prog="engram", description=__doc__,
-                                     epilog="engram readme [--check] fills the generated parts of README.md")
+    parser = argparse.ArgumentParser(prog="engram", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
     for run, text in ((check, "check params.yaml against its schema and itself"),
                       (audit, "hash every artifact again and compare with its lineage record"),
