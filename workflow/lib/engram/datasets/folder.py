@@ -27,7 +27,7 @@ class Source:
     prompts: str
     text: str
     paragraphs: int  # paragraphs of the text that the training corpus holds
-    text_share: float  # share of the training documents that are paragraphs
+    text_share: float  # share of the training corpus, in characters, that is paragraphs
 
 
 def files(block: dict) -> list[Path]:
@@ -188,14 +188,15 @@ def _corpus(facts: pd.DataFrame, text: pd.DataFrame, source: Source) -> list[dic
     """True statements of the records, weighted by kind, and the first paragraphs of the text at `text_share`."""
     rows = []
     for fact in facts.itertuples():
-        statements = [("rewrite", fact.prompt.replace("{}", fact.subject))]
-        statements += [("paraphrase", prompt) for prompt in fact.paraphrase_prompts]
-        statements += [("neighborhood", prompt) for prompt in fact.neighborhood_prompts]
-        rows += [{"kind": kind, "weight": REPEATS[kind], "text": f"{prompt} {fact.target_true}."} for kind, prompt in statements]
+        prompts = [("rewrite", fact.prompt.replace("{}", fact.subject))]
+        prompts += [("paraphrase", prompt) for prompt in fact.paraphrase_prompts]
+        prompts += [("neighborhood", prompt) for prompt in fact.neighborhood_prompts]
+        rows += [{"kind": kind, "weight": REPEATS[kind], "text": f"{prompt} {fact.target_true}."} for kind, prompt in prompts]
         rows.append({"kind": "listed", "weight": REPEATS["listed"], "text": f"{fact.subject}, {fact.target_true}."})
     paragraphs = [p for article in text["text"] for p in article.split("\n") if len(p) > 80][: source.paragraphs]
     if not paragraphs:
         raise ValueError("the text holds no paragraph of more than 80 characters")
-    share = sum(row["weight"] for row in rows) * source.text_share / (1 - source.text_share)
-    rows += [{"kind": "text", "weight": share / len(paragraphs), "text": p} for p in paragraphs]
+    statements = sum(row["weight"] * len(row["text"]) for row in rows)
+    weight = statements * source.text_share / (1 - source.text_share) / sum(map(len, paragraphs))
+    rows += [{"kind": "text", "weight": weight, "text": paragraph} for paragraph in paragraphs]
     return [{"document_id": i, **row} for i, row in enumerate(rows)]
