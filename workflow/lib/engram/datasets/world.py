@@ -87,8 +87,8 @@ def _subject_names(source: Source, rng) -> tuple[str, ...]:
 
 def _sentence(world: World, subject: int, relation: int, rng) -> str:
     row = world.relations[relation]
-    pick = int(rng.integers(len(row.statements) + 1))
-    template = row.statements[pick] if pick < len(row.statements) else row.questions[int(rng.integers(2))]
+    templates = (*row.statements, row.questions[int(rng.integers(2))], " ".join(row.openings[int(rng.integers(3))]))
+    template = templates[int(rng.integers(len(templates)))]
     return f"{template.format(world.subjects[subject])} {world.name(subject, relation)}."
 
 
@@ -159,7 +159,7 @@ def _record(world: World, subject: int, relation: int, case_id: int, rng) -> dic
         "target_true": row.objects[true], "target_true_id": _object_id(world, relation, true),
         "paraphrase_prompts": [f"{FILLERS[int(rng.integers(len(FILLERS)))]} {p.format(name)}" for p in paraphrases],
         "neighborhood_prompts": about(true), "attribute_prompts": about(new),
-        "generation_prompts": [row.openings[int(rng.integers(len(row.openings)))].format(name) for _ in range(10)],
+        "generation_prompts": [row.openings[int(rng.integers(len(row.openings)))][0].format(name) for _ in range(10)],
     }
 
 
