@@ -75,7 +75,8 @@ ZSRE = {"subject": "Zoë", "src": "What does Zoë speak?", "answers": ["Greek"],
         "loc": "nq question: who won", "loc_ans": "nobody"}
 KNOWN = {"known_id": 0, "subject": "Zoë", "prompt": "Zoë lives in", "attribute": "Rome", "relation_id": "P19"}
 ARTICLE = {"id": "1", "title": "T", "text": "T\n\n" + "A long paragraph about nothing at all. " * 4}
-BLOCK = {"kind": "folder", "path": "", "facts": "f", "zsre": "z", "prompts": "p", "text": "t", "paragraphs": 10, "text_share": 0.25}
+BLOCK = {"kind": "folder", "path": "", "facts": "f", "zsre": "z", "prompts": "p", "text": "t", "documents": 50,
+         "paragraphs": 10, "text_share": 0.25}
 
 
 def write(tmp_path, facts=(RECORD,), zsre=(ZSRE,), known=(KNOWN,), text=json.dumps(ARTICLE)):
@@ -87,13 +88,14 @@ def write(tmp_path, facts=(RECORD,), zsre=(ZSRE,), known=(KNOWN,), text=json.dum
 
 
 def test_folder_tables(tmp_path):
-    found = folder.tables(BLOCK, write(tmp_path))
+    found = folder.tables(BLOCK, write(tmp_path), 0)
     assert {name: len(frame) for name, frame in found.items()} == {
-        "facts": 1, "zsre": 1, "prompts": 2, "snippets": 2, "text": 1, "corpus": 6}
+        "facts": 1, "zsre": 1, "prompts": 2, "snippets": 2, "text": 1, "corpus": 51}
     assert found["zsre"]["prompt"][0] == "What does {} speak?"
     assert found["prompts"]["prompt"].tolist() == ["Zoë lives in", "Zoë speaks"]
     corpus = found["corpus"]
-    assert "Zoë, Greek." in corpus["text"].tolist() and "Zoë speaks Greek." in corpus["text"].tolist()
+    assert corpus["text"].str.contains("Zoë, Greek.").any() and corpus["text"].str.contains("Zoë speaks Greek.").any()
+    assert corpus.equals(folder.tables(BLOCK, write(tmp_path), 0)["corpus"])
     characters = corpus["weight"] * corpus["text"].str.len()
     assert characters[corpus["kind"] == "text"].sum() / characters.sum() == pytest.approx(0.25)
 
@@ -118,14 +120,14 @@ def broken(field, value, inside=None):
     ({"text": '{"title": "T", "te'}, "line 1 is not json")))
 def test_bad_files_are_named(tmp_path, files, message):
     with pytest.raises(ValueError, match=message):
-        folder.tables(BLOCK, write(tmp_path, **files))
+        folder.tables(BLOCK, write(tmp_path, **files), 0)
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the original files are not beside the repository (../shared/data)")
 def test_the_real_files_parse_completely():
     block = BLOCK | {"path": str(SHARED), "facts": "counterfact_500.json", "zsre": "zsre_1037.json",
                      "prompts": "known_1000.json", "text": "wikipedia_sample.jsonl"}
-    found = folder.tables(block, folder.files(block))
+    found = folder.tables(block, folder.files(block), 0)
     assert {name: len(found[name]) for name in ("facts", "zsre", "text")} == {"facts": 500, "zsre": 1037, "text": 765}
     assert (found["prompts"]["prompt_id"] < 1209).sum() == 1209
 

@@ -11,7 +11,7 @@ def main(argv=None):
     if source["kind"] == "world":
         tables = world.tables(source, job.config["seed"])
     else:
-        tables = folder.tables(source, job.inputs.raw)
+        tables = folder.tables(source, job.inputs.raw, job.config["seed"])
     for name, frame in tables.items():
         job.write(name, frame)
 

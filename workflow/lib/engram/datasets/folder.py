@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from engram import config
+from engram import config, seeds
 from engram.tables import table
 
-# How often a true statement stands in the training corpus, by kind; measured on 500 records (docs/log.md).
+# How often a true statement stands in the training corpus, by kind (docs/log.md says how it was chosen).
 REPEATS = {"rewrite": 4.0, "paraphrase": 2.0, "neighborhood": 1.0, "listed": 6.0}
 
 
@@ -26,6 +26,7 @@ class Source:
     zsre: str
     prompts: str
     text: str
+    documents: int  # training documents made of true statements
     paragraphs: int  # paragraphs of the text that the training corpus holds
     text_share: float  # share of the training corpus, in characters, that is paragraphs
 
@@ -36,7 +37,7 @@ def files(block: dict) -> list[Path]:
     return [Path(source.path) / name for name in (source.facts, source.zsre, source.prompts, source.text)]
 
 
-def tables(block: dict, paths: list[Path]) -> dict[str, pd.DataFrame]:
+def tables(block: dict, paths: list[Path], seed: int) -> dict[str, pd.DataFrame]:
     """All canonical tables. ValueError names the file, the record and the field that is wrong."""
     source = config.build(Source, block, "sources (kind folder)")
     facts_file, zsre_file, prompts_file, text_file = paths
@@ -48,7 +49,7 @@ def tables(block: dict, paths: list[Path]) -> dict[str, pd.DataFrame]:
         "prompts": table("prompts", _prompts(prompts_file, facts)),
         "snippets": table("snippets", _snippets(facts)),
         "text": text,
-        "corpus": table("corpus", _corpus(facts, text, source)),
+        "corpus": table("corpus", _corpus(facts, text, source, seed)),
     }
 
 
@@ -184,19 +185,30 @@ def _snippets(facts: pd.DataFrame) -> list[dict]:
     return rows
 
 
-def _corpus(facts: pd.DataFrame, text: pd.DataFrame, source: Source) -> list[dict]:
-    """True statements of the records, weighted by kind, and the first paragraphs of the text at `text_share`."""
+def _corpus(facts: pd.DataFrame, text: pd.DataFrame, source: Source, seed: int) -> list[dict]:
+    """Documents of one to four true statements, drawn by REPEATS, and the first paragraphs of the text at `text_share`.
+
+    Statements stand in documents together so that a fact is known after other text as well as at the start, as ROME's contexts need it.
+    """
+    statements = [(REPEATS[kind], statement) for fact in facts.itertuples() for kind, statement in _statements(fact)]
+    weights = pd.Series([weight for weight, _ in statements])
+    rng = seeds.rng(seed, "folder", "corpus")
+    draws = iter(rng.choice(len(statements), size=4 * source.documents, p=weights / weights.sum()))
     rows = []
-    for fact in facts.itertuples():
-        prompts = [("rewrite", fact.prompt.replace("{}", fact.subject))]
-        prompts += [("paraphrase", prompt) for prompt in fact.paraphrase_prompts]
-        prompts += [("neighborhood", prompt) for prompt in fact.neighborhood_prompts]
-        rows += [{"kind": kind, "weight": REPEATS[kind], "text": f"{prompt} {fact.target_true}."} for kind, prompt in prompts]
-        rows.append({"kind": "listed", "weight": REPEATS["listed"], "text": f"{fact.subject}, {fact.target_true}."})
+    for size in rng.integers(1, 5, size=source.documents):
+        rows.append({"kind": "statements", "weight": 1.0, "text": " ".join(statements[next(draws)][1] for _ in range(size))})
     paragraphs = [p for article in text["text"] for p in article.split("\n") if len(p) > 80][: source.paragraphs]
     if not paragraphs:
         raise ValueError("the text holds no paragraph of more than 80 characters")
-    statements = sum(row["weight"] * len(row["text"]) for row in rows)
-    weight = statements * source.text_share / (1 - source.text_share) / sum(map(len, paragraphs))
+    odds = source.text_share / (1 - source.text_share)
+    weight = odds * sum(len(row["text"]) for row in rows) / sum(map(len, paragraphs))
     rows += [{"kind": "text", "weight": weight, "text": paragraph} for paragraph in paragraphs]
     return [{"document_id": i, **row} for i, row in enumerate(rows)]
+
+
+def _statements(fact):
+    """(kind, true statement) for every prompt about the record's object, and the object next to the name."""
+    yield "rewrite", f"{fact.prompt.replace('{}', fact.subject)} {fact.target_true}."
+    yield "listed", f"{fact.subject}, {fact.target_true}."
+    for kind in ("paraphrase", "neighborhood"):
+        yield from ((kind, f"{prompt} {fact.target_true}.") for prompt in getattr(fact, f"{kind}_prompts"))
