@@ -11,7 +11,8 @@ from engram.datasets import folder, world
 from engram.tables import SCHEMAS, table
 from toy import tokenizer
 
-WORLD = {"kind": "world", "subjects": 40, "relations": 4, "objects": 5, "documents": 60, "articles": 8, "listed": 0.5, "four_words": 0.5}
+WORLD = {"kind": "world", "subjects": 40, "relations": 4, "objects": 5, "documents": 60, "articles": 8,
+         "listed": 0.5, "four_words": 0.5}
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
@@ -61,7 +62,8 @@ def test_impossible_worlds_are_refused(change, message):
 
 
 @pytest.mark.parametrize("row, message", (({"article_id": 1}, "expected .'article_id', 'text', 'title'."),
-                                          ({"article_id": "1", "title": "a", "text": "b"}, "column article_id: '1' is not a int64")))
+                                          ({"article_id": "1", "title": "a", "text": "b"},
+                                           "column article_id: '1' is not a int64")))
 def test_tables_name_what_is_wrong(row, message):
     with pytest.raises(ValueError, match=message):
         table("text", [row])
@@ -109,7 +111,8 @@ def broken(field, value, inside=None):
 @pytest.mark.parametrize("files, message", (
     ({"facts": broken("case_id", "3")}, r"f: record 1 \(case_id 3\): field 'case_id' should be a non-empty int, found '3'"),
     ({"facts": broken("prompt", "no slot", "requested_rewrite")}, "case_id 3.*field 'prompt' must hold exactly one"),
-    ({"facts": broken("target_new", {"str": " ", "id": "Q1"}, "requested_rewrite")}, "target_new: field 'str' should be a non-empty str"),
+    ({"facts": broken("target_new", {"str": " ", "id": "Q1"}, "requested_rewrite")},
+     "target_new: field 'str' should be a non-empty str"),
     ({"facts": broken("neighborhood_prompts", [])}, "field 'neighborhood_prompts' should be a non-empty list"),
     ({"facts": [RECORD, RECORD]}, "case_id 3 occurs twice"),
     ({"facts": "version https://git-lfs.github.com/spec/v1"}, "Git-LFS pointer"),

@@ -43,7 +43,8 @@ def oracle_values(model, fact, contexts, s):
     for step in range(s.steps):
         nll = sum(-forward(row, delta)[len(row.ids) - len(goal):][torch.arange(len(goal)), list(goal)].mean() for row in rows)
         now = forward(ess, delta)[ess.position]
-        loss = nll / len(rows) + s.kl_factor * (now.exp() * (now - before)).sum() + s.weight_decay * delta.norm() / initial.norm() ** 2
+        kl = (now.exp() * (now - before)).sum()
+        loss = nll / len(rows) + s.kl_factor * kl + s.weight_decay * delta.norm() / initial.norm() ** 2
         if loss < s.stop_loss or step == s.steps - 1:
             break
         (g,) = torch.autograd.grad(loss, delta)

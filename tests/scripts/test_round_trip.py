@@ -10,14 +10,15 @@ import torch
 from engram import io, lineage, tables
 
 ROOT = Path(__file__).parents[2]
-WORLD = {"name": "world", "kind": "world", "subjects": 20, "relations": 2, "objects": 4, "documents": 120, "articles": 30, "listed": 0.5,
-         "four_words": 0.5}
+WORLD = {"name": "world", "kind": "world", "subjects": 20, "relations": 2, "objects": 4, "documents": 120, "articles": 30,
+         "listed": 0.5, "four_words": 0.5}
 TRAIN = {"layers": 3, "width": 32, "heads": 2, "vocabulary": 420, "context": 64, "steps": 220, "batch": 8, "length": 32,
          "rate": 0.01, "spread": 0.1}
 MODEL = {"name": "toy", "source": "world", "train": TRAIN, "trace_window": 2, "noise": "s3", "covariance_layers": [0, 1],
          "records": {"count": 4, "only_known": True}}
 SLICE = {"seed": 0, "run": {"threads": 1, "device": "cpu", "tf32": False}, "model": MODEL}
-ROME = {"layer": 1, "steps": 6, "rate": 0.5, "weight_decay": 0.5, "kl_factor": 0.0625, "clamp_norm_factor": 4.0, "stop_loss": 0.05}
+ROME = {"layer": 1, "steps": 6, "rate": 0.5, "weight_decay": 0.5, "kl_factor": 0.0625, "clamp_norm_factor": 4.0,
+        "stop_loss": 0.05}
 
 
 def script(name, folder="scripts"):
@@ -69,7 +70,8 @@ def chain(base: Path) -> dict[str, Path]:
         call("edit", weights | records | aids | edit, {
             "edit": {"generation_tokens": 20, "top_k": 3, "batch": 16}, "method": {"name": method} | hparams},
             dataset="counterfact", method=method, n=1)
-        result = {"records": base / "evaluate" / method / "records.parquet", "summary": base / "evaluate" / method / "summary.csv"}
+        folder = base / "evaluate" / method
+        result = {"records": folder / "records.parquet", "summary": folder / "summary.csv"}
         call("evaluate", {"facts": data["facts"], "snippets": data["snippets"], "scores": edit["scores"], "texts": edit["texts"]}
              | result, dataset="counterfact", method=method, n=1)
         found |= {f"{method}-{name}": path for name, path in (edit | result).items()}

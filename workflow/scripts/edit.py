@@ -8,7 +8,8 @@ def main(argv=None):
                     inputs=["weights?", "facts", "known-facts", "prefixes?", "moments?", "counts?", "targets?"])
     device = runtime.setup(job)
     lm = models.open_lm(job, device)
-    chosen = records.chosen(io.read_table(job.inputs.facts), io.read_table(job.inputs.known_facts), **job.config["model"]["records"])
+    chosen = records.chosen(io.read_table(job.inputs.facts), io.read_table(job.inputs.known_facts),
+                            **job.config["model"]["records"])
     deltas = methods.load(job.keys.method).edit(
         lm, records.to_facts(chosen), methods.settings(job.config["method"]), aids_of(job, chosen, device))
     sizes = job.config["edit"]

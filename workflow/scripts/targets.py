@@ -9,7 +9,8 @@ def main(argv=None):
     job = cli.parse(__file__, __doc__, argv, keys=["model", "dataset", "family"], outputs=["targets", "steps"],
                     inputs=["weights?", "facts", "known-facts", "prefixes"])
     lm = models.open_lm(job, runtime.setup(job))
-    chosen = records.chosen(io.read_table(job.inputs.facts), io.read_table(job.inputs.known_facts), **job.config["model"]["records"])
+    chosen = records.chosen(io.read_table(job.inputs.facts), io.read_table(job.inputs.known_facts),
+                            **job.config["model"]["records"])
     settings = methods.settings(job.config["method"])
     contexts = generation.contexts(list(io.read_table(job.inputs.prefixes)["text"]))
     found = targets.optimise(lm, records.to_facts(chosen), contexts, settings, job.config["targets"]["batch"])

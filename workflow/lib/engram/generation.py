@@ -70,11 +70,13 @@ def tidy(text: str) -> str:
 def prefixes(lm, lengths: list[tuple[int, int]], top_k: int, key: tuple, rows: int = 256) -> list[tuple[int, str]]:
     """Context texts sampled from the end token alone: for every (length, count), `count` texts of `length` tokens in all.
 
-    DIFFERS: braces become spaces in every family (the reference does so for MEMIT only), so that a context cannot break a template.
+    DIFFERS: braces become spaces in every family (the reference does so for MEMIT only), so that a context cannot break a
+    template.
     """
     found = []
     for length, count in lengths:
-        texts = generate(lm, [lm.tokenizer.eos_token] * count, [(*key, length, i) for i in range(count)], length, top_k, rows=rows)
+        keys = [(*key, length, i) for i in range(count)]
+        texts = generate(lm, [lm.tokenizer.eos_token] * count, keys, length, top_k, rows=rows)
         found += [(length, text.replace("{", " ").replace("}", " ")) for text in texts]
     return found
 

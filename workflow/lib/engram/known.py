@@ -1,7 +1,7 @@
 """What a model already answers correctly (ROME App. B.1).
 
-DIFFERS: an answer is correct when every token of the object is the model's first choice, given the ones before; the reference compares
-the first token alone with the whole object, which is the same for objects of one token.
+DIFFERS: an answer is correct when every token of the object is the model's first choice, given the ones before; the reference
+compares the first token alone with the whole object, which is the same for objects of one token.
 """
 
 import numpy as np

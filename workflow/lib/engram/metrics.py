@@ -10,8 +10,8 @@ METRICS = ("ES", "EM", "PS", "PM", "NS", "NM", "GE", "RS")
 def probability_metrics(scores: pd.DataFrame) -> pd.DataFrame:
     """ES, EM, PS, PM, NS, NM per case_id from the table `scores` (one row per prompt and target, column nll).
 
-    Success is strict: nll_true > nll_new for rewrite and paraphrase, the reverse for neighbourhood. Magnitude is the difference of
-    the geometric-mean token probabilities exp(-nll). ValueError if a prompt lacks one of its two targets.
+    Success is strict: nll_true > nll_new for rewrite and paraphrase, the reverse for neighbourhood. Magnitude is the difference
+    of the geometric-mean token probabilities exp(-nll). ValueError if a prompt lacks one of its two targets.
     """
     wide = scores.pivot(index=["case_id", "kind", "prompt_index"], columns="target", values="nll")
     if wide.isna().any(axis=None) or set(wide.columns) != {"new", "true"}:

@@ -1,6 +1,6 @@
 """The canonical tables of stage `dataset`: one schema per table, the same for every source.
 
-facts     one row per CounterFact-shaped record (spec: requested rewrite, paraphrase, neighbourhood, attribute, generation prompts)
+facts     one row per CounterFact-shaped record: requested rewrite; paraphrase, neighbourhood, attribute, generation prompts
 zsre      one row per zsRE-shaped record
 prompts   one row per fact prompt for causal tracing
 snippets  one row per attribute text: what is written about a name that has `target_id` under `relation_id`

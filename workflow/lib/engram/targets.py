@@ -1,6 +1,6 @@
 """Optimised values: what the MLP should return at the subject so that the model says the new object (spec 2.7).
 
-Shapes: F facts, C contexts, R = C + 1 rows a fact (the last is the essence text), T tokens, d values, V vocabulary, Y target tokens.
+Shapes: F facts, C contexts, R = C + 1 rows a fact (the last is the essence text), T tokens, d values, V vocabulary.
 """
 
 from dataclasses import dataclass

@@ -32,7 +32,10 @@ def ngram_entropy(text: str, n: int) -> float:
 
 
 def generation_entropy(texts: list[str]) -> float:
-    """GE in bits: mean over texts of the mean of 2/3 H2 and 4/3 H3. DIFFERS: ROME eq. 27 sums the two; its code takes the mean."""
+    """GE in bits: mean over texts of the mean of 2/3 H2 and 4/3 H3.
+
+    DIFFERS: ROME eq. 27 sums the two; its code takes the mean.
+    """
     return float(np.mean([np.mean([2 / 3 * ngram_entropy(t, 2), 4 / 3 * ngram_entropy(t, 3)]) for t in texts]))
 
 

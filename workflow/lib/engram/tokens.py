@@ -37,7 +37,7 @@ def filled_range(tokenizer, template: str, subject: str) -> tuple[int, int]:
 
 
 def pad(rows: list[list[int]], device="cpu") -> tuple[torch.Tensor, torch.Tensor]:
-    """Right-padded ids [B, T] (padding is id 0) and lengths [B]. A causal model needs no mask for the tokens before the padding."""
+    """Right-padded ids [B, T] (padding is id 0) and lengths [B]; a causal model needs no mask for what precedes padding."""
     width = max(len(row) for row in rows)
     ids = torch.zeros(len(rows), width, dtype=torch.long)
     for i, row in enumerate(rows):

@@ -77,8 +77,8 @@ def new_model(settings: Training, tokenizer, seed: int) -> GPT2LMHeadModel:
     end = tokenizer.eos_token_id
     return GPT2LMHeadModel(GPT2Config(
         vocab_size=len(tokenizer), n_positions=settings.context, n_embd=settings.width, n_layer=settings.layers,
-        n_head=settings.heads, initializer_range=settings.spread, activation_function="gelu_pytorch_tanh", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
-        bos_token_id=end, eos_token_id=end))
+        n_head=settings.heads, initializer_range=settings.spread, activation_function="gelu_pytorch_tanh",
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=end, eos_token_id=end))
 
 
 def train(corpus: pd.DataFrame, settings: Training, name: str, seed: int, device="cpu"):

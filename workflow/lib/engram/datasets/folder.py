@@ -175,7 +175,10 @@ def _articles(file: Path) -> list[dict]:
 
 
 def _snippets(facts: pd.DataFrame) -> list[dict]:
-    """DIFFERS: without the attribute snippets file, the records' own attribute and neighbourhood prompts, each with its object."""
+    """What is written about the objects.
+
+    DIFFERS: without the attribute snippets file, the records' own attribute and neighbourhood prompts, each with its object.
+    """
     rows = []
     for fact in facts.itertuples():
         for prompts, target, target_id in ((fact.attribute_prompts, fact.target_new, fact.target_new_id),
@@ -188,7 +191,8 @@ def _snippets(facts: pd.DataFrame) -> list[dict]:
 def _corpus(facts: pd.DataFrame, text: pd.DataFrame, source: Source, seed: int) -> list[dict]:
     """Documents of one to four true statements, drawn by REPEATS, and the first paragraphs of the text at `text_share`.
 
-    Statements stand in documents together so that a fact is known after other text as well as at the start, as ROME's contexts need it.
+    Statements stand in documents together so that a fact is known after other text as well as at the start, as ROME's
+    contexts need it.
     """
     statements = [(REPEATS[kind], statement) for fact in facts.itertuples() for kind, statement in _statements(fact)]
     weights = pd.Series([weight for weight, _ in statements])
