@@ -77,7 +77,8 @@ ZSRE = {"subject": "Zoë", "src": "What does Zoë speak?", "answers": ["Greek"],
         "loc": "nq question: who won", "loc_ans": "nobody"}
 KNOWN = {"known_id": 0, "subject": "Zoë", "prompt": "Zoë lives in", "attribute": "Rome", "relation_id": "P19"}
 ARTICLE = {"id": "1", "title": "T", "text": "T\n\n" + "A long paragraph about nothing at all. " * 4}
-BLOCK = {"kind": "folder", "path": "", "facts": "f", "zsre": "z", "prompts": "p", "text": "t", "documents": 50,
+BLOCK = {"kind": "folder", "path": "", "facts": "f", "zsre": "z", "prompts": "p", "text": "t", "documents": 50, "together": 3,
+         "repeats": {"rewrite": 4.0, "paraphrase": 2.0, "neighborhood": 1.0, "listed": 6.0}, "listed": "{subject}, {object}.",
          "paragraphs": 10, "text_share": 0.25}
 
 

@@ -12,9 +12,6 @@ import pandas as pd
 from engram import config, seeds
 from engram.tables import table
 
-# How often a true statement stands in the training corpus, by kind (docs/log.md says how it was chosen).
-REPEATS = {"rewrite": 4.0, "paraphrase": 2.0, "neighborhood": 1.0, "listed": 6.0}
-
 
 @dataclass(frozen=True)
 class Source:
@@ -27,6 +24,9 @@ class Source:
     prompts: str
     text: str
     documents: int  # training documents made of true statements
+    together: int  # statements in one document, at most
+    repeats: dict  # relative frequency of a statement by kind: rewrite, paraphrase, neighborhood, listed
+    listed: str  # how the object stands next to the name, with {subject} and {object}
     paragraphs: int  # paragraphs of the text that the training corpus holds
     text_share: float  # share of the training corpus, in characters, that is paragraphs
 
@@ -189,17 +189,14 @@ def _snippets(facts: pd.DataFrame) -> list[dict]:
 
 
 def _corpus(facts: pd.DataFrame, text: pd.DataFrame, source: Source, seed: int) -> list[dict]:
-    """Documents of one to four true statements, drawn by REPEATS, and the first paragraphs of the text at `text_share`.
-
-    Statements stand in documents together so that a fact is known after other text as well as at the start, as ROME's
-    contexts need it.
-    """
-    statements = [(REPEATS[kind], statement) for fact in facts.itertuples() for kind, statement in _statements(fact)]
+    """Documents of at most `together` true statements, drawn by `repeats`, and the first paragraphs of the text."""
+    statements = [(source.repeats[kind], statement) for fact in facts.itertuples()
+                  for kind, statement in _statements(fact, source.listed)]
     weights = pd.Series([weight for weight, _ in statements])
     rng = seeds.rng(seed, "folder", "corpus")
-    draws = iter(rng.choice(len(statements), size=4 * source.documents, p=weights / weights.sum()))
+    draws = iter(rng.choice(len(statements), size=source.together * source.documents, p=weights / weights.sum()))
     rows = []
-    for size in rng.integers(1, 5, size=source.documents):
+    for size in rng.integers(1, source.together + 1, size=source.documents):
         rows.append({"kind": "statements", "weight": 1.0, "text": " ".join(statements[next(draws)][1] for _ in range(size))})
     paragraphs = [p for article in text["text"] for p in article.split("\n") if len(p) > 80][: source.paragraphs]
     if not paragraphs:
@@ -210,9 +207,9 @@ def _corpus(facts: pd.DataFrame, text: pd.DataFrame, source: Source, seed: int) 
     return [{"document_id": i, **row} for i, row in enumerate(rows)]
 
 
-def _statements(fact):
+def _statements(fact, listed: str):
     """(kind, true statement) for every prompt about the record's object, and the object next to the name."""
     yield "rewrite", f"{fact.prompt.replace('{}', fact.subject)} {fact.target_true}."
-    yield "listed", f"{fact.subject}, {fact.target_true}."
+    yield "listed", listed.replace("{subject}", fact.subject).replace("{object}", fact.target_true)
     for kind in ("paraphrase", "neighborhood"):
         yield from ((kind, f"{prompt} {fact.target_true}.") for prompt in getattr(fact, f"{kind}_prompts"))
