@@ -42,7 +42,7 @@ def test_one_stage_per_word_and_per_item():
 @pytest.mark.parametrize("name", STAGES)
 def test_commands_and_outs(name, built):
     """A stage asks Snakemake for what it declares: every file there belongs to it, with its record."""
-    command = resolved(STAGES[name]["cmd"]).removeprefix("snakemake --cores all ")
+    command = resolved(STAGES[name]["cmd"]).removeprefix("PATH=.venv/bin:$PATH snakemake --cores all ")
     if name in ITEMS:
         suffixes = {"figure": ["pdf", "png", "csv"], "table": ["csv", "md"]}[PARAMS["paper"][ITEMS[name]]["kind"]]
         files = [Path(f"figures/mini/{ITEMS[name]}.{suffix}") for suffix in suffixes]
