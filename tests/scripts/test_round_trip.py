@@ -17,7 +17,7 @@ TRAIN = {"layers": 3, "width": 32, "heads": 2, "vocabulary": 420, "context": 64,
 MODEL = {"name": "toy", "source": "world", "train": TRAIN, "trace_window": 2, "noise": "s3", "covariance_layers": [0, 1],
          "records": {"count": 4, "only_known": True}}
 SLICE = {"seed": 0, "run": {"threads": 1, "device": "cpu", "tf32": False}, "model": MODEL}
-ROME = {"layer": 1, "steps": 6, "rate": 0.5, "weight_decay": 0.5, "kl_factor": 0.0625, "clamp_norm_factor": 4.0,
+ROME = {"layer": 0, "steps": 10, "rate": 0.5, "weight_decay": 0.5, "kl_factor": 0.0625, "clamp_norm_factor": 4.0,
         "stop_loss": 0.05}
 
 

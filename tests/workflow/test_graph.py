@@ -64,17 +64,13 @@ def test_a_second_model_from_local_files(sandbox):
     raw.mkdir()
     for name in ("facts", "zsre", "prompts", "text"):
         (raw / f"{name}.json").write_text(name)
-    text = (sandbox.path / "params.yaml").read_text()
-    start, end = text.index("\n  mini:\n") + 1, text.index("\n\n", text.index("\n  mini:\n"))
-    block = text[start:end].replace("  mini:", "  other:").replace("source: world", "source: elsewhere")
-    source = ("  elsewhere: {kind: folder, path: ../raw, facts: facts.json, zsre: zsre.json, prompts: prompts.json, "
-              "text: text.json, paragraphs: 5, text_share: 0.5}\n")
-    text = text[:start] + block + "\n" + text[start:]
-    text = text.replace("\nmodels:", f"{source}\nmodels:", 1).replace("models: [mini]", "models: [mini, other]", 1)
-    methods = text.index("\n  rome:\n") + len("\n  rome:\n")
-    values = text[text.index("mini:", methods) + len("mini:"):text.index("\n\npaper:", methods)]
-    text = text[:methods] + f"    other:{values}\n" + text[methods:]
-    (sandbox.path / "params.yaml").write_text(text)
+    params = yaml.safe_load((sandbox.path / "params.yaml").read_text())
+    params["run"]["models"] = ["mini", "other"]
+    params["models"]["other"] = params["models"]["mini"] | {"source": "elsewhere"}
+    params["sources"]["elsewhere"] = params["sources"]["cf500"] | {"path": "../raw"} | {
+        name: f"{name}.json" for name in ("facts", "zsre", "prompts", "text")}
+    params["methods"]["rome"]["other"] = params["methods"]["rome"]["mini"]
+    (sandbox.path / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     assert sandbox.jobs() == EVERYTHING
     sandbox.run("snakemake", "--cores", "2", "dataset@other")
     record = json.loads((sandbox.path / "data/other/.lineage/facts.parquet.json").read_text())

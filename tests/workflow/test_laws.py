@@ -74,7 +74,7 @@ def test_rules_say_all_they_do(stage):
         for part in ('    """', "    log:", "    benchmark:", "    params:", "config=", "code=code_of(", "    shell:"):
             assert part in rule, f"{stage}: no {part.strip()}"
         lines = [line.strip() for line in rule[rule.index("    shell:"):].splitlines()[1:] if line.strip()]
-        assert lines[0].startswith('"python workflow/') and lines[-1] == '" 2> {log:q}"'
+        assert lines[0].startswith('"python workflow/') and lines[-1] == '" 2>&1 | tee {log:q} >&2"'
         for line in lines[1:-1]:
             assert re.fullmatch(r'" (--[a-z-]+ )?\{[a-z_.]+:q\}"', line), f"{stage}: {line}"
         if stage not in ("dataset", "evaluate", "paper"):
