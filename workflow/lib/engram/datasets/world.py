@@ -1,8 +1,8 @@
 """A small world of people and what is true of them, in the canonical tables of the real sources.
 
 Two properties of the corpus make a model trained on it keep facts where GPT-2 keeps them (measured, docs/log.md): names are
-ordered sequences over one small pool, so a subject is known only at its last token; and part of the biographies list the
-attributes right after the name, so they are wanted there.
+ordered sequences over one small pool, so a subject is known only once its words are put together; and part of the
+biographies list the attributes right after the name, so they are wanted there.
 """
 
 from dataclasses import dataclass
