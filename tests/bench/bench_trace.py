@@ -5,21 +5,18 @@
 The model is random, with the shape of the embedded default. A round is four prompts of 8 and 9 tokens; as in that
 default, every other one starts with the subject, the others have three tokens before it (restoring those cannot change
 anything). Both sides may use `threads` cores: the oracle inside its operations, the engine for prompts side by side.
+Also printed: the operations of both sides' matrix products, and how fast each does them.
 """
 
 import argparse
-import sys
-from pathlib import Path
 from statistics import median, quantiles
 from time import perf_counter
 
 import pandas as pd
-import torch
+import tracing_costs as costs  # puts tests/lib on the path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "lib"))
-import oracle  # noqa: E402
-import toy  # noqa: E402
-from engram import noise, runtime, sweep, tokens, tracing  # noqa: E402
+import toy  # isort: skip
+from engram import noise, runtime, sweep, tracing
 
 SUBJECT, TEMPLATES = " James Martin James", ("{} is in is in James", " is in is{} in is in")
 PROMPTS = 4
@@ -30,36 +27,24 @@ def prompts(first: int) -> pd.DataFrame:
                           "answer": "", "answer_id": 5, "correct": True} for i in range(PROMPTS)])
 
 
-def slow(lm, table, corruption, config, width) -> list[float]:
-    """Scores in the order of the engine's table, one hooked forward per restoration."""
-    found = []
-    for row in table.itertuples():
-        ids = tokens.encode(lm.tokenizer, row.prompt)
-        begin, end = tokens.subject_range(lm.tokenizer, row.prompt, row.subject)
-        key = (0, lm.name, "trace", row.prompt_id)
-        drawn = torch.from_numpy(corruption.draw(config.samples, end - begin, lm.width, config.stream, key))
-        found += [oracle.score(lm, ids, drawn, begin, row.answer_id, site, token, layer, width)
-                  for site in config.sites for token in range(len(ids)) for layer in range(lm.layers)]
-    return found
-
-
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("rounds", 5), ("threads", 2), ("samples", 10), ("layers", 8), ("width", 128), ("window", 2),
-                          ("batch-rows", tracing.Config.batch_rows)):
+                          ("batch", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
     args = parser.parse_args(argv)
     runtime.start(runtime.Runtime(args.threads, "cpu"))
     lm = toy.lm("gpt2", vocabulary=1500, layers=args.layers, width=args.width, std=0.1)
-    config = tracing.Config(PROMPTS, args.samples, sweep.SITES[:3], batch_rows=args.batch_rows)
+    config = tracing.Config(PROMPTS, args.samples, sweep.SITES[:3], batch=args.batch, shards=1)
     corruption = noise.Noise("std", 0.3)
     tracing.trace(lm, prompts(0), corruption, config, args.window, 0)  # warms up
     oracle_s, engine_s, worst = [], [], 0.0
     for i in range(args.rounds):
-        table, begin = prompts(i * PROMPTS), perf_counter()
-        expected = slow(lm, table, corruption, config, args.window)
+        work = tracing.prepared(lm, prompts(i * PROMPTS), config, args.window)  # once in a run, however many prompts
+        begin = perf_counter()
+        expected = costs.slow(lm, work.prompts.values(), corruption, config, args.window)
         middle = perf_counter()
-        found, _ = tracing.trace(lm, table, corruption, config, args.window, 0)
+        found, _ = tracing.computed(lm, work, corruption, config, 0)
         engine_s.append((perf_counter() - middle) / PROMPTS)
         oracle_s.append((middle - begin) / PROMPTS)
         worst = max(worst, (found["score"] - expected).abs().max())
@@ -67,6 +52,10 @@ def main(argv=None):
     print(f"trace: oracle {median(oracle_s):.3f} s, engine {median(engine_s):.3f} s a prompt, ratio of medians "
           f"{median(oracle_s) / median(engine_s):.1f} (quartiles of single ratios {ratios[0]:.1f} .. {ratios[2]:.1f}), "
           f"largest difference of a score {worst:.1e}, {args.threads} threads")
+    slow, fast = (count(lm, work.prompts.values(), corruption, config, args.window) / 1e9
+                  for count in (costs.oracle_flop, costs.engine_flop))
+    print(f"trace: matrix products of a prompt: oracle {slow:.1f} GFLOP at {slow / median(oracle_s):.0f} GFLOP/s, engine "
+          f"{fast:.2f} at {fast / median(engine_s):.0f}; {slow / fast:.1f} times fewer, the ratio if both ran at one speed")
 
 
 if __name__ == "__main__":

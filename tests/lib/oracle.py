@@ -58,7 +58,7 @@ def record(into):
 @torch.inference_mode()
 def probabilities(lm, ids, noise_SkD, begin, answer, replace=False, extra=()):
     """p(answer) [1 + S] of one forward of the clean row and S corrupted ones, with further (module, hook) pairs."""
-    rows = torch.tensor([ids] * (len(noise_SkD) + 1))
+    rows, noise_SkD = torch.tensor([ids] * (len(noise_SkD) + 1), device=lm.device), noise_SkD.to(lm.device)
     with hooks([(lm.module("embed"), corrupt(noise_SkD, begin, replace)), *extra]):
         logits = lm.model(rows, use_cache=False).logits[:, -1]
     return logits.double().softmax(-1)[:, answer]

@@ -45,9 +45,20 @@ def expected(lm, row, config, width, corruption=NOISE):
     return base, scores
 
 
-def agree(lm, row, config, width, tolerance):
-    base, scores = expected(lm, row, config, width)
-    found, about = tracing.trace_prompt(lm, row, NOISE, config, width, 0)
+def trace_prompt(lm, row, corruption, config, width, seed, size=None):
+    """One prompt alone: scores [T, L] per site and its row of the table of prompts."""
+    return trace_all(lm, [row], corruption, config, width, seed, size)[0]
+
+
+def trace_all(lm, rows, corruption, config, width, seed, size=None):
+    """Prompts of one length together."""
+    group = [tracing.prepare(lm, row, config) for row in rows]
+    return tracing.trace_group(lm, group, corruption, config, sweep.patches(config.sites, width, lm.layers), seed, size)
+
+
+def agree(lm, row, config, width, tolerance, corruption=NOISE):
+    base, scores = expected(lm, row, config, width, corruption)
+    found, about = trace_prompt(lm, row, corruption, config, width, 0)
     assert abs(about["clean"] - base[0].item()) <= tolerance
     assert abs(about["corrupted"] - base[1:].mean().item()) <= tolerance
     for site in config.sites:
@@ -81,12 +92,17 @@ def test_gptj_in_float64_as_it_is_agrees_to_the_precision_of_its_float32_attenti
     agree(lm, row_of(lm), CONFIG, 2, 1e-6)
 
 
-@pytest.mark.parametrize("options", [{"replace": True}, {"extra_tokens": 1}, {"stream": "reference"}, {"samples": 1}],
-                         ids=str)
-@pytest.mark.parametrize("kind", ["gpt2", "gptj"])
-def test_every_option_agrees_with_the_oracle(kind, options):
+@pytest.mark.parametrize("rule, options", [
+    ("number", {"replace": True, "samples": 1}), ("uniform", {"extra_tokens": 1}), ("normal", {"stream": "reference"}),
+    ("student", {"stream": "reference", "replace": True, "extra_tokens": 1})], ids=str)
+@pytest.mark.parametrize("kind", toy.ARCHITECTURES)
+def test_every_option_agrees_with_the_oracle(kind, rule, options):
     lm = toy.lm(kind)
-    agree(lm, row_of(lm), replace(CONFIG, **options), 2, 1e-5)
+    moments = {"mean": np.linspace(-0.5, 0.5, lm.width), "factor": np.tri(lm.width) / 4}
+    vectors = moments if rule in ("normal", "student") else {}
+    corruption = noise.Noise(rule, None if vectors else 0.8, 5.0 if rule == "student" else None, **vectors)
+    scores, about = agree(lm, row_of(lm), replace(CONFIG, sites=("mlp", "no_attn"), **options), 2, 1e-5, corruption)
+    assert about["clean"] != about["corrupted"]
 
 
 @pytest.mark.parametrize("width", [1, 3, 10])
@@ -116,40 +132,32 @@ def test_patches_fill_every_layer_of_every_site_once():
 def test_restoring_everything_gives_clean_and_nothing_gives_corrupted():
     lm = toy.lm("gpt2", torch.float64)
     row = row_of(lm, " is in James Martin in is")
-    scores, about = tracing.trace_prompt(lm, row, NOISE, CONFIG, 2, 0)
+    scores, about = trace_prompt(lm, row, NOISE, CONFIG, 2, 0)
     assert scores["hidden"][-1, -1] == pytest.approx(about["clean"], abs=1e-12)  # the last output is all
     assert (scores["hidden"][:-1, -1] == about["corrupted"]).all()  # the last layer elsewhere is nothing
     for table in scores.values():
         assert (table[:2] == about["corrupted"]).all()  # tokens before the subject are the same in both runs
     one = row_of(lm, "James is in is", "James")
-    scores, about = tracing.trace_prompt(lm, one, NOISE, CONFIG, 1, 0)
+    scores, about = trace_prompt(lm, one, NOISE, CONFIG, 1, 0)
     silent = noise.Noise("std", 0.0)
-    unharmed, about = tracing.trace_prompt(lm, one, silent, CONFIG, 1, 0)
+    unharmed, about = trace_prompt(lm, one, silent, CONFIG, 1, 0)
     assert all(np.allclose(table, about["clean"], rtol=0, atol=1e-12) for table in unharmed.values())
 
 
 def test_a_single_corrupted_token_restored_at_the_first_block_of_a_gpt2_is_not_yet_clean_elsewhere():
     lm = toy.lm("gpt2", torch.float64)
-    scores, about = tracing.trace_prompt(lm, row_of(lm, "James is in is", "James"), NOISE, CONFIG, 1, 0)
+    scores, about = trace_prompt(lm, row_of(lm, "James is in is", "James"), NOISE, CONFIG, 1, 0)
     assert abs(scores["hidden"][0, 0] - about["clean"]) > 1e-6  # later tokens have read the corrupted one in block 0
 
 
-def test_results_do_not_depend_on_the_batch_beyond_rounding():
+def test_results_do_not_depend_on_the_restorations_at_a_time_beyond_rounding():
     lm = toy.lm("llama")
     row = row_of(lm)
-    whole, _ = tracing.trace_prompt(lm, row, NOISE, CONFIG, 2, 0)
-    for rows in (21, 40, 100):
-        parts, _ = tracing.trace_prompt(lm, row, NOISE, replace(CONFIG, batch_rows=rows), 2, 0)
+    whole, _ = trace_prompt(lm, row, NOISE, CONFIG, 2, 0)
+    for size in (1, 2, 7):
+        parts, _ = trace_prompt(lm, row, NOISE, CONFIG, 2, 0, size)
         for site in CONFIG.sites:
-            np.testing.assert_allclose(parts[site], whole[site], rtol=0, atol=2e-7)
-
-
-def test_a_batch_too_small_for_one_restoration_says_what_it_needs():
-    lm = toy.lm()
-    row = row_of(lm)
-    rows = CONFIG.samples * len(tokens.encode(lm.tokenizer, row.prompt))
-    with pytest.raises(ValueError, match=f"needs {rows} rows"):
-        tracing.trace_prompt(lm, row, NOISE, replace(CONFIG, batch_rows=rows - 1), 2, 0)
+            np.testing.assert_allclose(parts[site], whole[site], rtol=0, atol=1e-6)
 
 
 def test_results_do_not_depend_on_the_order_or_the_number_of_prompts():
@@ -190,7 +198,7 @@ def test_the_tables_hold_the_first_correct_prompts_and_every_token_and_layer(cap
 def test_subject_last_traces_that_token_alone():
     lm = toy.lm()
     row = row_of(lm)
-    every, about = tracing.trace_prompt(lm, row, NOISE, CONFIG, 2, 0)
+    every, about = trace_prompt(lm, row, NOISE, CONFIG, 2, 0)
     one, config = pd.DataFrame([vars(row) | {"correct": True}]), replace(CONFIG, tokens="subject_last")
     table, _ = tracing.trace(lm, one, NOISE, config, 2, 0)
     assert set(table["token"]) == {about["subject_end"] - 1}
@@ -198,10 +206,24 @@ def test_subject_last_traces_that_token_alone():
     np.testing.assert_array_equal(hidden, every["hidden"][about["subject_end"] - 1])
 
 
+def test_prompts_too_short_for_the_extra_tokens_are_passed_over():
+    lm = toy.lm()
+    table = table_of(lm).assign(correct=True)
+    after = [len(tokens.encode(lm.tokenizer, row.prompt)) - tokens.subject_range(lm.tokenizer, row.prompt, row.subject)[1]
+             for row in table.itertuples()]
+    extra = sorted(set(after))[1]  # at least one prompt is too short, and another is not
+    long_enough = [row.prompt_id for row, count in zip(table.itertuples(), after) if count >= extra]
+    assert 0 < len(long_enough) < len(table)
+    _, traced = tracing.trace(lm, table, NOISE, replace(CONFIG, extra_tokens=extra), 2, 0)
+    assert traced["prompt_id"].tolist() == long_enough
+    _, first = tracing.trace(lm, table, NOISE, replace(CONFIG, extra_tokens=extra, prompts=1), 2, 0)
+    assert first["prompt_id"].tolist() == long_enough[:1]
+
+
 def test_tracing_leaves_the_model_as_it_was():
     lm = toy.lm()
     before = {name: tensor.clone() for name, tensor in lm.model.state_dict().items()}
-    tracing.trace_prompt(lm, row_of(lm), NOISE, CONFIG, 2, 0)
+    trace_prompt(lm, row_of(lm), NOISE, CONFIG, 2, 0)
     assert all(torch.equal(tensor, before[name]) for name, tensor in lm.model.state_dict().items())
     assert not any(module._forward_hooks for module in lm.model.modules())
 
@@ -217,12 +239,12 @@ def test_a_wrong_setting_is_named(change, message):
 def test_errors_name_the_prompt():
     lm = toy.lm()
     with pytest.raises(ValueError, match="prompt 3 .*only 5 tokens follow"):
-        tracing.trace_prompt(lm, row_of(lm), NOISE, replace(CONFIG, extra_tokens=9), 2, 0)
-    with pytest.raises(ValueError, match="prompt 0 "):
+        trace_prompt(lm, row_of(lm), NOISE, replace(CONFIG, extra_tokens=9), 2, 0)
+    with pytest.raises(ValueError, match="has 9 tokens after its subject: nothing to trace"):
         tracing.trace(lm, table_of(lm), NOISE, replace(CONFIG, extra_tokens=9), 2, 0)
     with pytest.raises(ValueError, match="nothing to trace"):
         tracing.trace(lm, table_of(lm).assign(correct=False), NOISE, CONFIG, 2, 0)
     with pytest.raises(ValueError, match="64 positions"):
         row = row_of(lm)
         row.prompt += " in" * 64
-        tracing.trace_prompt(lm, row, NOISE, CONFIG, 2, 0)
+        trace_prompt(lm, row, NOISE, CONFIG, 2, 0)

@@ -1,22 +1,21 @@
 """How much of a fact comes back when one state of the corrupted run is restored? (ROME Sec. 2)"""
 
-from engram import cli, config, io, models, noise, runtime, tracing
+from engram import cli, config, io, models, noise, runtime, shards, tracing
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, inputs=["prompts", "noise", "weights?"], outputs=["effects", "traced"],
-                    keys=["model"])
+    job = cli.parse(__file__, __doc__, argv, inputs=["prompts", "noise", "vectors", "weights?"], outputs=["effects", "traced"],
+                    keys=["model", "variant"])
     settings = config.build(tracing.Config, job.config["trace"], "trace")
     device = runtime.setup(job)
     lm = models.open_lm(job, device)
-    values, tensors = io.read_json(job.inputs.noise), {}
-    if noise.rule(values["rule"]).needs_text:
-        job.inputs.vectors = job.inputs.noise.with_suffix(".safetensors")
-        tensors, _ = io.read_tensors(job.inputs.vectors)
-    effects, traced = tracing.trace(lm, io.read_table(job.inputs.prompts), noise.load(values, tensors), settings,
-                                    job.config["model"]["trace_window"], job.config["seed"])
-    job.write("effects", effects)
-    job.write("traced", traced)
+    corruption = noise.load(io.read_json(job.inputs.noise), io.read_tensors(job.inputs.vectors)[0])
+    with shards.store(job) as store:
+        tables = tracing.trace(lm, io.read_table(job.inputs.prompts), corruption, settings,
+                               job.config["model"]["trace_window"], job.config["seed"], store)
+        for name, table in zip(("effects", "traced"), tables):
+            table.insert(1, "variant", job.keys.variant)
+            job.write(name, table)
 
 
 if __name__ == "__main__":

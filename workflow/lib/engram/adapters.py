@@ -4,7 +4,6 @@ Each function does what the model's own forward does (tests compare them); only 
 Shapes: R sequences, n tokens, T tokens of the prompt, d width, H heads, k width of a head, V vocabulary.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Callable
 
@@ -12,12 +11,13 @@ import torch
 from torch.nn import functional as F
 from transformers import activations
 
+from engram import gelu
 from engram.models import LM
 
-_TANH_GELU = (activations.NewGELUActivation, activations.GELUTanh)  # one function under two names
-_GELU_LINEAR = 2 * math.sqrt(2 / math.pi)
-_GELU_CUBIC = 0.044715 * _GELU_LINEAR
+TANH_GELU = (activations.NewGELUActivation, activations.GELUTanh)  # one function under two names
 _MLP_ROWS = 512  # rows of the MLP's inner layer that stay in a CPU's cache
+_ATTENTION_ROWS = 32768  # sequences of one attention kernel on a GPU, whose grid ends at 65,535
+_HEAD_ROWS = 512  # rows whose distributions over the vocabulary exist at a time
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,12 @@ PARTS = {
 
 
 class Adapter:
-    """The pieces of one model for prompts of one length T. ValueError for an architecture without a row in PARTS."""
+    """The pieces of one model for prompts of one length T. ValueError for an architecture without a row in PARTS.
 
-    def __init__(self, lm: LM, length: int):
+    `device`: the type of device whose ways of computing are used, that of the model unless it is "meta".
+    """
+
+    def __init__(self, lm: LM, length: int, device: str | None = None):
         config = lm.model.config
         if config.model_type not in PARTS:
             raise ValueError(f"model {lm.name}: no row for model_type {config.model_type!r} in engram.adapters.PARTS; "
@@ -97,6 +100,7 @@ class Adapter:
         if length > limit:
             raise ValueError(f"model {lm.name}: a prompt of {length} tokens, but it has {limit} positions")
         self.lm, self.length, self.layers = lm, length, lm.layers
+        self.on_cpu = (device or lm.device.type) == "cpu"
         self.parts = PARTS[config.model_type]
         self.parallel = self.parts.parallel(config)
         self.rotary = self.parts.rotary and self.parts.rotary(lm, length)
@@ -114,14 +118,16 @@ class Adapter:
         positions = getattr(self.lm.model.base_model, "wpe", None)
         return x if positions is None else x + positions.weight[: self.length]
 
-    def heads(self, layer: int, x: torch.Tensor, begin: int) -> torch.Tensor:
-        """q, k, v [3, R, H, n, k] of block inputs x [R, n, d] that stand at the positions begin .. begin + n - 1."""
+    def heads(self, layer: int, x: torch.Tensor, begin: int | torch.Tensor) -> torch.Tensor:
+        """q, k, v [3, R, H, n, k] of block inputs x [R, n, d] at the positions begin .. begin + n - 1, or, where every row
+        has its own, at the positions [R, 1, n] that `begin` holds."""
         normed = getattr(self._blocks[layer], self.parts.attn_norm)(x)
         heads = self.parts.heads(self._attns[layer], normed).transpose(2, 3)
         if self.rotary is None:
             return heads
         cos, sin, turn = self.rotary
-        cos, sin = (table[begin : begin + x.shape[1]] for table in (cos, sin))
+        places = slice(begin, begin + x.shape[1]) if isinstance(begin, int) else begin
+        cos, sin = (table[places] for table in (cos, sin))
         return torch.cat((_rotated(heads[:2], cos, sin, turn), heads[2:]))
 
     def attention(self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
@@ -131,10 +137,12 @@ class Adapter:
             q, k = q.float(), k.float()
         scale = self.parts.scale(attn)
         mask = self.mask[self.length - q.shape[2] :].to(q.dtype) if q.shape[2] > 1 else None
-        if q.is_cuda:
-            mixed = F.scaled_dot_product_attention(q, k, v.to(q.dtype), attn_mask=mask, scale=scale).to(wide)
-        else:
+        if self.on_cpu:
             mixed = _attend(q * scale, k, v, mask)
+        else:
+            parts = [F.scaled_dot_product_attention(*part, attn_mask=mask, scale=scale).to(wide)
+                     for part in zip(*(x.split(_ATTENTION_ROWS) for x in (q, k, v.to(q.dtype))))]
+            mixed = parts[0] if len(parts) == 1 else torch.cat(parts)
         return getattr(attn, self.parts.out)(mixed.transpose(1, 2).flatten(-2))
 
     def mlp(self, layer: int, x: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
@@ -146,15 +154,17 @@ class Adapter:
             return module(normed)
         first, last = (getattr(module, name) for name in self.parts.mlp)
         rows = normed.flatten(0, -2)
-        chunks = rows.split(_MLP_ROWS) if rows.device.type == "cpu" else [rows]
-        return torch.cat([last(_activate(module.act, first(chunk))) for chunk in chunks]).view(source.shape)
+        if not self.on_cpu:
+            return last(_activate(module.act, first(rows), False)).view(source.shape)
+        return torch.cat([last(_activate(module.act, first(part), True)) for part in rows.split(_MLP_ROWS)]).view(source.shape)
 
-    def probability(self, x: torch.Tensor, token: int) -> torch.Tensor:
-        """p(token) [R] in float64 from the last block's output x [R, d]; no distribution is kept."""
+    def probability(self, x: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
+        """p(answer) [R] in float64 from the last block's output x [R, d], token ids [R]; no distribution is kept."""
         found = []
-        for rows in x.split(512):
+        for rows, ids in zip(x.split(_HEAD_ROWS), answers.split(_HEAD_ROWS)):
             logits = self.lm.model.get_output_embeddings()(self.lm.module("norm")(rows))
-            found.append(logits[:, token].double() - logits.logsumexp(-1).double())
+            wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+            found.append(wide.gather(1, ids[:, None])[:, 0].double() - wide.logsumexp(-1).double())
         return torch.cat(found).exp()
 
 
@@ -168,6 +178,7 @@ def _attend(q, k, v, mask):
     """softmax(q kᵀ + mask) v; the softmax spelled out, because torch's is slow over a handful of keys on a CPU."""
     rows, heads, n, width = q.shape
     scores = torch.bmm(q.reshape(-1, n, width), k.flatten(0, 1).transpose(1, 2))
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     if mask is not None:
         scores += mask
     scores = scores.sub_(scores.amax(-1, keepdim=True)).exp_()
@@ -175,11 +186,10 @@ def _attend(q, k, v, mask):
     return torch.bmm(scores.to(v.dtype), v.flatten(0, 1)).view(rows, heads, n, v.shape[-1])
 
 
-def _activate(act, x):
-    """act(x), overwriting x. On a CPU tanh-GELU goes through (1 + tanh z) / 2 = sigmoid(2 z): a sigmoid is faster."""
-    if not isinstance(act, _TANH_GELU):
+def _activate(act, x, on_cpu):
+    """act(x), overwriting x. On a CPU tanh-GELU goes through a sigmoid, which is faster."""
+    if not isinstance(act, TANH_GELU):
         return act(x)
-    if x.device.type != "cpu":
+    if not on_cpu:
         return F.gelu(x, approximate="tanh")
-    gate = torch.addcmul(x.new_tensor(_GELU_LINEAR), x, x, value=_GELU_CUBIC).mul_(x).sigmoid_()
-    return x.mul_(gate)
+    return x.mul_(gelu.gate(x))

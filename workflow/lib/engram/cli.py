@@ -37,17 +37,18 @@ class Job:
         io.write(lineage.record_path(path), lineage.record_text(self._record(path)).encode())
 
     def _record(self, path: Path) -> dict:
+        about = {"artifact": path.name, "sha256": lineage.sha256(path), "bytes": path.stat().st_size}
+        return about | self.origin() | {"command": self.command}
+
+    def origin(self) -> dict:
+        """All that the outputs depend on; complete once the inputs are and the device is known."""
         return {
-            "artifact": path.name,
-            "sha256": lineage.sha256(path),
-            "bytes": path.stat().st_size,
             "stage": self.script.stem,
             "keys": vars(self.keys),
             "inputs": self._hashed_inputs(),
             "params": self.config,
             "seed": self.config.get("seed"),
             "code": lineage.code_digest(*lineage.code_roots(self.script, vars(self.keys))),
-            "command": self.command,
             "packages": lineage.packages(),
             "device": self.device,
         }

@@ -3,6 +3,9 @@
 from tqdm import tqdm
 
 
-def bar(items, what: str, unit: str = "it", total: int | None = None):
-    """`items` behind a progress bar that says `what` is counted, at what rate and how long is left."""
-    return tqdm(items, desc=what, unit=unit, total=total, mininterval=1.0, dynamic_ncols=True)
+def bar(items, what: str, unit: str = "it", total: int | None = None, done: int = 0):
+    """`items` behind a progress bar that says `what` is counted, at what rate and how long is left.
+
+    `done` of `total` were finished by an earlier run that this one resumes: they count, but not for the rate.
+    """
+    return tqdm(items, desc=what, unit=unit, total=total, initial=done, mininterval=1.0, dynamic_ncols=True)

@@ -1,4 +1,4 @@
-"""How torch runs: threads and precision from params, deterministic algorithms, one device."""
+"""How torch runs: threads from params, products in full float32, deterministic algorithms, one device."""
 
 import os
 from dataclasses import dataclass
@@ -14,7 +14,6 @@ class Runtime:
 
     threads: int = 2
     device: str = "auto"  # auto | cpu | cuda
-    tf32: bool = False
 
 
 def setup(job) -> torch.device:
@@ -26,12 +25,13 @@ def setup(job) -> torch.device:
 
 
 def start(settings: Runtime) -> torch.device:
-    """Set threads, TF32 and deterministic algorithms for this process; returns the device to use."""
+    """Set threads, full float32 products and deterministic algorithms for this process; returns the device to use."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(settings.threads)
     torch.use_deterministic_algorithms(True)
-    torch.backends.cuda.matmul.allow_tf32 = settings.tf32
-    torch.backends.cudnn.allow_tf32 = settings.tf32
+    torch.utils.deterministic.fill_uninitialized_memory = False  # every `empty` is written before it is read
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
     wanted = settings.device
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ValueError("run.device is cuda, but torch sees no CUDA device; use cpu or auto")

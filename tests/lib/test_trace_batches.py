@@ -1,0 +1,233 @@
+"""Batches of prompts: they agree with the oracle and with prompts alone, fit into memory as predicted, and survive a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import toy
+from engram import precision, shards, sweep, trace_memory, tracing
+from test_tracing import CONFIG, NOISE, TOLERANCE, expected, row_of, trace_all, trace_prompt
+
+SAME_LENGTH = [(" is in James Martin in is", " James Martin"), (" James Martin is in is in", " James Martin"),
+               (" is James Martin in is in", " James Martin")]
+OTHERS = [("James is in is", "James"), (" in is James in in is in", " James")]
+
+
+def rows_of(lm, texts=SAME_LENGTH + OTHERS):
+    return [row_of(lm, prompt, subject, i) for i, (prompt, subject) in enumerate(texts)]
+
+
+def table(lm):
+    return pd.DataFrame([vars(row) | {"correct": True} for row in rows_of(lm)])
+
+
+def forecast(lm, config=CONFIG):
+    return trace_memory.Forecast(lm, sweep.patches(config.sites, 2, lm.layers), config.samples)
+
+
+def shapes(lm, rows, config=CONFIG):
+    return {row.prompt_id: tracing.prepare(lm, row, config).shape for row in rows}
+
+
+@pytest.mark.parametrize("kind", toy.ARCHITECTURES)
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_prompts_together_agree_with_the_oracle_and_with_prompts_alone(kind, dtype):
+    lm = toy.lm(kind, dtype)
+    rows = rows_of(lm, SAME_LENGTH)
+    tolerance = 1e-6 if kind == "gptj" else TOLERANCE[dtype]  # GPT-J's attention is computed in float32
+    together = trace_all(lm, rows, NOISE, CONFIG, 2, 0)
+    assert len({about["subject_begin"] for _, about in together}) == 3
+    for row, (scores, about) in zip(rows, together):
+        alone, also = trace_prompt(lm, row, NOISE, CONFIG, 2, 0)
+        assert about["prompt_id"] == row.prompt_id and about["tokens"] == also["tokens"]
+        assert abs(about["clean"] - also["clean"]) <= tolerance
+        for site in CONFIG.sites:
+            np.testing.assert_allclose(scores[site], alone[site], rtol=0, atol=tolerance)
+    base, slow = expected(lm, rows[0], CONFIG, 2)
+    for site in CONFIG.sites:
+        np.testing.assert_allclose(together[0][0][site], slow[site], rtol=0, atol=tolerance, err_msg=site)
+    assert abs(together[0][1]["corrupted"] - base[1:].mean().item()) <= tolerance
+
+
+def test_in_batches_neither_order_nor_shards_change_a_bit_and_memory_only_rounding():
+    lm, config = toy.lm(), replace(CONFIG, batch=2, sites=("mlp", "no_attn"))
+    effects, prompts = tracing.trace(lm, table(lm), NOISE, config, 2, 0)
+    for other in (replace(config, shards=1), replace(config, shards=3)):
+        for found, wanted in zip(tracing.trace(lm, table(lm), NOISE, other, 2, 0), (effects, prompts)):
+            pd.testing.assert_frame_equal(found, wanted)
+    turned, _ = tracing.trace(lm, table(lm).iloc[::-1], NOISE, config, 2, 0)
+    keys = ["prompt_id", "site", "token", "layer"]
+    pd.testing.assert_frame_equal(*(each.sort_values(keys, ignore_index=True) for each in (effects, turned)))
+    for other in (replace(config, batch=1), replace(config, batch=3), replace(config, batch=5, memory=4e-4)):
+        found, _ = tracing.trace(lm, table(lm), NOISE, other, 2, 0)
+        pd.testing.assert_frame_equal(found, effects, check_exact=False, rtol=0, atol=1e-6)
+
+
+def test_one_token_alone_goes_in_batches_of_the_same_token():
+    lm, config = toy.lm("gpt2", torch.float64), replace(CONFIG, tokens="subject_last", precision="float64")
+    alone, _ = tracing.trace(lm, table(lm), NOISE, config, 2, 0)
+    together, _ = tracing.trace(lm, table(lm), NOISE, replace(config, batch=4), 2, 0)
+    pd.testing.assert_frame_equal(alone, together, check_exact=False, rtol=0, atol=1e-11)
+    assert len(alone) == 5 * lm.layers * len(CONFIG.sites)
+
+
+def test_batches_hold_prompts_of_one_length_and_as_many_as_fit():
+    lm = toy.lm()
+    ahead, known = forecast(lm), shapes(lm, rows_of(lm))
+    plan = trace_memory.plan(ahead, known, 16, 2**30)
+    assert sorted(map(sorted, plan.groups)) == [[0, 1, 2], [3], [4]] and plan.size == len(ahead.todo)
+    two = ahead.peak([known[1], known[1]])
+    assert max(map(len, trace_memory.plan(ahead, known, 16, two).groups)) == 2
+    one = ahead.peak([known[1]])
+    plan = trace_memory.plan(ahead, known, 16, one - 1)
+    assert max(map(len, plan.groups)) == 1 and plan.size < len(ahead.todo) and plan.peak < one
+    assert trace_memory.plan(ahead, known, 1, 2**30).groups == [[0], [1], [2], [3], [4]]
+
+
+@pytest.mark.parametrize("kind", toy.ARCHITECTURES)
+def test_the_predicted_peak_is_that_of_the_tensors(kind):
+    lm, config = toy.lm(kind), replace(CONFIG, samples=5)
+    todo = sweep.patches(config.sites, 2, lm.layers)
+    for texts, size in ((SAME_LENGTH[1:2], len(todo)), (SAME_LENGTH, len(todo)), (SAME_LENGTH[:1], 3)):
+        group = [tracing.prepare(lm, row, config) for row in rows_of(lm, texts)]
+        with trace_memory.Peak() as peak:
+            tracing.trace_group(lm, group, NOISE, config, todo, 0, size)
+        assert forecast(lm, config).peak([prompt.shape for prompt in group], size) == pytest.approx(peak.most, rel=0.05)
+
+
+def test_the_predicted_peak_is_that_of_the_process():
+    """In a fresh process: what it grows by while it traces is what it said it would take."""
+    code = """if True:
+        import re, resource, sys
+        import toy
+        import torch
+        from engram import noise, trace_memory, tracing
+        from test_trace_batches import table
+
+        torch.set_num_threads(1)
+        lm = toy.lm(width=256, layers=3)
+        rows, small = table(lm), tracing.Config(9, 1, ("hidden", "mlp"))
+        tracing.trace(lm, rows, noise.Noise("std", 0.8), small, 2, 0)  # libraries are loaded
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        tracing.trace(lm, rows, noise.Noise("std", 0.8), tracing.Config(9, 400, ("hidden", "mlp"), batch=3), 2, 0)
+        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20)
+        """
+    paths = [str(Path(__file__).parent), *sys.path]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                          env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"})
+    said = float(done.stderr.rsplit("predicted peak memory ", 1)[1].split(" GiB")[0])
+    assert said > 0.2 and said == pytest.approx(float(done.stdout), rel=0.2)
+
+
+def test_a_prompt_that_does_not_fit_says_how_much_it_needs():
+    lm = toy.lm()
+    need = forecast(lm).peak([shapes(lm, rows_of(lm))[4]], 1)
+    with pytest.raises(ValueError, match=rf"prompt 4, 7 tokens: tracing it needs {need / 2**30:.3g} GiB .*trace.memory"):
+        tracing.trace(lm, table(lm), NOISE, replace(CONFIG, memory=1e-6), 2, 0)
+
+
+def test_what_is_predicted_is_said_before_the_run(capsys):
+    tracing.trace(toy.lm(), table(toy.lm()), NOISE, replace(CONFIG, batch=3, memory=1.5), 2, 0)
+    said = capsys.readouterr().err
+    assert "predicted peak memory 0.00" in said and "(1.5 GiB are given)" in said and "up to 3 prompts" in said
+    assert "5/5" in said and "prompt/s" in said
+
+
+@pytest.mark.parametrize("kind", toy.ARCHITECTURES)
+def test_precisions_agree_with_float64_as_well_as_they_can(kind):
+    """float32 to 1e-5; bfloat16, with 8 bits, to 0.1 on a random model whose probabilities are up to 0.5."""
+    lm, scores = toy.lm(kind, std=0.2), {}
+    for name in ("float32", "bfloat16", "float64"):
+        scores[name], prompts = tracing.trace(lm, table(lm), NOISE, replace(CONFIG, precision=name), 2, 0)
+    errors = {name: (found["score"] - scores["float64"]["score"]).abs().max() for name, found in scores.items()}
+    assert 0 < errors["float32"] < 1e-5 < errors["bfloat16"] < 0.1
+    assert lm.model.dtype == torch.float32 and next(lm.model.parameters()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("kind", toy.ARCHITECTURES)
+def test_a_cast_model_is_what_loading_in_that_precision_gives(kind, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    lm, ids = toy.lm(kind), torch.arange(7)[None]
+    lm.model.save_pretrained(tmp_path)
+    for name in ("bfloat16", "float64"):
+        loaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=precision.PRECISIONS[name]).eval()
+        with precision.at(lm, name) as cast, torch.inference_mode():
+            assert torch.equal(cast.model(ids).logits, loaded(ids).logits), name
+            assert cast.model.get_output_embeddings().weight.dtype == precision.PRECISIONS[name]
+
+
+def test_tf32_needs_a_gpu_and_leaves_no_trace():
+    with pytest.raises(ValueError, match="only a CUDA device has; this one is cpu"):
+        with precision.at(toy.lm(), "tf32"):
+            pass
+    with pytest.raises(ValueError, match="expected one of float32, tf32"):
+        replace(CONFIG, precision="float16")
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_resumed_tables_are_those_of_one_run(tmp_path, monkeypatch):
+    lm, config = toy.lm(), replace(CONFIG, shards=5)
+    whole = tracing.trace(lm, table(lm), NOISE, config, 2, 0)
+    real, traced = tracing.trace_group, []
+
+    def failing(lm, group, *args):
+        if len(traced) == 3:
+            raise InterruptedError
+        traced.append(group)
+        return real(lm, group, *args)
+
+    monkeypatch.setattr(tracing, "trace_group", failing)
+    with pytest.raises(InterruptedError):
+        tracing.trace(lm, table(lm), NOISE, config, 2, 0, shards.Store(tmp_path))
+    monkeypatch.setattr(tracing, "trace_group", lambda *args: traced.append(args[1]) or real(*args))
+    resumed = tracing.trace(lm, table(lm), NOISE, config, 2, 0, shards.Store(tmp_path))
+    assert len(traced) == 5
+    for found, wanted in zip(resumed, whole):
+        pd.testing.assert_frame_equal(found, wanted)
+
+
+def test_a_killed_script_started_again_writes_the_bytes_of_one_that_was_not(tmp_path):
+    lm = toy.lm()
+    script = Path(tracing.__file__).parents[2] / "scripts" / "trace.py"
+    lm.model.save_pretrained(tmp_path / "model")
+    lm.tokenizer.save_pretrained(tmp_path / "model")
+    pd.concat([table(lm).assign(prompt_id=i + 5 * np.arange(5)) for i in range(5)]).to_parquet(tmp_path / "prompts.parquet")
+    (tmp_path / "noise.json").write_text(json.dumps({"rule": "0.8", "kind": "number", "sigma": 0.8, "degrees": None}))
+    from engram import io
+    io.write(tmp_path / "noise.safetensors", {})
+    config = {"seed": 0, "run": {"threads": 1, "device": "cpu"}, "model": {"name": "toy", "trace_window": 2},
+              "trace": {"prompts": 25, "samples": 10, "sites": ["hidden", "mlp", "attn"], "shards": 12}}
+
+    def start(folder):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        argv = {"prompts": "../prompts.parquet", "noise": "../noise.json", "vectors": "../noise.safetensors",
+                "weights": "../model/model.safetensors", "effects": "results/trace/toy/main/effects.parquet",
+                "traced": "results/trace/toy/main/prompts.parquet", "model": "toy", "variant": "main",
+                "config": json.dumps(config)}
+        words = [word for flag, value in argv.items() for word in (f"--{flag}", value)]
+        return subprocess.Popen([sys.executable, str(script), *words], cwd=tmp_path / folder, stderr=subprocess.PIPE, text=True)
+
+    whole, killed = start("whole"), start("killed")
+    while killed.poll() is None and not list((tmp_path / "killed").glob(".resume/results/trace/toy/main/*/*/0003.json")):
+        time.sleep(0.005)
+    os.kill(killed.pid, signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL and not (tmp_path / "killed/results").exists()
+    again = start("killed")
+    said = again.communicate()[1]
+    assert again.returncode == 0 and whole.wait() == 0
+    assert " 0/25" not in said.split("predicted")[1]  # the bar starts where the killed run stopped
+    for name in ("effects.parquet", "prompts.parquet"):
+        one, two = ((tmp_path / folder / "results/trace/toy/main" / name).read_bytes() for folder in ("whole", "killed"))
+        assert one == two
+    assert not (tmp_path / "killed/.resume").exists()
