@@ -13,7 +13,15 @@ from engram import io
 
 ROOT = Path(__file__).parents[2]
 FIGURES = ROOT / "workflow" / "figures" / "rome"
-ITEMS = ("fig1_trace_example", "fig2_average_traces", "fig6_generations", "fig7_lines", "table4_counterfact")
+TRACES = {  # item -> the variants of trace that it is drawn from here
+    "fig1_trace_example": ["main"], "fig2_average_traces": ["main"], "fig3_severed": ["severed"], "fig7_lines": ["main"],
+    "fig10_examples": ["main"], "fig11_atypical": ["main"], "fig12_extra_token": ["main", "extra"],
+    "fig13_noise_kinds": ["gaussian", "uniform"], "fig14_severed_cases": ["severed"], "fig15_extra_token": ["extra"],
+}
+ITEMS = (*TRACES, "fig6_generations", "table4_counterfact")
+NOISES = {"gaussian": "m", "uniform": "us3"}
+SITES = {  # height of the early and of the late site of the paper
+    "hidden": (0.12, 0.9), "mlp": (0.10, 0.2), "attn": (0.02, 0.35), "no_attn": (0.10, 0.9), "no_mlp": (0.03, 0.9)}
 METRICS = ("S", "ES", "EM", "PS", "PM", "NS", "NM", "GE", "RS")
 
 
@@ -25,24 +33,30 @@ def load(name: str):
 
 
 def fake_traced(prompts: int = 8, subject: int = 3, before: int = 1, after: int = 3, words=None,
-                answer: str = " piano") -> pd.DataFrame:
-    rng, rows = np.random.default_rng(0), []
+                answer: str = " piano", variant: str = "main") -> pd.DataFrame:
+    rng, rows = np.random.default_rng(len(variant)), []
     for prompt_id in range(prompts):
         tokens = words or ["In"] * before + [f" Name{i}" for i in range(subject)] + [f" word{i}" for i in range(after)]
         clean, corrupted = rng.uniform(0.7, 1.0), rng.uniform(0.02, 0.2)
-        rows.append({"model": "mini", "prompt_id": prompt_id, "prompt": "".join(tokens), "subject": "x",
+        rows.append({"model": "mini", "variant": variant, "prompt_id": prompt_id, "prompt": "".join(tokens),
+                     "subject": f"x{prompt_id}",
                      "answer": answer, "tokens": tokens, "subject_begin": before, "subject_end": before + subject,
                      "clean": clean, "corrupted": corrupted})
     return pd.DataFrame(rows)
 
 
 def fake_effects(traced: pd.DataFrame, layers: int = 8) -> pd.DataFrame:
-    """Scores with the two sites of the paper: early at the last subject token, late at the last token."""
+    """Scores with the two sites of the paper: early at the last subject token, late at the last token.
+
+    In variant `severed`, of the last subject token alone.
+    """
     rng, rows = np.random.default_rng(1), []
+    severed = traced["variant"].iloc[0] == "severed"
     for row in traced.itertuples():
         span = row.clean - row.corrupted
-        for site, early, late in (("hidden", 0.12, 0.9), ("mlp", 0.10, 0.2), ("attn", 0.02, 0.35)):
-            for token in range(len(row.tokens)):
+        for site in ("hidden", "no_attn", "no_mlp") if severed else ("hidden", "mlp", "attn"):
+            early, late = SITES[site]
+            for token in [row.subject_end - 1] if severed else range(len(row.tokens)):
                 for layer in range(layers):
                     depth = layer / (layers - 1)
                     effect = rng.normal(0, 0.004)
@@ -50,8 +64,8 @@ def fake_effects(traced: pd.DataFrame, layers: int = 8) -> pd.DataFrame:
                         effect += early * np.exp(-(((depth - 0.3) / 0.2) ** 2))
                     if token == len(row.tokens) - 1:
                         effect += late * (depth if site == "hidden" else np.exp(-(((depth - 0.65) / 0.2) ** 2)))
-                    rows.append(("mini", row.prompt_id, site, token, layer, row.corrupted + span * effect))
-    return pd.DataFrame(rows, columns=["model", "prompt_id", "site", "token", "layer", "score"])
+                    rows.append(("mini", row.variant, row.prompt_id, site, token, layer, row.corrupted + span * effect))
+    return pd.DataFrame(rows, columns=["model", "variant", "prompt_id", "site", "token", "layer", "score"])
 
 
 def fake_facts(cases: int = 5) -> pd.DataFrame:
@@ -95,10 +109,10 @@ class Runner:
 
     def inputs(self, item: str) -> list:
         """The input flags of an item, over the default fake tables."""
-        if item.startswith(("fig1_", "fig2_", "fig7_")):
-            traced = fake_traced()
-            return ["--effects", self.put("effects.parquet", fake_effects(traced)),
-                    "--traced", self.put("prompts.parquet", traced)]
+        if item in TRACES:
+            traced = [fake_traced(variant=variant) for variant in TRACES[item]]
+            return ["--effects", *(self.put(f"{t['variant'][0]}-effects.parquet", fake_effects(t)) for t in traced),
+                    "--traced", *(self.put(f"{t['variant'][0]}-prompts.parquet", t) for t in traced)]
         if item.startswith("fig6_"):
             facts = fake_facts()
             texts = [self.put(f"{method}.parquet", fake_texts(facts, method)) for method in ("rome", "none")]
@@ -110,7 +124,9 @@ class Runner:
         suffixes = ("csv", "md") if item.startswith("table") else ("pdf", "png", "csv")
         target = self.folder / out / "rome" / item
         outputs = [word for suffix in suffixes for word in (f"--{suffix}", f"{target}.{suffix}")]
-        config = {"seed": 0, "model": {"name": "mini", "trace_window": 2}, "paper": paper}
+        variants = {name: {"noise": NOISES.get(name, "s3"), "extra_tokens": int(name == "extra")}
+                    for name in TRACES.get(item, [])}
+        config = {"seed": 0, "model": {"name": "mini", "trace_window": 2}, "paper": paper, "variants": variants}
         inputs = self.inputs(item) if inputs is None else inputs
         return [str(w) for w in [*inputs, *outputs, "--model", "mini", "--config", json.dumps(config)]]
 
@@ -137,4 +153,4 @@ def drawn(tmp_path_factory) -> Runner:
 @pytest.fixture(scope="session")
 def fakes() -> SimpleNamespace:
     return SimpleNamespace(traced=fake_traced, effects=fake_effects, facts=fake_facts, texts=fake_texts, items=ITEMS,
-                           summary=fake_summary, load=load, root=ROOT, figures=FIGURES)
+                           summary=fake_summary, load=load, traces=TRACES, root=ROOT, figures=FIGURES)

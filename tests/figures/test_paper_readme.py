@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from engram import readme
+from engram import params, readme
 
 TEXT = """# engram
 
@@ -14,8 +14,10 @@ between
 <!-- begin:table4 -->
 old table
 <!-- end:table4 -->
-<!-- begin:gallery -->
+<!-- begin:gallery rome/fig7_lines rome/fig2_average_traces -->
 <!-- end:gallery -->
+<!-- begin:items -->
+<!-- end:items -->
 the end
 """
 
@@ -26,14 +28,14 @@ def clone(drawn, fakes, tmp_path):
     shutil.copytree(drawn.made, tmp_path / "figures" / "mini" / "rome")
     (tmp_path / "README.md").write_text(TEXT)
     argv = ["--readme", tmp_path / "README.md", "--figures", tmp_path / "figures" / "mini", "--code",
-            fakes.root / "workflow" / "figures"]
+            fakes.root / "workflow" / "figures", "--params", fakes.root / "params.yaml"]
     return tmp_path, [str(word) for word in argv]
 
 
-def test_blocks_are_filled_once_and_then_up_to_date(clone, capsys):
+def test_blocks_are_filled_once_and_then_up_to_date(clone, fakes, capsys):
     folder, argv = clone
     assert readme.main([*argv, "--check"]) == 1
-    assert "stale blocks: numbers, table4, gallery" in capsys.readouterr().err
+    assert "stale blocks: numbers, table4, gallery, items" in capsys.readouterr().err
     assert (folder / "README.md").read_text() == TEXT  # --check changes nothing
     assert readme.main(argv) == 0
     text = (folder / "README.md").read_text()
@@ -44,6 +46,11 @@ def test_blocks_are_filled_once_and_then_up_to_date(clone, capsys):
     assert "| ROME | 90.0 | 91.0 (0.5) |" in text and "ROME over 200 counterfactual edits" in text
     assert "![rome/fig2_average_traces](figures/mini/rome/fig2_average_traces.png)" in text
     assert "Average indirect effect (AIE)" in text
+    assert text.count("![") == 2 and text.index("![rome/fig7") < text.index("![rome/fig2"), "the named pictures, in order"
+    assert "ROME Fig. 2; for the other models Fig. 8" in text and "severed" in text
+    for item in params.load(fakes.root / "params.yaml")["paper"]:
+        assert f"`dvc repro {item.replace('/', '-')}@mini` | `workflow/figures/{item}.py` |" in text
+    assert text.index("| ROME Fig. 3 |") < text.index("| ROME Fig. 10 |") < text.index("| ROME Table 4 |")
 
 
 def test_a_changed_number_is_named(clone, capsys):
@@ -74,8 +81,20 @@ def test_broken_markers_are_refused(clone, capsys, old, new, message):
     assert message in capsys.readouterr().err
 
 
+def test_without_names_the_gallery_shows_all(clone):
+    folder, argv = clone
+    (folder / "README.md").write_text(TEXT.replace(" rome/fig7_lines rome/fig2_average_traces -->", " -->"))
+    assert readme.main(argv) == 0 and (folder / "README.md").read_text().count("![") == len(list(folder.rglob("*.png"))) > 10
+
+
 def test_a_missing_artifact_is_named(clone, capsys):
     folder, argv = clone
     (folder / "figures" / "mini" / "rome" / "table4_counterfact.md").unlink()
     assert readme.main([*argv, "--check"]) == 2
     assert "table4_counterfact.md does not exist" in capsys.readouterr().err
+
+
+def test_a_picture_that_is_not_there_is_named(clone, capsys):
+    folder, argv = clone
+    (folder / "README.md").write_text(TEXT.replace("rome/fig7_lines", "rome/fig77"))
+    assert readme.main(argv) == 2 and "rome/fig77.png does not exist" in capsys.readouterr().err

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import toy
-from engram import noise, tokens
+from engram import corruption, noise, tokens
 
 KEY = (0, "m", "trace", 5)
 TEXTS = pd.DataFrame({"text": toy.TEXT})
@@ -12,15 +12,19 @@ TEXTS = pd.DataFrame({"text": toy.TEXT})
 
 @pytest.mark.parametrize("text, expected", [("s3", ("std", 3)), ("s", ("std", 1)), (0.1, ("number", 0.1)),
                                             ("1e-2", ("number", 0.01)), ("u0.5", ("uniform", 0.5)),
+                                            ("us3", ("uniform_std", 3)), ("us", ("uniform_std", 1)),
                                             ("m", ("normal", 0)), ("t5", ("student", 5))])
 def test_rules(text, expected):
-    assert noise.rule(text) == noise.Rule(*expected)
+    assert corruption.rule(text) == corruption.Rule(*expected)
+    words = {"number": "Gaussian", "std": "σ of the subjects", "uniform": "±0.5", "uniform_std": "±", "normal": "text",
+             "student": "5 degrees"}
+    assert words[expected[0]] in corruption.described(text)
 
 
-@pytest.mark.parametrize("text", ["", "x3", "m3", "t", "t2", "s-1", "u", 0, "3s", None, -0.1])
+@pytest.mark.parametrize("text", ["", "x3", "m3", "t", "t2", "s-1", "u", 0, "3s", None, -0.1, "us0", "su3", "u-1"])
 def test_a_wrong_rule_is_named(text):
     with pytest.raises(ValueError, match="s<factor>"):
-        noise.rule(text)
+        corruption.rule(text)
 
 
 def test_sigma_is_a_factor_times_the_unbiased_std_over_all_elements():
@@ -29,6 +33,18 @@ def test_sigma_is_a_factor_times_the_unbiased_std_over_all_elements():
     values, tensors = noise.measure(lm, "s3", subjects, None, noise.Config(), 0)
     assert values["sigma"] == pytest.approx(3 * elements.double().std(unbiased=True).item(), rel=1e-12)
     assert values["count"] == elements.numel() and not tensors
+
+
+@pytest.mark.parametrize("stream", noise.STREAMS)
+def test_uniform_in_units_of_the_spread_is_bounded_by_sigma_and_fills_the_range(stream):
+    """us3 is the published +-3 standard deviations; its own standard deviation is that over the square root of three."""
+    lm = toy.lm()
+    gaussian, _ = noise.measure(lm, "s3", ["Beats Music"], None, noise.Config(), 0)
+    values, tensors = noise.measure(lm, "us3", ["Beats Music"], None, noise.Config(), 0)
+    assert values["sigma"] == gaussian["sigma"] == 3 * values["embedding_std"] and not tensors
+    drawn = noise.load(values, tensors).draw(200, 3, 16, stream, KEY) / values["sigma"]
+    assert 0.99 < np.abs(drawn).max() <= 1 and abs(drawn.mean()) < 0.02
+    assert drawn.std() == pytest.approx(3**-0.5, abs=0.01)
 
 
 def test_an_explicit_sigma_is_recorded_beside_the_measured_std():

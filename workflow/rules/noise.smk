@@ -1,7 +1,8 @@
-"""Size and shape of the corruption for one model.
+"""Size and shape of the corruption for one model, by each noise rule that a variant of tracing asks for.
 
 IN   results/known/{model}/prompts.parquet, data/{model}/text.parquet, the model
-OUT  results/noise/{model}/noise.json   rule, sigma
+OUT  results/noise/{model}/{corruption}/noise.json            rule, sigma
+     results/noise/{model}/{corruption}/vectors.safetensors   mean and factor of the rules m and t; empty for the others
 """
 
 
@@ -12,16 +13,17 @@ rule noise:
         prompts=rules.known.output.known_prompts,
         text=rules.dataset.output.text,
     output:
-        noise="results/noise/{model}/noise.json",
+        noise="results/noise/{model}/{corruption}/noise.json",
+        vectors="results/noise/{model}/{corruption}/vectors.safetensors",
     log:
-        "logs/noise/{model}.log",
+        "logs/noise/{model}/{corruption}.log",
     benchmark:
-        "logs/noise/{model}.tsv"
+        "logs/noise/{model}/{corruption}.tsv"
     threads: config["run"]["threads"]
     resources:
         gpu=1,
     params:
-        config=lambda wc: slice_of("noise", wc.model, "noise"),
+        config=lambda wc: slice_of("noise", wc.model),
         weights=flags("weights"),
         code=code_of("scripts/noise"),
     shell:
@@ -30,6 +32,8 @@ rule noise:
         " --prompts {input.prompts:q}"
         " --text {input.text:q}"
         " --noise {output.noise:q}"
+        " --vectors {output.vectors:q}"
         " --model {wildcards.model:q}"
+        " --rule {wildcards.corruption:q}"
         " --config {params.config:q}"
         " 2>&1 | tee {log:q} >&2"

@@ -6,6 +6,26 @@ OUT  figures/{model}/{paper}/{item}.{pdf,png,csv}   a figure and the numbers in 
 """
 
 
+def item_slice(wc):
+    """The slice of one paper item: its options and, where it shows traces, the variants and the width of the window."""
+    spec = PAPER[wc.item]
+    keys, more = [], {}
+    if "trace" in spec["from"]:
+        keys, more = ["trace_window"], {"variants": variants.shown(config, wc.model, spec)}
+    return slice_of("paper", wc.model, *keys, torch=False, paper=spec.get("options", {}), **more)
+
+
+def tables_of(wc):
+    """The tables that one paper item reads, as its `paper:` entry declares: flag -> files."""
+    spec, found = PAPER[wc.item], {}
+    traces = [{"variant": name} for name in variants.of_item(spec)]
+    for stage in spec["from"]:
+        rows = {"trace": traces, "edit": edits_of(spec), "evaluate": edits_of(spec)}.get(stage, [{}])
+        for flag, name in ITEM_TABLES[stage].items():
+            found[flag] = [getattr(rules, stage).output[name].format(model=wc.model, **row) for row in rows]
+    return found
+
+
 rule paper_figure:
     """Draw one figure."""
     input:

@@ -1,29 +1,36 @@
-"""Causal tracing (ROME Sec. 2).
+"""Causal tracing (ROME Sec. 2), in the variants of trace.variants.
 
-IN   results/known/{model}/prompts.parquet, results/noise/{model}/noise.json, the model
-OUT  results/trace/{model}/effects.parquet   one row per prompt, site, token, layer
-     results/trace/{model}/prompts.parquet   one row per traced prompt
+IN   results/known/{model}/prompts.parquet, results/noise/{model}/{corruption}/, the model
+OUT  results/trace/{model}/{variant}/effects.parquet   one row per prompt, site, token, layer
+     results/trace/{model}/{variant}/prompts.parquet   one row per traced prompt
 """
+
+
+def corruption_of(wc):
+    """The files of stage `noise` for the noise rule of one variant."""
+    found = variants.noise_of(config, wc.model, wc.variant)
+    return {name: path.format(model=wc.model, corruption=found) for name, path in rules.noise.output.items()}
 
 
 rule trace:
     """What restoring one hidden state, MLP window or attention window brings back."""
     input:
         unpack(checkpoint),
+        unpack(corruption_of),
         prompts=rules.known.output.known_prompts,
-        noise=rules.noise.output.noise,
     output:
-        effects="results/trace/{model}/effects.parquet",
-        traced="results/trace/{model}/prompts.parquet",
+        effects="results/trace/{model}/{variant}/effects.parquet",
+        traced="results/trace/{model}/{variant}/prompts.parquet",
     log:
-        "logs/trace/{model}.log",
+        "logs/trace/{model}/{variant}.log",
     benchmark:
-        "logs/trace/{model}.tsv"
+        "logs/trace/{model}/{variant}.tsv"
     threads: config["run"]["threads"]
     resources:
         gpu=1,
     params:
-        config=lambda wc: slice_of("trace", wc.model, "trace_window"),
+        config=lambda wc: slice_of(
+            "trace", wc.model, "trace_window", trace=variants.section(config["trace"], wc.variant)),
         weights=flags("weights"),
         code=code_of("scripts/trace"),
     shell:
@@ -31,8 +38,10 @@ rule trace:
         " {params.weights:q}"
         " --prompts {input.prompts:q}"
         " --noise {input.noise:q}"
+        " --vectors {input.vectors:q}"
         " --effects {output.effects:q}"
         " --traced {output.traced:q}"
         " --model {wildcards.model:q}"
+        " --variant {wildcards.variant:q}"
         " --config {params.config:q}"
         " 2>&1 | tee {log:q} >&2"

@@ -4,16 +4,15 @@ from engram import cli, config, io, models, noise, runtime
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, inputs=["prompts", "text", "weights?"], outputs=["noise"], keys=["model"])
+    job = cli.parse(__file__, __doc__, argv, inputs=["prompts", "text", "weights?"],
+                    outputs=["noise", "vectors"], keys=["model", "rule"])
     device = runtime.setup(job)
     lm = models.open_lm(job, device)
     settings = config.build(noise.Config, job.config["noise"], "noise")
     subjects = io.read_table(job.inputs.prompts)["subject"].tolist()
     texts = io.read_table(job.inputs.text)
-    values, tensors = noise.measure(lm, job.config["model"]["noise"], subjects, texts, settings, job.config["seed"])
-    if tensors:
-        job.outputs.vectors = job.outputs.noise.with_suffix(".safetensors")
-        job.write("vectors", tensors)
+    values, tensors = noise.measure(lm, job.keys.rule, subjects, texts, settings, job.config["seed"])
+    job.write("vectors", tensors)
     job.write("noise", values)
 
 

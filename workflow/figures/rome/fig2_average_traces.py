@@ -1,13 +1,14 @@
 """Average indirect effect (AIE) of restoring a hidden state, an MLP window or an attention window, by token and layer.
 
 The three panels share one scale, from 0 to the largest effect of a hidden state. The printed numbers are the largest
-effects at the last subject token and at the last token. Grey: no prompt has such a token. PAPER: ROME Fig. 2.
+effects at the last subject token and at the last token. Grey: no prompt has such a token. PAPER: ROME Fig. 2; for the
+other models Fig. 8.
 """
 
 import numpy as np
 import pandas as pd
 
-from engram import cli, io, style
+from engram import cli, panels, style, traces
 from engram.effects import average_effects, summary
 
 PEAKS = ("Last subject token", "Last token")  # the early and the late site: their largest effect is printed
@@ -59,13 +60,9 @@ def _note_peak(ax, row: int, effects: pd.Series, top: float) -> None:
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, inputs=["effects", "traced"], outputs=["pdf", "png", "csv"],
-                    keys=["model"])
-    frame = table(io.read_table(job.inputs.effects), io.read_table(job.inputs.traced), job.keys.model)
-    fig = draw(frame, job.config["model"]["trace_window"])
-    job.write("pdf", fig)
-    job.write("png", fig)
-    job.write("csv", frame)
+    job = cli.parse(__file__, __doc__, argv, inputs=["effects*", "traced*"], outputs=["pdf", "png", "csv"], keys=["model"])
+    frame = table(*traces.read(job.inputs, traces.SITES, most=1), job.keys.model)
+    panels.save(job, draw(frame, job.config["model"]["trace_window"]), frame)
 
 
 if __name__ == "__main__":

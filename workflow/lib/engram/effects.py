@@ -1,7 +1,7 @@
 """Average indirect effects over many traced prompts (ROME Sec. 2.2, Fig. 2 and 7), from the tables of stage `trace`.
 
-effects: model, prompt_id, site, token, layer, score (p(answer) with one restoration, mean over noise samples).
-prompts: model, prompt_id, tokens, subject_begin, subject_end (exclusive), clean, corrupted (p(answer)).
+effects: model, variant, prompt_id, site, token, layer, score (p(answer) with one restoration, mean over noise samples).
+prompts: model, variant, prompt_id, tokens, subject_begin, subject_end (exclusive), clean, corrupted (p(answer)).
 """
 
 import numpy as np
@@ -32,7 +32,7 @@ def _membership(prompts: pd.DataFrame) -> pd.DataFrame:
 
 
 def _scores(effects: pd.DataFrame, prompts: pd.DataFrame, site: str) -> pd.DataFrame:
-    """The rows of `site`; ValueError if it is absent or the two tables do not hold the same prompts."""
+    """The rows of `site`; ValueError if it is absent or the tables (of one variant) do not hold the same prompts."""
     chosen = effects[effects["site"] == site]
     if chosen.empty:
         raise ValueError(f"site {site!r} is not in the effects; there are {sorted(effects['site'].unique())}")
@@ -59,6 +59,15 @@ def average_effects(effects: pd.DataFrame, prompts: pd.DataFrame, site: str) -> 
     order = table["category"].map(CATEGORIES.index)
     table = table.assign(order=order).sort_values(["order", "layer"], ignore_index=True)
     return table[["category", "layer", "mean_score", "indirect_effect", "std", "count", "ci"]]
+
+
+def by_layer(effects: pd.DataFrame, prompts: pd.DataFrame, sites: tuple, model: str) -> pd.DataFrame:
+    """`average_effects` of each site in each variant, with the columns model, variant, prompts (their number), site."""
+    parts = [average_effects(effects[effects["variant"] == variant], traced, site).assign(
+        model=model, variant=variant, prompts=len(traced), site=site)
+        for variant, traced in prompts.groupby("variant", sort=False) for site in sites]
+    return pd.concat(parts, ignore_index=True)[["model", "variant", "prompts", "site", "category", "layer", "mean_score",
+                                                "indirect_effect", "std", "count", "ci"]]
 
 
 def summary(effects: pd.DataFrame, prompts: pd.DataFrame, site: str) -> pd.DataFrame:

@@ -1,12 +1,9 @@
-"""The corruption of causal tracing (ROME Sec. 2.1, App. B): its rule, the measured sizes behind it, and its draws.
-
-Rules: a number σ or `s<f>` (f x the standard deviation of subject-token embeddings): σ N(0, 1); `u<a>`: a Uniform(-1,
-1); `m`: normal with the mean and covariance of the token embeddings of a text; `t<df>`: Student-t with that covariance.
+"""The corruption of causal tracing (ROME Sec. 2.1, App. B): the measured sizes behind a rule of engram.corruption, and
+its draws.
 
 Shapes: S samples, N tokens, V vocabulary, d width.
 """
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +11,10 @@ import pandas as pd
 import torch
 
 from engram import seeds
+from engram.corruption import rule
 from engram.models import LM
 from engram.tokens import encode
 
-RULES = "a number such as 0.1, s<factor>, u<bound>, m, or t<degrees of freedom above 2>"
 STREAMS = ("counter", "reference")
 _CHI_SQUARES = 1000
 
@@ -27,32 +24,6 @@ class Config:
     """Stage `noise`: how many articles the rules m and t read."""
 
     articles: int = 1000
-
-
-@dataclass(frozen=True)
-class Rule:
-    """`kind` is std, number, uniform, normal or student; `value` its number (0 for normal)."""
-
-    kind: str
-    value: float
-
-    @property
-    def needs_text(self) -> bool:
-        return self.kind in ("normal", "student")
-
-
-def rule(text) -> Rule:
-    """The rule that `models.<model>.noise` of params.yaml writes. ValueError for anything else."""
-    found = re.fullmatch(r"(s|u|m|t|)(\d+(?:\.\d*)?(?:e-?\d+)?|\.\d+|)", str(text))
-    letter, digits = found.groups() if found else ("?", "")
-    kind = {"s": "std", "": "number", "u": "uniform", "m": "normal", "t": "student"}.get(letter)
-    if letter == "s" and not digits:
-        digits = "1"
-    value = float(digits or 0)
-    if kind is None or (kind == "normal") == bool(digits) or (kind == "student" and value <= 2) or (
-            kind in ("std", "number", "uniform") and value <= 0):
-        raise ValueError(f"noise rule {text!r}: expected {RULES}")
-    return Rule(kind, value)
 
 
 def measure(lm: LM, text, subjects: list[str], articles: pd.DataFrame | None, config: Config, seed: int):
@@ -65,9 +36,8 @@ def measure(lm: LM, text, subjects: list[str], articles: pd.DataFrame | None, co
     parsed = rule(text)
     elements = _embeddings(lm, torch.tensor([i for subject in subjects for i in encode(lm.tokenizer, subject)]))
     spread = elements.std().item()
-    sigma = {"std": parsed.value * spread, "number": parsed.value, "uniform": parsed.value}.get(parsed.kind)
-    found = {"rule": str(text), "kind": parsed.kind, "sigma": sigma, "embedding_std": spread, "count": elements.numel(),
-             "subjects": len(subjects), "degrees": parsed.value if parsed.kind == "student" else None}
+    found = {"rule": str(text), "kind": parsed.kind, "sigma": parsed.sigma(spread), "embedding_std": spread,
+             "count": elements.numel(), "subjects": len(subjects), "degrees": parsed.value if parsed.kind == "student" else None}
     if not parsed.needs_text:
         return found, {}
     if articles is None:
@@ -122,7 +92,7 @@ class Noise:
         return np.concatenate([self._shape(_Counter((*key, sample)), 1, tokens, width) for sample in range(samples)])
 
     def _shape(self, source, samples, tokens, width):
-        if self.kind == "uniform":
+        if self.kind in ("uniform", "uniform_std"):
             return self.sigma * source.uniform((samples, tokens, width))
         z = source.normal((samples, tokens, width))
         if self.factor is None:
@@ -165,7 +135,7 @@ class _Counter:
 
 
 def load(values: dict, tensors: dict) -> Noise:
-    """The Noise of a noise.json and the tensors beside it ({} unless the rule is m or t)."""
+    """The Noise of a noise.json and its tensors mean [d] and factor [d, d] ({} unless the rule is m or t)."""
     if values["kind"] in ("normal", "student") and set(tensors) != {"mean", "factor"}:
         raise ValueError(f"noise rule {values['rule']!r}: expected tensors mean and factor, found {sorted(tensors)}")
     vectors = {name: tensor.double().numpy() for name, tensor in tensors.items()}

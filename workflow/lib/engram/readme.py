@@ -1,12 +1,15 @@
-"""The parts of README.md that a run decides: numbers, the table, the gallery.
+"""The parts of README.md that a run or params.yaml decides: numbers, the table, the gallery, the list of items.
 
 README.md holds marked blocks, `<!-- begin:NAME -->` … `<!-- end:NAME -->`, each marker on a line of its own. `main`
 fills them from the figures folder of one model alone (csv, md and png files; it is part of the repository, so a fresh
 clone can check it), and with `--check` only says which block is stale.
 
-    numbers   sentences with measured numbers, from rome/fig2_average_traces.csv and rome/table4_counterfact.csv
+    numbers   sentences with measured numbers, from rome/fig2_average_traces.csv, rome/fig3_severed.csv and
+              rome/table4_counterfact.csv
     table4    rome/table4_counterfact.md
-    gallery   every picture of the folder with its caption: the docstring of the code that draws it
+    gallery   pictures with their captions: the docstring of the code that draws it. The marker may say which, and in
+              which order (`<!-- begin:gallery rome/fig7_lines … -->`); else every picture of the folder
+    items     every item of `paper:` in params.yaml: what it is in the paper, what it shows, the command, the code
 """
 
 import argparse
@@ -18,36 +21,41 @@ from pathlib import Path
 
 import pandas as pd
 
-BLOCK = re.compile(r"^<!-- begin:(\S+) -->\n(.*?)^<!-- end:(\S+) -->$", re.MULTILINE | re.DOTALL)
-TRACES, TABLE = "rome/fig2_average_traces.csv", "rome/table4_counterfact"
+from engram import params
+
+BEGIN = re.compile(r"^<!-- begin:(\S+)((?: \S+)*) -->$", re.MULTILINE)
+BLOCK = re.compile(BEGIN.pattern[:-1] + r"\n(.*?)^<!-- end:(\S+) -->$", re.MULTILINE | re.DOTALL)
+TRACES, SEVERED, TABLE = "rome/fig2_average_traces.csv", "rome/fig3_severed.csv", "rome/table4_counterfact"
 
 
-def blocks(figures: Path, code: Path, base: Path) -> dict[str, str]:
-    """The text of each block; `code` holds <paper>/<item>.py, links start at `base`. FileNotFoundError names a gap."""
-    traces, scores = _read(figures / TRACES), _read(figures / f"{TABLE}.csv")
+def blocks(figures: Path, code: Path, base: Path, items: list[str], shown: list[str]) -> dict[str, str]:
+    """The text of each block; `code` holds <paper>/<item>.py, links start at `base`, `items` are listed, and those in
+    `shown` (all pictures, if it is empty) are in the gallery. FileNotFoundError names a gap."""
+    traces, severed, scores = _read(figures / TRACES), _read(figures / SEVERED), _read(figures / f"{TABLE}.csv")
     return {
-        "numbers": "\n".join(f"* {line}" for line in [*_tracing(traces), *_editing(scores)]) + "\n",
+        "numbers": "\n".join(f"* {line}" for line in [*_tracing(traces), *_severed(severed), *_editing(scores)]) + "\n",
         "table4": _existing(figures / f"{TABLE}.md").read_text(encoding="utf-8"),
-        "gallery": _gallery(figures, code, base),
+        "gallery": _gallery(figures, code, base, shown),
+        "items": _items(items, figures.name, code),
     }
 
 
 def filled(text: str, contents: dict[str, str], where: str = "README.md") -> str:
     """`text` with every block's contents replaced. ValueError if a block is unknown, missing, doubled or not closed."""
-    names = re.findall(r"^<!-- begin:(\S+) -->$", text, re.MULTILINE)
-    closed = [(match[1], match[3]) for match in BLOCK.finditer(text)]
+    names = [match[1] for match in BEGIN.finditer(text)]
+    closed = [(match[1], match[4]) for match in BLOCK.finditer(text)]
     if sorted(names) != sorted(contents):
         raise ValueError(f"{where}: blocks {names}; right would be each of {sorted(contents)} once, as "
                          "`<!-- begin:NAME -->` on a line of its own")
     if closed != [(name, name) for name in names]:
         raise ValueError(f"{where}: each block of {names} must end with `<!-- end:NAME -->` before the next begins")
-    return BLOCK.sub(lambda match: f"<!-- begin:{match[1]} -->\n{contents[match[1]]}<!-- end:{match[1]} -->", text)
+    return BLOCK.sub(lambda match: f"<!-- begin:{match[1]}{match[2]} -->\n{contents[match[1]]}<!-- end:{match[1]} -->", text)
 
 
 def stale(text: str, contents: dict[str, str], where: str = "README.md") -> list[str]:
     """Names of the blocks whose text is not what the artifacts say."""
     filled(text, contents, where)
-    return [match[1] for match in BLOCK.finditer(text) if match[2] != contents[match[1]]]
+    return [match[1] for match in BLOCK.finditer(text) if match[3] != contents[match[1]]]
 
 
 def main(argv=None) -> int:
@@ -57,11 +65,14 @@ def main(argv=None) -> int:
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if a block is stale")
     parser.add_argument("--readme", type=Path, default=Path("README.md"))
     parser.add_argument("--figures", type=Path, default=Path("figures/mini"), help="artifacts of one model")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="whose `paper:` names the items")
     parser.add_argument("--code", type=Path, default=Path("workflow/figures"), help="the items' code, for the captions")
     args = parser.parse_args(argv)
     try:
         text = _existing(args.readme).read_text(encoding="utf-8")
-        contents = blocks(args.figures, args.code, args.readme.parent)
+        shown = next((match[2].split() for match in BEGIN.finditer(text) if match[1] == "gallery"), [])
+        items = list(params.load(args.params)["paper"])
+        contents = blocks(args.figures, args.code, args.readme.parent, items, shown)
         old = stale(text, contents, str(args.readme))
         if old and not args.check:
             args.readme.write_text(filled(text, contents, str(args.readme)), encoding="utf-8")
@@ -105,6 +116,16 @@ def _tracing(frame: pd.DataFrame) -> list[str]:
     ]
 
 
+def _severed(frame: pd.DataFrame) -> list[str]:
+    """A sentence from the csv of ROME Fig. 3."""
+    def best(site):
+        rows = _select(frame, {"site": site})
+        return _points(rows.assign(value=rows["indirect_effect"]).loc[rows["indirect_effect"].idxmax()])
+
+    return [f"One hidden state of the last subject token gives back {best('hidden')} at best; with the MLPs of that token "
+            f"severed {best('no_mlp')}, with its attention severed {best('no_attn')}."]
+
+
 def _points(row: pd.Series) -> str:
     """An effect in percentage points of probability, with the (centre) layer where it was measured."""
     layer = "" if pd.isna(row["layer"]) else f" (layer {int(row['layer'])})"
@@ -138,9 +159,10 @@ def _peak(frame: pd.DataFrame, **keys) -> pd.Series:
     return rows.loc[rows["value"].idxmax()]
 
 
-def _gallery(figures: Path, code: Path, base: Path) -> str:
+def _gallery(figures: Path, code: Path, base: Path, shown: list[str]) -> str:
     entries = []
-    for picture in sorted(figures.glob("*/*.png"), key=_natural):
+    pictures = [_existing(figures / f"{item}.png") for item in shown] or sorted(figures.glob("*/*.png"), key=_natural)
+    for picture in pictures:
         item = picture.relative_to(figures).with_suffix("")
         link = Path(os.path.relpath(picture, base)).as_posix()
         entries.append(f"**{item.as_posix()}** ([pdf]({link[:-4]}.pdf), [csv]({link[:-4]}.csv)). "
@@ -156,7 +178,24 @@ def _natural(path: Path) -> list:
 
 
 def _caption(path: Path) -> str:
-    doc = ast.get_docstring(ast.parse(_existing(path).read_text(encoding="utf-8")))
-    if not doc:
-        raise ValueError(f"{path}: no docstring; it is the caption of the picture in README.md")
-    return " ".join(doc.split()).replace("PAPER: ", "")
+    return _documentation(path).replace("PAPER: ", "")
+
+
+def _documentation(path: Path) -> str:
+    """The docstring on one line. ValueError without one, or without `PAPER: <what it is there>.` at its end."""
+    doc = " ".join((ast.get_docstring(ast.parse(_existing(path).read_text(encoding="utf-8"))) or "").split())
+    if not re.search(r" PAPER: [^:]+\.$", doc):
+        raise ValueError(f"{path}: the docstring must be a caption that ends in `PAPER: <paper and number>.`; it is "
+                         "shown in README.md")
+    return doc
+
+
+def _items(items: list[str], model: str, code: Path) -> str:
+    """A table of all items, in the order of their numbers in the papers."""
+    lines = [f"| item | shows | command (model `{model}`) | code |", "| --- | --- | --- | --- |"]
+    for item in sorted(items, key=lambda item: _natural(Path(item))):
+        text, place = _documentation(code / f"{item}.py").rsplit(" PAPER: ", 1)
+        shows = re.split(r"(?<=[^.])\. |\.$", text)[0]
+        lines.append(f"| {place.rstrip('.')} | {shows} | `dvc repro {item.replace('/', '-')}@{model}` "
+                     f"| `workflow/figures/{item}.py` |")
+    return "\n".join(lines) + "\n"

@@ -5,7 +5,6 @@ Lengths are inches unless a name ends in `_pt` (points, 1/72 inch).
 """
 
 import re
-import textwrap
 from dataclasses import dataclass
 from functools import cache
 
@@ -43,14 +42,20 @@ SITES = {
     "mlp": Site("MLP restored", "MLP", "Greens"),
     "attn": Site("Attention restored", "attention", "Reds"),
 }
-# Okabe and Ito's palette, told apart by readers with any common colour vision; the two main sites are solid lines.
+# PAPER: ROME Fig. 7, the colours of its six lines (matplotlib's tab10; its orange is darkened to 3:1 against white).
+# Marker and dashes tell them apart without colour: colour, line, marker.
 CATEGORIES = {
-    "First subject token": ("#56b4e9", "--"),
-    "Middle subject tokens": ("#e69f00", "--"),
-    "Last subject token": ("#d55e00", "-"),
-    "First subsequent token": ("#009e73", "--"),
-    "Further tokens": ("#cc79a7", "--"),
-    "Last token": ("#0072b2", "-"),
+    "First subject token": ("#1f77b4", "--", "^"),
+    "Middle subject tokens": ("#d96a00", ":", None),
+    "Last subject token": ("#2ca02c", "-", "o"),
+    "First subsequent token": ("#9467bd", "-.", None),
+    "Further tokens": ("#8c564b", (0, (4, 1, 1, 1, 1, 1)), None),
+    "Last token": ("#d62728", "-", "s"),
+}
+SEVERED = {  # PAPER: ROME Fig. 3; the hatch tells the bars apart without colour
+    "hidden": ("Effect of a single state", "#7261ab", None),
+    "no_attn": ("Effect with attention severed", "#f3201b", None),
+    "no_mlp": ("Effect with MLPs severed", "#20b020", "//////"),
 }
 METHODS = {
     "none": "Unedited", "ft": "FT", "ft-l": "FT+L", "kn": "KN", "ke": "KE", "ke-cf": "KE-CF", "mend": "MEND",
@@ -136,9 +141,10 @@ def token_label(text: str, length: int = 16) -> str:
     return shorten(text.replace("\r", "\\r").replace("\n", "\\n").replace("\t", "\\t"), length) or "␣"
 
 
-def wrap(text: str, length: int) -> str:
-    """Printable text in lines of at most `length` characters."""
-    return "\n".join(textwrap.wrap(printable(text), length))
+def fit(text: str, limit_pt: float, most: int = 2) -> str:
+    """Printable text in at most `most` lines of `limit_pt`, an ellipsis for the rest."""
+    lines = flow([(printable(text).strip(), "plain")], limit_pt, most)
+    return "\n".join("".join(piece for _, piece, _ in line) for line in lines)
 
 
 # Running text with marked words. A piece is (text, style); a line is a list of (x_pt, text, style).

@@ -1,0 +1,19 @@
+"""Example prompts traced: the probability of the answer after restoring one hidden state, MLP window or attention window.
+
+Unless `prompts` names them for the model, the prompts are chosen by rule: those whose subject has several tokens and is
+followed by several tokens are ranked by total effect (clean minus corrupted probability) and cut into equal parts; the
+middle prompt of each part is shown, the largest effect first. `*` marks subject tokens. PAPER: ROME Fig. 10.
+"""
+
+from engram import cli
+from engram.panels import heatmaps as draw
+from engram.panels import heatmaps_item
+
+
+def main(argv=None):
+    job = cli.parse(__file__, __doc__, argv, inputs=["effects*", "traced*"], outputs=["pdf", "png", "csv"], keys=["model"])
+    heatmaps_item(job, draw)
+
+
+if __name__ == "__main__":
+    main()

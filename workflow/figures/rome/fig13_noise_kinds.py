@@ -1,0 +1,17 @@
+"""Average indirect effect by layer for each kind of token, the subject corrupted by other kinds of noise.
+
+Lines and 95% confidence bands as in Fig. 7, one row for each kind of noise, on one scale. PAPER: ROME Fig. 13.
+"""
+
+from engram import cli
+from engram.panels import lines as draw
+from engram.panels import lines_item
+
+
+def main(argv=None):
+    job = cli.parse(__file__, __doc__, argv, inputs=["effects*", "traced*"], outputs=["pdf", "png", "csv"], keys=["model"])
+    lines_item(job, draw)
+
+
+if __name__ == "__main__":
+    main()
