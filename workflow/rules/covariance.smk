@@ -1,8 +1,8 @@
 """Second moment of the keys, all wanted layers from one pass over the text (ROME eq. 2).
 
 IN   data/{model}/text.parquet, the model
-OUT  results/covariance/{model}/moments.safetensors   sums of k kT per layer
-     results/covariance/{model}/counts.json           number of keys
+OUT  results/covariance/{model}/moments.safetensors   sums of k kT per layer; numbers of keys and all that follows
+     results/covariance/{model}/counts.json           whose keys they are: model, revision, tokenizer, texts; ranks
 """
 
 

@@ -1,21 +1,38 @@
 """The uncentred second moment of the keys of every wanted layer, from one pass over the text."""
 
-import torch
+import sys
 
-from engram import cli, covariance, io, models, runtime
+from engram import cli, config, covariance, io, models, moments, runtime, shards
 
 
 def main(argv=None):
     job = cli.parse(__file__, __doc__, argv, inputs=["weights?", "text"], outputs=["moments", "counts"], keys=["model"])
-    lm = models.open_lm(job, runtime.setup(job))
-    settings, layers = job.config["covariance"], job.config["model"]["covariance_layers"]
-    texts = list(io.read_table(job.inputs.text)["text"][: settings["articles"]])
+    device = runtime.setup(job)
+    lm = models.open_lm(job, device)
+    settings = config.build(covariance.Settings, job.config["covariance"], "covariance")
+    articles = io.read_table(job.inputs.text)[: settings.articles]
     limit = lm.model.config.max_position_embeddings
-    moments = covariance.second_moments(
-        lm, layers, texts, limit, settings["batch_tokens"], getattr(torch, settings["dtype"]))
-    job.write("moments", covariance.to_tensors(moments))
-    job.write("counts", {"model": lm.name, "articles": len(texts), "max_tokens": limit, "dtype": settings["dtype"],
-                         "tokens": {str(layer): moment.count for layer, moment in moments.items()}})
+    with shards.store(job) as store:
+        found = covariance.second_moments(
+            lm, job.config["model"]["covariance_layers"], list(articles["text"]), limit, settings.batch_tokens,
+            covariance.DTYPES[settings.dtype], settings.shards, store)
+        about = moments.identity(job, lm) | {
+            "articles": len(articles), "dataset": covariance.fingerprint(articles), "max_tokens": limit,
+            "batch_tokens": settings.batch_tokens, "dtype": settings.dtype, "ridge": settings.ridge,
+            "tokens": {str(layer): moment.count for layer, moment in found.items()},
+            "width": {str(layer): len(moment.total) for layer, moment in found.items()},
+            "rank": {str(layer): rank_of(lm, layer, moment, device) for layer, moment in found.items()}}
+        job.write("moments", moments.to_tensors(found, about))
+        job.write("counts", about)
+
+
+def rank_of(lm, layer, moment, device):
+    """The rank of a layer's statistic, said aloud where it is below the width."""
+    rank = moments.rank(moment, device)
+    if rank < len(moment.total):
+        print(f"covariance: layer {layer} of {lm.name} has rank {rank} of {len(moment.total)} from {moment.count} keys; it can "
+              "be solved with only after more articles, or with covariance.ridge", file=sys.stderr)
+    return rank
 
 
 if __name__ == "__main__":
