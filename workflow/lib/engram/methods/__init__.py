@@ -1,21 +1,28 @@
-"""One editor per file: `NEEDS` (the artifacts it reads), `Settings`, and `edit(lm, facts, settings, aids) -> list[Delta]`."""
+"""One editor per file: `NEEDS` (the artifacts it reads), `REGIMES` (what it can do), `Settings`, and
+`edit(lm, facts, settings, aids) -> Delta`, the change for all of `facts` together in one model.
 
-from dataclasses import dataclass
+A file may also have `edit_each`, with the same arguments: the deltas of every fact alone, made side by side.
+"""
+
+from dataclasses import dataclass, field
 from importlib import import_module
 
 import torch
 
 from engram import config
-from engram.covariance import Moment
+from engram.delta import Delta
+from engram.moments import Moment
 
 
 @dataclass(frozen=True)
 class Aids:
     """What a method may need besides the model; None or empty where its NEEDS do not name it."""
 
-    contexts: tuple[str, ...] = ()
-    moments: dict[int, Moment] | None = None
-    targets: torch.Tensor | None = None  # v* [F, d], in the order of the facts
+    contexts: tuple[str, ...] = ()  # templates, the bare "{}" first
+    moments: dict[int, Moment] | None = None  # by layer
+    targets: dict[int, torch.Tensor] | None = None  # v* or z [d] by case_id
+    hypernet: tuple[dict, dict] | None = None  # tensors and metadata of a trained editor
+    earlier: dict[int, torch.Tensor] = field(default_factory=dict)  # K_pK_pᵀ by layer, of the batches before
 
 
 def load(name: str):
@@ -27,3 +34,18 @@ def settings(block: dict):
     """The `Settings` of the method that `block` names, from its other keys (hyperparameters in params.yaml)."""
     values = {key: value for key, value in block.items() if key != "name"}
     return config.build(load(block["name"]).Settings, values, f"methods.{block['name']}")
+
+
+def deltas(name: str, lm, facts: list, settings, aids: Aids, n: int = 1) -> list[Delta]:
+    """The change that each fact is read with: `n` facts in a row are edited together, those of the last group may be fewer.
+
+    With `n` 1 every fact meets a fresh model.
+    """
+    method = load(name)
+    if n == 1 and hasattr(method, "edit_each"):
+        return method.edit_each(lm, facts, settings, aids)
+    found = []
+    for start in range(0, len(facts), n):
+        group = facts[start : start + n]
+        found += [method.edit(lm, group, settings, aids)] * len(group)
+    return found

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from engram.delta import NOTHING, Delta
 
 NEEDS: tuple[str, ...] = ()
+REGIMES = ("single", "mass", "sequential")
 
 
 @dataclass(frozen=True)
@@ -12,6 +13,6 @@ class Settings:
     """No hyperparameters."""
 
 
-def edit(lm, facts, settings: Settings, aids) -> list[Delta]:
-    """One empty delta per fact."""
-    return [NOTHING] * len(facts)
+def edit(lm, facts, settings: Settings, aids) -> Delta:
+    """No change."""
+    return NOTHING

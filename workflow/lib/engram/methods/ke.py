@@ -1,0 +1,24 @@
+"""KE: a learner that has read the edit scales, shifts and gates its gradient (spec 4.3; ROME App. E.3)."""
+
+from dataclasses import dataclass
+
+from engram import memory
+from engram.delta import Delta
+from engram.hypernet import editors
+
+NEEDS: tuple[str, ...] = ("hypernet",)
+REGIMES: tuple[str, ...] = ("single",)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Hyperparameters of the edit; those of the learner are in its artifact."""
+
+    lr_scale: float = 1.0
+
+
+def edit(lm, facts: list[memory.Fact], settings: Settings, aids) -> Delta:
+    """The change for one fact, in every MLP map of the last layers. ValueError for more than one, or a fact trained on."""
+    if len(facts) != 1:
+        raise ValueError(f"ke edits one fact at a time, asked for {len(facts)}")
+    return editors.edit(lm, "ke", facts, settings.lr_scale, aids.hypernet)

@@ -1,0 +1,97 @@
+"""KN: the value rows of the neurons that an answer rests on get the target's embedding instead of the answer's (Dai et al.
+2022; ROME App. E.2; spec 4.2).
+
+Shapes: d values, D keys, V vocabulary.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from engram import memory, neurons, tokens
+from engram.delta import Delta, applied
+from engram.halving import Room
+
+NEEDS = ("prefixes",)
+REGIMES = ("single", "sequential")
+TRUTHS = ("own", "fact")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Hyperparameters; defaults are the reference's for GPT-2 XL, but for `truth`."""
+
+    points: int = 20  # of the integral
+    batch: int = 20  # points computed at a time: memory, not results
+    adaptive_threshold: float = 0.2  # a neuron counts if its score is more than this part of the highest
+    refine: bool = False  # keep the neurons of many contexts instead of those of the bare prompt
+    share: float = 0.4  # refine: of more than this part of the contexts
+    truth: str = "own"  # of TRUTHS, whose neurons: those of the model's own next token, or of the fact's true object
+    leading_space: bool = False  # tokens of target and true object as they are after a space; False: as published
+    erase: float = 2.0  # times the embedding of the model's own next token, taken away
+    write: float = 1.0  # times the sum of the embeddings of the target's tokens, added
+
+    def __post_init__(self):
+        if self.truth not in TRUTHS:
+            raise ValueError(f"truth is {self.truth!r}, expected one of {TRUTHS}")
+        if not 0 <= self.adaptive_threshold < 1 or not 0 <= self.share < 1:
+            raise ValueError(f"adaptive_threshold {self.adaptive_threshold} and share {self.share} must be in [0, 1)")
+        if self.points < 2 or self.batch < 1:
+            raise ValueError(f"points {self.points} must be at least 2 and batch {self.batch} at least 1")
+
+
+def edit(lm, facts: list[memory.Fact], settings: Settings, aids) -> Delta:
+    """A change of rank one per fact and layer with neurons in it; facts in turn, each seeing those before. Where no neuron is
+    selected nothing changes.
+
+    PAPER (code): minus twice the embedding of the answer's first token, plus once those of all of the target's tokens. DIFFERS:
+    it is published for GPT-2 alone. Elsewhere the embeddings are the head's (GPT-2's are the same), and a neuron of a gated
+    MLP that is negative gets the opposite change, or it would write the answer and erase the target.
+    """
+    room, terms = Room(), []
+    for fact in facts:
+        with applied(lm, _together(terms)):
+            terms.append(_term(lm, fact, settings, aids, room))
+    return _together(terms)
+
+
+def _term(lm, fact: memory.Fact, settings: Settings, aids, room: Room) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
+    """The change for one fact: by layer a value [d, 1] and, [D, 1], 1 or -1 at the neurons that get it."""
+    texts = [context.replace("{}", fact.prompt).replace("{}", fact.subject) for context in _contexts(settings, aids)]
+    prompts = [neurons.read(lm, text) for text in texts]
+    truth = _truth(lm, fact, prompts[0].answer, settings)
+    selections = [neurons.coarse(neurons.scores(prompt, truth, settings.points, settings.batch, room),
+                                 settings.adaptive_threshold) for prompt in prompts]
+    selected = neurons.shared(selections, settings.share) if settings.refine else selections[0]
+    embedding = lm.model.get_output_embeddings().weight
+    target = _ids(lm.tokenizer, fact.target, settings)
+    change = settings.write * embedding[target].sum(0) - settings.erase * embedding[prompts[0].answer]
+    term = {}
+    for layer, neuron in selected:
+        _, rows = term.setdefault(layer, (change[:, None], embedding.new_zeros(lm.key_width(layer), 1)))
+        rows[neuron] = neurons.direction(prompts[0], (layer, neuron))
+    return term
+
+
+def _contexts(settings: Settings, aids) -> list[str]:
+    return list(dict.fromkeys(("{}", *aids.contexts))) if settings.refine else ["{}"]
+
+
+def _truth(lm, fact: memory.Fact, answer: int, settings: Settings) -> list[int]:
+    """The tokens whose probability is traced to neurons; PAPER (code): all tokens of the true object, read at one place."""
+    if settings.truth == "own":
+        return [answer]
+    if fact.true is None:
+        raise ValueError(f"record {fact.case_id} has no true object, which `truth: fact` needs; right is `truth: own`")
+    return _ids(lm.tokenizer, fact.true, settings)
+
+
+def _ids(tokenizer, text: str, settings: Settings) -> list[int]:
+    return tokens.encode(tokenizer, " " * settings.leading_space + text.strip())
+
+
+def _together(terms: list[dict]) -> Delta:
+    """All terms as one delta, in the order of the layers."""
+    layers = sorted({layer for term in terms for layer in term})
+    return Delta({layer: tuple(torch.cat(sides, 1) for sides in zip(*(term[layer] for term in terms if layer in term)))
+                  for layer in layers})
