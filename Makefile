@@ -41,6 +41,7 @@ restore: setup
 
 bench: setup
 	python tests/bench/bench_trace.py
+	python tests/bench/bench_evaluation.py
 
 setup: .venv/.ready
 

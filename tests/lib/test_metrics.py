@@ -9,31 +9,64 @@ import pytest
 from engram import metrics, texts
 
 
-def rows(kind, case_id, pairs):
-    return [{"case_id": case_id, "kind": kind, "prompt_index": i, "target": target, "nll": nll}
-            for i, pair in enumerate(pairs) for target, nll in zip(("new", "true"), pair)]
+def rows(kind, case_id, pairs, correct=(False, False)):
+    return [{"case_id": case_id, "kind": kind, "prompt_index": i, "target": target, "nll": nll, "correct": hit}
+            for i, pair in enumerate(pairs) for target, nll, hit in zip(("new", "true"), pair, correct)]
+
+
+def scores(case_id=7):
+    return pd.DataFrame(
+        rows("rewrite", case_id, [(0.0, math.log(2))], (True, False))
+        + rows("paraphrase", case_id, [(1.0, 1.0), (math.log(4), math.log(2))], (False, True))
+        + rows("neighborhood", case_id, [(math.log(10), 0.0)], (True, False))
+        + rows("neighborhood", case_id, [(math.log(10), 0.0), (0.0, math.log(10))], (False, True))[2:]
+        + rows("attribute", case_id, [(0.0, 0.0)]))
 
 
 def test_probability_metrics_by_hand():
-    scores = pd.DataFrame(
-        rows("rewrite", 7, [(0.0, math.log(2))]) + rows("paraphrase", 7, [(1.0, 1.0), (math.log(4), math.log(2))])
-        + rows("neighborhood", 7, [(math.log(10), 0.0), (0.0, math.log(10))]) + rows("attribute", 7, [(0.0, 0.0)]))
-    (row,) = metrics.probability_metrics(scores).to_dict("records")
+    (row,) = metrics.of("counterfact", scores()).to_dict("records")
     assert row["case_id"] == 7
     assert (row["ES"], row["PS"], row["NS"]) == (1.0, 0.0, 0.5), "ties are failures"
     assert row["EM"] == pytest.approx(0.5)
     assert row["PM"] == pytest.approx((0.0 + 0.25 - 0.5) / 2)
     assert row["NM"] == pytest.approx((1 - 0.1 + 0.1 - 1) / 2)
+    assert (row["EA"], row["PA"], row["NA"]) == (1.0, 0.0, 0.5), "new, new, true: every token the first choice"
 
 
-def test_a_missing_target_is_an_error():
+def test_a_missing_target_or_kind_is_an_error():
     with pytest.raises(ValueError, match="target `new` and one with target `true`"):
         metrics.probability_metrics(pd.DataFrame(rows("rewrite", 1, [(0.0, 1.0)])).iloc[:1])
+    other = scores(8)
+    with pytest.raises(ValueError, match="record 8 has no prompts for PA, PM, PS"):
+        metrics.probability_metrics(pd.concat([scores(), other[other["kind"] != "paraphrase"]]))
+
+
+def answer(case_id, kind, hits):
+    target = "true" if kind == "neighborhood" else "new"
+    return [{"case_id": case_id, "kind": kind, "prompt_index": 0, "token": i, "target": target, "nll": 1.0, "correct": hit}
+            for i, hit in enumerate(hits)]
+
+
+def test_zsre_metrics_are_shares_of_tokens():
+    table = pd.DataFrame(answer(1, "rewrite", (True, True, False)) + answer(1, "paraphrase", (False,))
+                         + answer(1, "neighborhood", (True, False)) + answer(2, "rewrite", (True,))
+                         + answer(2, "paraphrase", (True, False, False, True)) + answer(2, "neighborhood", (True,)))
+    records = metrics.of("zsre", table)
+    assert records.to_dict("list") == {"case_id": [1, 2], "EA": pytest.approx([2 / 3, 1]), "PA": [0.0, 0.5], "NA": [0.5, 1.0]}
+    summary = metrics.summary(records, "zsre").set_index("metric")
+    assert list(summary.index) == ["S", "EA", "PA", "NA"] and summary.loc["PA", "value"] == 25
+    assert summary.loc["S", "value"] == pytest.approx(100 * 3 / (6 / 5 + 4 + 4 / 3))
+    assert summary.loc["NA", "ci"] == pytest.approx(100 * 1.96 * 0.25 / math.sqrt(2)) and summary.loc["NA", "count"] == 2
+    with pytest.raises(ValueError, match="record 2 has no prompts for PA"):
+        metrics.of("zsre", table[(table["case_id"] == 1) | (table["kind"] != "paraphrase")])
+    with pytest.raises(ValueError, match="a token of an answer stands twice"):
+        metrics.of("zsre", pd.concat([table, table[:1]]))
 
 
 def test_summary_uses_population_std_and_the_harmonic_mean():
-    records = pd.DataFrame({name: [0.0, 1.0, 1.0, 1.0] for name in metrics.METRICS})
-    table = metrics.summary(records).set_index("metric")
+    names = metrics.METRICS["counterfact"][1]
+    table = metrics.summary(pd.DataFrame({name: [0.0, 1.0, 1.0, 1.0] for name in names})).set_index("metric")
+    assert list(table.index) == ["S", *names]
     assert table.loc["ES", "value"] == 75 and table.loc["S", "value"] == pytest.approx(75)
     assert table.loc["PS", "ci"] == pytest.approx(100 * 1.96 * np.sqrt(0.75 * 0.25) / 2)
     assert table.loc["S", "count"] == 4 and np.isnan(table.loc["S", "ci"])

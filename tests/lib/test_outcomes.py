@@ -1,49 +1,120 @@
-"""Log-probabilities and generated texts of edited models: batched against one prompt at a time with really changed weights."""
+"""What edited models say: batched against one prompt at a time with really changed weights."""
 
 import pandas as pd
 import pytest
 import torch
 
-from engram import generation, known, outcomes, scoring, seeds, tokens
-from engram.delta import NOTHING, Delta, applied
+from engram import decoding, generation, known, outcomes, records, scoring, seeds, tokens
+from engram.delta import NOTHING, Delta, place
+from test_delta import assorted, low, random, snapshot, unchanged, written
 from toy import PROMPTS, lm
 
+KINDS = ("gpt2", "gptj", "gpt_neox", "llama")
 RECORDS = pd.DataFrame([{
     "case_id": 10 + i, "relation_id": "P1", "subject": subject, "prompt": prompt.replace(subject, "{}"),
     "target_new": new, "target_true": true, "paraphrase_prompts": [f"Zürich. {prompt}"] * 2,
     "neighborhood_prompts": ["Thomas plays the", "What does he do ? He"], "attribute_prompts": ["Apple"],
     "generation_prompts": [prompt, subject, subject]}
     for i, ((prompt, subject), new, true) in enumerate(zip(PROMPTS, ("chess", "Rome in Switzerland", "Apple"),
-                                                           ("CBS", "Apple", "French")))])
+                                                           ("CBS", "Rome in Apple", "French")))])
+ZSRE = pd.DataFrame([{
+    "case_id": 20 + i, "subject": subject, "prompt": "Where is {}?", "target_new": new, "answer": "Rome",
+    "rephrase": f"In which city is {subject}?", "loc": "nq question: who plays chess", "loc_answer": true}
+    for i, (subject, new, true) in enumerate((("Zoë", "Zürich 東京", "Thomas James"), ("Rome", "Switzerland", "Ω chess")))])
 
 
-def deltas(model, count):
-    generator = torch.Generator().manual_seed(0)
-
-    def part(width):
-        return torch.randn(width, 1, generator=generator).to(next(model.model.parameters())) * 0.3
-    return [Delta({2: (part(model.width), part(model.key_width(2)))}) for _ in range(count)]
+def deltas(model, count=3):
+    return [Delta({2: low(model, 2, 1, 10 * i)}) for i in range(count)]
 
 
-@pytest.mark.parametrize("kind", ("gpt2", "gptj", "gpt_neox", "llama"))
-@pytest.mark.parametrize("batch", (1, 7, 64))
-def test_scores_equal_one_prompt_at_a_time(kind, batch):
-    model = lm(kind, torch.float64)
-    changes = deltas(model, len(RECORDS))
-    table = outcomes.scores(model, RECORDS, changes, batch)
-    assert len(table) == 3 * 6 * 2
+def config(batch=64, **more):
+    return outcomes.Config(**{"generation_tokens": 24, "top_k": 3, "batch": batch, "generation_batch": batch, **more})
+
+
+def slow_score(model, ids, target):
+    with torch.no_grad():
+        logs = model.model(input_ids=torch.tensor([[*ids, *target]])).logits[0].log_softmax(-1)
+    own = [-float(logs[len(ids) + j - 1, token]) for j, token in enumerate(target)]
+    return sum(own) / len(own), all(int(logs[len(ids) + j - 1].argmax()) == token for j, token in enumerate(target))
+
+
+def check_scores(model, table, changes, tolerance):
+    tok = model.tokenizer
     for index, record in enumerate(RECORDS.itertuples()):
         prompts = {"rewrite": [record.prompt.replace("{}", record.subject)], "paraphrase": record.paraphrase_prompts,
                    "neighborhood": record.neighborhood_prompts, "attribute": record.attribute_prompts}
-        for row in table[table["case_id"] == record.case_id].itertuples():
-            prompt = prompts[row.kind][row.prompt_index]
-            target = tokens.encode(model.tokenizer, " " + getattr(record, f"target_{row.target}"))
-            ids = tokens.encode(model.tokenizer, prompt)
-            with applied(model, changes[index]), torch.no_grad():
-                logs = model.model(input_ids=torch.tensor([ids + target])).logits[0].log_softmax(-1)
-            own = [-float(logs[len(ids) + j - 1, token]) for j, token in enumerate(target)]
-            assert row.nll == pytest.approx(sum(own) / len(own), rel=1e-5 if kind == "gptj" else 1e-9)
-            assert row.correct == all(int(logs[len(ids) + j - 1].argmax()) == t for j, t in enumerate(target))
+        with written(model, changes[index]):
+            for row in table[table["case_id"] == record.case_id].itertuples():
+                ids = tokens.encode(tok, prompts[row.kind][row.prompt_index])
+                target = tokens.encode(tok, " " + getattr(record, f"target_{row.target}"))
+                nll, correct = slow_score(model, ids, target)
+                assert row.nll == pytest.approx(nll, rel=tolerance) and row.correct == correct
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("batch", (1, 7, 64))
+def test_scores_equal_one_prompt_at_a_time(kind, batch):
+    model = lm(kind, torch.float64)
+    table = outcomes.scores(model, RECORDS, deltas(model), "counterfact", config(batch))
+    assert len(table) == 3 * 6 * 2
+    check_scores(model, table, deltas(model), 1e-5 if kind == "gptj" else 1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_in_float32_agree_to_1e_5(kind):
+    model = lm(kind)
+    changes = [assorted(model)[i] for i in (0, 3, 5)]
+    table = outcomes.scores(model, RECORDS, changes, "counterfact", config())
+    check_scores(model, table, changes, 1e-5)
+
+
+def test_a_prompt_is_read_once_for_both_targets():
+    """Prompts of six texts; two of them differ by nothing, and a target of one token needs its prompt alone."""
+    model = lm("gpt2")
+    queries, _ = records.queries(model.tokenizer, RECORDS[:1], "counterfact")
+    todo, which = scoring.sequences(queries, [NOTHING])
+    read = [sequence.ids for sequence in todo]
+    assert len(queries) == 12 and sum(len(sequence.asked) for sequence in todo) == sum(len(q.target_ids) for q in queries)
+    for query in queries:
+        ids = query.prompt_ids + query.target_ids[:-1]
+        assert sum(one[: len(ids)] == ids for one in read) >= 1
+    assert not any(a != b and b[: len(a)] == a for a in read for b in read), "nothing is read twice"
+    assert len(read) == len(set(read)) <= 2 * 5 and set(which) == {0}
+    three, _ = records.queries(model.tokenizer, RECORDS, "counterfact")
+    assert len(scoring.sequences(three, [NOTHING] * 3)[0]) < sum(
+        len(scoring.sequences(records.queries(model.tokenizer, RECORDS[i : i + 1], "counterfact")[0], [NOTHING])[0])
+        for i in range(3)), "one model reads a prompt of several records once"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_zsre_equals_the_published_procedure_one_text_at_a_time(kind):
+    """The reference's loop: text + decode(target[:i]) must be followed by the first token of decode(target[i])."""
+    model, tok = lm(kind, torch.float64), lm(kind).tokenizer
+    changes = deltas(model, 2)
+    table = outcomes.scores(model, ZSRE, changes, "zsre", config(3))
+    expected = []
+    for index, row in enumerate(ZSRE.itertuples()):
+        with written(model, changes[index]), torch.no_grad():
+            for text, answer in ((f"Where is {row.subject}?", row.target_new), (row.rephrase, row.target_new),
+                                 ("nq question: who plays chess?", row.loc_answer)):
+                ids = tok(" " + answer)["input_ids"]
+                for i in range(len(ids)):
+                    logits = model.model(input_ids=torch.tensor([tok(text + tok.decode(ids[:i]))["input_ids"]])).logits[0, -1]
+                    goal = tok(tok.decode(ids[i]))["input_ids"][0]
+                    expected.append((row.case_id, i, int(logits.argmax()) == goal, -float(logits.log_softmax(-1)[goal])))
+    assert list(zip(table["case_id"], table["token"], table["correct"])) == [one[:3] for one in expected]
+    assert table["nll"].tolist() == pytest.approx([one[3] for one in expected], rel=1e-5 if kind == "gptj" else 1e-9)
+    assert (table["kind"] + table["target"]).unique().tolist() == ["rewritenew", "paraphrasenew", "neighborhoodtrue"]
+    assert "�" in "".join(tok.decode([token]) for token in tok(" Zürich 東京")["input_ids"]), "foreign characters are tested"
+
+
+def test_zsre_records_that_cannot_be_asked_and_unknown_datasets():
+    model = lm("gpt2")
+    with pytest.raises(ValueError, match="zsRE record 20: the prompt 'Where' must hold exactly one {}"):
+        records.queries(model.tokenizer, ZSRE.assign(prompt="Where"), "zsre")
+    with pytest.raises(ValueError, match="no dataset 'mcf'; there are counterfact, zsre"):
+        records.queries(model.tokenizer, ZSRE, "mcf")
+    assert list(outcomes.texts(model, ZSRE, [NOTHING] * 2, config(), ()).columns) == ["case_id", "prompt_index", "prompt", "text"]
 
 
 def slow_sample(model, prompt, key, length, top_k):
@@ -63,24 +134,125 @@ def slow_sample(model, prompt, key, length, top_k):
     return generation.tidy(model.tokenizer.decode(ids))
 
 
-@pytest.mark.parametrize("kind", ("gpt2", "gptj", "gpt_neox", "llama"))
-def test_texts_equal_sampling_one_prompt_at_a_time_without_cache(kind):
-    model = lm(kind, torch.float64)
-    changes = deltas(model, len(RECORDS))
-    table = outcomes.texts(model, RECORDS, changes, 24, 3, ("key",), batch=4)
-    assert len(table) == 9
+def check_texts(model, table, changes, length, top_k, case_ids=(10, 11, 12)):
+    assert len(table) == 3 * len(case_ids)
     for row in table.itertuples():
         index = row.case_id - 10
         assert row.prompt == RECORDS["generation_prompts"][index][row.prompt_index]
-        with applied(model, changes[index]):
-            assert row.text == slow_sample(model, row.prompt, ("key", row.case_id, row.prompt_index), 24, 3)
+        with written(model, changes[index]):
+            assert row.text == slow_sample(model, row.prompt, ("key", row.case_id, row.prompt_index), length, top_k)
 
 
-def test_a_text_does_not_depend_on_its_batch():
-    model, prompts = lm("gpt2"), ["Rome", "Beats Music", "Thomas James", "The Big Bang Theory"]
-    keys = [("k", i) for i in range(4)]
-    assert (generation.generate(model, prompts, keys, 20, 5, rows=4)
-            == generation.generate(model, prompts[::-1], keys[::-1], 20, 5, rows=1)[::-1])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("batch", (4, 64))
+def test_texts_equal_sampling_one_prompt_at_a_time_without_cache(kind, batch):
+    model = lm(kind, torch.float64)
+    check_texts(model, outcomes.texts(model, RECORDS, deltas(model), config(batch), ("key",)), deltas(model), 24, 3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_greedy_texts_are_identical_in_float32(kind):
+    model = lm(kind)
+    changes = [assorted(model)[i] for i in (2, 5, 6)]
+    table = outcomes.texts(model, RECORDS, changes, config(generation_tokens=40, top_k=1), ("key",))
+    check_texts(model, table, changes, 40, 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cache", (decoding.Fixed, decoding.Packed))
+def test_both_caches_hold_the_past(kind, cache, monkeypatch):
+    """The buffers of a GPU and those of a CPU, over several stretches and with equal beginnings read once."""
+    model, ids = lm(kind, torch.float64), torch.randint(1, 300, (3, 60), generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(decoding, "CACHES", {"cpu": cache})
+    decoder, copies = decoding.Decoder(model, 60), torch.tensor([0, 2, 1, 2])
+    with torch.no_grad():
+        wanted = model.hidden(ids)[copies]
+        found = [decoder.start(ids[:, :5], copies)] + [decoder.step(ids[copies, at : at + 1]) for at in range(5, 60)]
+    assert torch.allclose(torch.stack(found, 1), wanted[:, 4:], atol=1e-4 if kind == "gptj" else 1e-10)
+    with pytest.raises(ValueError, match="a text of 65 tokens, but it has 64 positions"):
+        decoding.Decoder(model, 65)
+
+
+def test_a_prompt_as_long_as_the_text_is_cut():
+    model = lm("gpt2")
+    (text, other) = generation.generate(model, ["Thomas James Martin plays", "R"], [("a",), ("b",)], 3, 2)
+    assert text == model.tokenizer.decode(tokens.encode(model.tokenizer, "Thomas James Martin plays")[:3])
+    assert other == slow_sample(model, "R", ("b",), 3, 2) and len(other) > 1
+
+
+def everything(model, changes, settings, rows=RECORDS):
+    return outcomes.outcomes(model, rows, changes, "counterfact", settings, ("key",))
+
+
+def test_nothing_depends_on_batches_threads_or_order():
+    model = lm("gpt2")
+    changes, tables = deltas(model), []
+    for batch, threads in ((64, 1), (5, 1), (5, 2), (5, 3)):
+        torch.set_num_threads(threads)
+        tables.append(everything(model, changes, config(batch)))
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(1)
+    for table in tables[1:]:
+        assert table["texts"].equals(tables[0]["texts"])
+        assert table["scores"]["nll"].tolist() == pytest.approx(tables[0]["scores"]["nll"].tolist(), rel=1e-5)
+    assert tables[1]["scores"].equals(tables[2]["scores"]) and tables[1]["scores"].equals(tables[3]["scores"]), "not one bit"
+    backwards = everything(model, changes[::-1], config(5), RECORDS[::-1])["texts"]
+    assert backwards.sort_values(["case_id", "prompt_index"], ignore_index=True).equals(tables[0]["texts"])
+
+
+def test_dense_changes_stay_within_their_budget(monkeypatch):
+    """Never more than two matrices stacked, and the same outcomes as with room for all."""
+    model = lm("gpt2", torch.float64)
+    changes = [Delta({1: random(place(model, 1).weight.shape, model, i)}) for i in range(3)]
+    seen, real = [], scoring.edited
+    for module in (scoring, generation):
+        monkeypatch.setattr(module, "edited", lambda lm, rows: (seen.append(len({id(row) for row in rows})), real(lm, rows))[1])
+    wide = everything(model, changes, config())
+    assert max(seen) == 3
+    seen.clear()
+    narrow = everything(model, changes, config(dense_gib=2 * model.value_weight(1).nbytes / 2**30))
+    assert max(seen) == 2 and narrow["texts"].equals(wide["texts"])
+    check_scores(model, narrow["scores"], changes, 1e-9)
+
+
+def test_a_change_that_all_records_share_is_put_into_the_weights():
+    model = lm("llama", torch.float64)
+    change = Delta({"model.layers.1.input_layernorm.weight": random((model.width,), model, 0), 2: low(model, 2, 3, 1)})
+    before = snapshot(model)
+    tables = everything(model, [change] * 3, config())
+    assert unchanged(model, before)
+    check_scores(model, tables["scores"], [change] * 3, 1e-9)
+    check_texts(model, tables["texts"], [change] * 3, 24, 3)
+
+
+@pytest.mark.parametrize("shared", (False, True))
+def test_out_of_memory_halves_the_batch_with_one_warning(shared, monkeypatch, capsys):
+    model = lm("gpt2")
+    before, real = snapshot(model), type(model).hidden
+    changes = [deltas(model)[0]] * 3 if shared else deltas(model)
+    wanted = everything(model, changes, config())
+
+    def small(self, ids, **more):
+        if len(ids) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return real(self, ids, **more)
+
+    step = decoding.Decoder.step
+
+    def small_step(self, ids):
+        if len(ids) > 2 and self.read_so_far > 12:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return step(self, ids)
+
+    monkeypatch.setattr(type(model), "hidden", small)
+    monkeypatch.setattr(decoding.Decoder, "step", small_step)
+    capsys.readouterr()
+    found = everything(model, changes, config())
+    said = capsys.readouterr().err
+    assert said.count("warning: out of memory") == 2 and "prompts at a time" in said and "texts at a time" in said
+    assert found["texts"].equals(wanted["texts"]) and unchanged(model, before)
+    assert found["scores"]["nll"].tolist() == pytest.approx(wanted["scores"]["nll"].tolist(), rel=1e-5)
+    assert not any(module._forward_hooks for module in model.model.modules())
 
 
 def test_draws_follow_the_top_k_distribution():
@@ -92,12 +264,17 @@ def test_draws_follow_the_top_k_distribution():
     assert torch.allclose(share[[1, 2]], wanted, atol=1e-3) and share[0] == share[3] == 0
 
 
-def test_norms_are_those_of_the_dense_change():
+def test_norms_are_those_of_the_change_and_of_the_weight():
     model = lm("gpt2")
-    changes = deltas(model, 3)
+    changes = [assorted(model)[i] for i in (2, 4, 1)]
     table = outcomes.norms(model, RECORDS, changes)
-    assert table["delta_norm"].tolist() == pytest.approx([float(d.dense(2).norm()) for d in changes], rel=1e-5)
-    assert outcomes.norms(model, RECORDS, [NOTHING] * 3).empty
+    assert table["case_id"].tolist() == [10] * 2 + [11] * 4 and table["layer"].tolist() == [0, 2, 1, 1, 1, 1]
+    assert table["weight"][:2].tolist() == ["transformer.h.0.mlp.c_proj.weight", "transformer.h.2.mlp.c_proj.weight"]
+    assert table["delta_norm"][:2].tolist() == pytest.approx([float(changes[0].dense(i).norm()) for i in (0, 2)], rel=1e-5)
+    assert table["weight_norm"].tolist() == pytest.approx(
+        [float(dict(model.model.named_parameters())[name].norm()) for name in table["weight"]], rel=1e-5)
+    empty = outcomes.norms(model, RECORDS, [NOTHING] * 3)
+    assert empty.empty and list(empty.dtypes) == list(table.dtypes)
 
 
 def test_known_needs_every_token_of_the_object():
@@ -113,6 +290,17 @@ def test_known_needs_every_token_of_the_object():
     assert result["answer_id"].tolist() == [token for token, _ in scoring.predict(model, ids)]
     target = tokens.encode(model.tokenizer, " " + table["attribute"][0])
     assert result["correct"][0] == (target == [first])
+
+
+@pytest.mark.parametrize("dataset, rows, column", (("counterfact", RECORDS, "target_true"), ("zsre", ZSRE, "answer")))
+def test_known_records_go_on_with_their_true_answer(dataset, rows, column):
+    model = lm("gpt2")
+    table = known.records(model, rows, dataset)
+    for row, found in zip(rows.to_dict("records"), table.itertuples()):
+        ids = tokens.encode(model.tokenizer, row["prompt"].replace("{}", row["subject"]))
+        nll, correct = slow_score(model, ids, tokens.encode(model.tokenizer, " " + row[column]))
+        assert found.case_id == row["case_id"] and found.correct == correct
+        assert found.probability == pytest.approx(float(torch.tensor(-nll).double().exp()), rel=1e-4)
 
 
 def test_empty_target_is_refused():

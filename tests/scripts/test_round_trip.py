@@ -16,7 +16,7 @@ TRAIN = {"layers": 3, "width": 32, "heads": 2, "vocabulary": 420, "context": 64,
          "rate": 0.01, "spread": 0.1}
 MODEL = {"name": "toy", "source": "world", "train": TRAIN, "trace_window": 2, "noise": "s3", "covariance_layers": [0, 1],
          "records": {"count": 4, "only_known": True}}
-SLICE = {"seed": 0, "run": {"threads": 1, "device": "cpu", "tf32": False}, "model": MODEL}
+SLICE = {"seed": 0, "run": {"threads": 1, "device": "cpu"}, "model": MODEL}
 ROME = {"layer": 0, "steps": 10, "rate": 0.5, "weight_decay": 0.5, "kl_factor": 0.0625, "clamp_norm_factor": 4.0,
         "stop_loss": 0.05}
 
@@ -47,23 +47,30 @@ def chain(base: Path) -> dict[str, Path]:
     train = {name: base / "train" / file for name, file in files.items()}
     call("train", {"corpus": data["corpus"]} | train)
     weights = {"weights": train["weights"]}
-    known = at("known", "known_prompts", "known_facts")
+    known = at("known", "known_prompts", "known_facts", "known_zsre")
     call("known", weights | {name: data[name] for name in ("prompts", "facts", "zsre")} | known, {"known": {"batch_rows": 64}})
-    noise = at("noise", "noise", suffix="json")
-    call("noise", weights | {"prompts": known["known_prompts"], "text": data["text"]} | noise, {"noise": {"articles": 10}})
+    noise = at("noise", "noise", suffix="json") | at("noise", "vectors", suffix="safetensors")
+    call("noise", weights | {"prompts": known["known_prompts"], "text": data["text"]} | noise, {"noise": {"articles": 10}},
+         rule="m")
     prefixes = at("prefixes", "prefixes")
-    call("prefixes", weights | prefixes, {"prefixes": {"lengths": [[5, 2], [8, 2]], "top_k": 5}})
+    families = {"rome": {"starts": [], "lengths": [[5, 2], [8, 2]], "top_k": 5}, "memit": {"starts": ["The"], "lengths": [[6, 1]],
+                                                                                           "top_k": 5}}
+    call("prefixes", weights | prefixes, {"prefixes": {"families": families}})
     moments = at("covariance", "moments", suffix="safetensors") | at("covariance", "counts", suffix="json")
     call("covariance", weights | {"text": data["text"]} | moments,
-         {"covariance": {"articles": 30, "batch_tokens": 512, "dtype": "float64"}})
+         {"covariance": {"articles": 30, "batch_tokens": 512, "dtype": "float64", "shards": 2, "ridge": 0}})
     trace = at("trace", "effects", "traced")
     call("trace", weights | {"prompts": known["known_prompts"]} | noise | trace,
-         {"trace": {"prompts": 5, "samples": 3, "sites": ["hidden", "mlp", "attn"]}})
+         {"trace": {"prompts": 5, "samples": 3, "sites": ["hidden", "mlp", "attn"], "extra_tokens": 1}}, variant="extra")
+    severed = {f"severed-{name}": base / "severed" / path.name for name, path in trace.items()}
+    call("trace", weights | {"prompts": known["known_prompts"]} | noise | dict(zip(trace, severed.values())),
+         {"trace": {"prompts": 5, "samples": 3, "sites": ["hidden", "no_mlp", "no_attn"], "tokens": "subject_last"}},
+         variant="severed")
     targets = at("targets", "targets", suffix="safetensors") | at("targets", "steps")
     records = {"facts": data["facts"], "known-facts": known["known_facts"]}
-    call("targets", weights | records | prefixes | targets, {"targets": {"batch": 3}, "method": {"name": "rome"} | ROME},
-         dataset="counterfact", family="rome")
-    found = {**data, **train, **known, **noise, **prefixes, **moments, **trace, **targets}
+    call("targets", weights | records | prefixes | targets,
+         {"targets": {"batch": 3, "shards": 2}, "method": {"name": "rome"} | ROME}, dataset="counterfact", family="rome")
+    found = {**data, **train, **known, **noise, **prefixes, **moments, **trace, **severed, **targets}
     for method, hparams in (("none", {}), ("rome", ROME)):
         edit = {name: path.parent / method / path.name for name, path in at("edit", "scores", "texts", "norms").items()}
         aids = prefixes | moments | {"targets": targets["targets"]} if method == "rome" else {}
@@ -75,15 +82,24 @@ def chain(base: Path) -> dict[str, Path]:
         call("evaluate", {"facts": data["facts"], "snippets": data["snippets"], "scores": edit["scores"], "texts": edit["texts"]}
              | result, dataset="counterfact", method=method, n=1)
         found |= {f"{method}-{name}": path for name, path in (edit | result).items()}
+    edit = {name: path.parent / "zsre" / path.name for name, path in at("edit", "scores", "texts", "norms").items()}
+    call("edit", weights | {"facts": data["zsre"], "known-facts": known["known_zsre"]} | edit,
+         {"edit": {"generation_tokens": 20, "top_k": 3, "batch": 16}, "method": {"name": "none"},
+          "model": MODEL | {"records": {"count": 5, "only_known": False}}}, dataset="zsre", method="none", n=1)
+    result = {"records": base / "evaluate/zsre/records.parquet", "summary": base / "evaluate/zsre/summary.csv"}
+    call("evaluate", {"scores": edit["scores"]} | result, dataset="zsre", method="none", n=1)
+    found |= {f"zsre-{name}": path for name, path in (edit | result).items()}
     return found | figures(base, found)
 
 
 def figures(base, found):
     made = {}
-    traces = {"effects": found["effects"], "traced": found["traced"]}
-    for item in ("fig1_trace_example", "fig2_average_traces", "fig7_lines"):
+    for item in ("fig1_trace_example", "fig2_average_traces", "fig3_severed", "fig7_lines", "fig11_atypical",
+                 "fig14_severed_cases"):
+        variant, prefix = ("severed", "severed-") if "severed" in item else ("extra", "")
+        traces = {name: found[f"{prefix}{name}"] for name in ("effects", "traced")}
         out = {suffix: base / "figures" / f"{item}.{suffix}" for suffix in ("pdf", "png", "csv")}
-        call(f"rome/{item}", traces | out, {"paper": {}}, "figures")
+        call(f"rome/{item}", traces | out, {"paper": {}, "variants": {variant: {"noise": "m", "extra_tokens": 1}}}, "figures")
         made |= {f"{item}.{suffix}": path for suffix, path in out.items()}
     out = {suffix: base / "figures" / f"table4.{suffix}" for suffix in ("csv", "md")}
     call("rome/table4_counterfact", out | {"summaries": [found["none-summary"], found["rome-summary"]]},
@@ -122,6 +138,26 @@ def test_tables_carry_their_keys(artifacts):
     assert len(io.read_table(artifacts["rome-texts"])) == 40 and len(io.read_table(artifacts["none-norms"])) == 0
     effects, traced = io.read_table(artifacts["effects"]), io.read_table(artifacts["traced"])
     assert len(effects) == 3 * 3 * sum(len(tokens) for tokens in traced["tokens"])
+    assert list(effects)[:3] == list(traced)[:3] == ["model", "variant", "prompt_id"]
+    assert set(effects["variant"]) == set(traced["variant"]) == {"extra"}
+    severed = io.read_table(artifacts["severed-effects"])
+    assert set(severed["variant"]) == {"severed"} and set(severed["site"]) == {"hidden", "no_mlp", "no_attn"}
+    vectors, values = io.read_tensors(artifacts["vectors"])[0], io.read_json(artifacts["noise"])
+    assert values["rule"] == "m" and vectors["factor"].shape == (32, 32)
+
+
+def test_zsre_goes_through_the_same_stages(artifacts):
+    """Tokens are what is scored, no text is generated, and the metrics come from the scores alone."""
+    tables = {name: io.read_table(artifacts[f"zsre-{name}"]) for name in ("scores", "texts", "norms", "records")}
+    assert len(tables["texts"]) == len(tables["norms"]) == 0 and list(tables["texts"])[-1] == "text"
+    assert list(tables["records"]) == ["model", "dataset", "method", "n", "case_id", "EA", "PA", "NA"]
+    assert tables["records"]["case_id"].tolist() == [0, 1, 2, 3, 4] and set(tables["scores"]["dataset"]) == {"zsre"}
+    for row in tables["records"].itertuples():
+        own = tables["scores"][tables["scores"]["case_id"] == row.case_id].groupby("kind")["correct"].mean()
+        assert (row.EA, row.PA, row.NA) == (own["rewrite"], own["paraphrase"], own["neighborhood"])
+    zsre, known = io.read_table(artifacts["zsre"]), io.read_table(artifacts["known_zsre"])
+    assert known["case_id"].tolist() == zsre["case_id"].tolist() and not zsre["loc"].str.endswith("?").any()
+    assert known["probability"].between(0, 1).all() and (zsre["answer"] != zsre["target_new"]).all()
 
 
 def test_rome_changed_what_the_model_says(artifacts):

@@ -81,7 +81,7 @@ class Sandbox:
         lines = self.run("snakemake", *targets, "--dry-run", "--quiet", "host").stdout.splitlines()
         if any("Nothing to be done" in line for line in lines):
             return {}
-        start = next(index for index, line in enumerate(lines) if line.startswith("-------"))
+        start = next(index for index, line in enumerate(lines) if line.startswith("-----"))
         rows = [line.split() for line in lines[start + 1:lines.index(next(x for x in lines if x.startswith("total")))]]
         return {rule: int(count) for rule, count in rows if not rule.startswith("all") and "@" not in rule}
 

@@ -47,21 +47,21 @@ def test_one_flipped_byte_anywhere_is_found(sandbox):
 
 
 def test_the_command_names_the_file_and_fails(sandbox):
-    path = sandbox.path / "results/trace/mini/effects.parquet"
+    path = sandbox.path / "results/trace/mini/main/effects.parquet"
     path.write_bytes(path.read_bytes() + b" ")
     text = sandbox.run("engram", "audit", ok=False).stdout
-    assert "modified       results/trace/mini/effects.parquet" in text
-    assert "input changed  figures/mini/rome/fig2_average_traces.pdf   results/trace/mini/effects.parquet" in text
+    assert "modified       results/trace/mini/main/effects.parquet" in text
+    assert "input changed  figures/mini/rome/fig2_average_traces.pdf   results/trace/mini/main/effects.parquet" in text
     assert "ok             figures/mini/rome/table4_counterfact.csv" in text
     refused = sandbox.run("engram", "record", ok=False).stdout
-    assert refused.startswith("nothing recorded") and "results/trace/mini/effects.parquet" in refused
+    assert refused.startswith("nothing recorded") and "results/trace/mini/main/effects.parquet" in refused
 
 
 def test_every_verdict(sandbox):
     root = sandbox.path
-    (root / "results/trace/mini/extra.parquet").write_bytes(b"from nowhere")
-    assert failed(root) == {"results/trace/mini/extra.parquet": "no record"}
-    (root / "results/trace/mini/extra.parquet").unlink()
+    (root / "results/trace/mini/main/extra.parquet").write_bytes(b"from nowhere")
+    assert failed(root) == {"results/trace/mini/main/extra.parquet": "no record"}
+    (root / "results/trace/mini/main/extra.parquet").unlink()
 
     (root / "figures/mini/rome/fig7_lines.png").unlink()
     assert failed(root) == {"figures/mini/rome/fig7_lines.png": "missing"}
@@ -90,14 +90,16 @@ def test_stale_code(sandbox):
     script.write_text(script.read_text() + "\nANOTHER = 1\n")
     found = failed(sandbox.path)
     lineage._parsed.cache_clear()
-    assert found == {f"results/trace/mini/{name}.parquet": "stale code" for name in ("effects", "prompts")}
+    variants = ("main", "severed", "extra", "gaussian", "uniform")
+    assert found == {f"results/trace/mini/{variant}/{name}.parquet": "stale code"
+                     for variant in variants for name in ("effects", "prompts")}
 
 
 def test_the_tree_goes_from_the_figure_to_the_seed(built):
     text = built.run("engram", "lineage", "figures/mini/rome/fig2_average_traces.pdf").stdout
     lines = text.splitlines()
     assert lines[0] == "figures/mini/rome/fig2_average_traces.pdf"
-    chain = ["effects, traced: results/trace/mini/effects.parquet, prompts.parquet",
+    chain = ["effects, traced: results/trace/mini/main/effects.parquet, prompts.parquet",
              "prompts: results/known/mini/prompts.parquet",
              "weights: results/train/mini/model.safetensors, config.json",
              "corpus: data/mini/corpus.parquet"]
@@ -117,9 +119,10 @@ def test_no_lineage(built, place):
 
 
 def test_records_say_what_was_used(built):
-    record = json.loads((built.path / "results/trace/mini/.lineage/effects.parquet.json").read_text())
+    record = json.loads((built.path / "results/trace/mini/main/.lineage/effects.parquet.json").read_text())
     assert record["command"][0] == "workflow/scripts/trace.py" and "--config" not in record["command"]
-    assert record["params"]["trace"]["samples"] == 10 and record["seed"] == 0 and record["keys"] == {"model": "mini"}
+    assert record["params"]["trace"]["samples"] == 10 and record["seed"] == 0
+    assert record["keys"] == {"model": "mini", "variant": "main"} and "variants" not in record["params"]["trace"]
     inputs = {one["path"] for one in record["inputs"]}
-    assert {"results/known/mini/prompts.parquet", "results/noise/mini/noise.json", "results/train/mini/model.safetensors",
+    assert {"results/known/mini/prompts.parquet", "results/noise/mini/s3/noise.json", "results/train/mini/model.safetensors",
             "results/train/mini/tokenizer.json"} <= inputs

@@ -6,8 +6,8 @@ import shutil
 import yaml
 from conftest import ROOT
 
-EVERYTHING = {"dataset": 1, "train": 1, "known": 1, "noise": 1, "prefixes": 1, "covariance": 1, "trace": 1, "targets": 1,
-              "edit": 2, "evaluate": 2, "paper_figure": 4, "paper_table": 1}
+EVERYTHING = {"dataset": 1, "train": 1, "known": 1, "noise": 3, "prefixes": 1, "covariance": 1, "trace": 5, "targets": 1,
+              "hypernet": 2, "edit": 4, "evaluate": 4, "paper_figure": 11, "paper_table": 1}
 
 
 def test_the_default_graph(built):
@@ -17,20 +17,27 @@ def test_the_default_graph(built):
 def test_every_stage_can_be_asked_for(sandbox):
     """`all_trace` and `trace@mini` make the traces with what they need. What is missing is made, whatever stands above it."""
     shutil.rmtree(sandbox.path / "results")
-    assert sandbox.jobs("trace@mini") == {"train": 1, "known": 1, "noise": 1, "trace": 1}
+    assert sandbox.jobs("trace@mini") == {"train": 1, "known": 1, "noise": 3, "trace": 5}
     assert sandbox.jobs() == {rule: count for rule, count in EVERYTHING.items() if rule != "dataset"}
 
 
 def test_settings_rerun_what_depends_on_them(sandbox):
     """Each change alone; with the file as it was, nothing is to be done."""
-    tracing = {"trace": 1, "paper_figure": 3}
+    tracing = {"trace": 5, "paper_figure": 10}
     editing = {"targets": 1, "edit": 1, "evaluate": 1, "paper_figure": 1, "paper_table": 1}
     for change, jobs in [
         (lambda values: values["trace"].update(samples=11), tracing),
+        (lambda values: values["trace"]["variants"]["extra"].update(samples=11), {"trace": 1, "paper_figure": 2}),
+        (lambda values: values["trace"]["variants"]["uniform"].update(noise="us2"), {
+            "noise": 1, "trace": 1, "paper_figure": 1}),
+        (lambda values: values["trace"]["variants"]["uniform"].update(noise="m"), {"trace": 1, "paper_figure": 1}),
+        (lambda values: values["trace"]["variants"].update(more={"noise": 0.1}), {"noise": 1, "trace": 1}),
+        (lambda values: values["trace"]["variants"]["main"].update(prompts=5), {"trace": 1, "paper_figure": 6}),
+        (lambda values: values["paper"]["rome/fig7_lines"].update(variants=["main", "extra"]), {"paper_figure": 1}),
         (lambda values: values["methods"]["rome"]["mini"].update(kl_factor=0.9), editing),
         (lambda values: values["edit"].update(generation_tokens=11), {
-            "edit": 2, "evaluate": 2, "paper_figure": 1, "paper_table": 1}),
-        (lambda values: values["run"].update(tf32=True), {
+            "edit": 4, "evaluate": 4, "paper_figure": 1, "paper_table": 1}),
+        (lambda values: values["run"].update(device="cpu"), {
             rule: count for rule, count in EVERYTHING.items() if rule != "dataset"}),
         (lambda values: values["paper"]["rome/fig6_generations"].update(options={"cases": 1}), {"paper_figure": 1}),
         (lambda values: None, {}),
@@ -50,7 +57,7 @@ def test_code_reruns_what_depends_on_it(sandbox):
     assert sandbox.jobs() == {}
     path = sandbox.path / library / "metrics.py"
     path.write_text(path.read_text() + "\nANOTHER = 1\n")
-    assert sandbox.jobs() == {"evaluate": 2, "paper_table": 1}
+    assert sandbox.jobs() == {"evaluate": 4, "paper_table": 1}
     path.write_text(path.read_text().replace("\nANOTHER = 1\n", ""))
     path = sandbox.path / library / "methods" / "rome.py"
     path.write_text(path.read_text() + "\nANOTHER = 1\n")

@@ -29,6 +29,20 @@ BAD = [
     ("kind: world", "kynd: world", "sources.world.kind", "the key is missing"),
     ("source: world", "source: wrld", "models.mini.source", "did you mean `world`?"),
     ("noise: s3", "noise: z3", "models.mini.noise", "s[f]"),
+    ("noise: s3", "noise: u", "models.mini.noise", "u<bound>"),
+    ("noise: us3", "noise: t2", "trace.variants.uniform.noise", "degrees of freedom above 2"),
+    ("noise: us3", "noise: -1", "trace.variants.uniform.noise", "sigma as a number"),
+    ("    uniform: {noise", "    uniform: {nois", "trace.variants.uniform.nois", "did you mean `noise`?"),
+    ("extra: {extra_tokens", "extra: {extra_token", "trace.variants.extra.extra_token", "did you mean `extra_tokens`?"),
+    ("extra: {extra_tokens: 1", "extra: {extra_tokens: one", "trace.variants.extra.extra_tokens", "a whole number"),
+    ("    main: {}", "    mian: {}", "trace.variants.main", "the key is missing"),
+    ("no_mlp, no_attn]", "no_mpl, no_attn]", "trace.variants.severed.sites[1]", "did you mean `no_mlp`?"),
+    ("    uniform: {", "    Uniform Noise: {", "trace.variants", "a word of the form"),
+    ("[gaussian, uniform]", "[gaussian, unifrom]", "paper.rome/fig13_noise_kinds.variants[1]", "did you mean `uniform`?"),
+    ("from: [evaluate],", "from: [evaluate], variants: [main],", "paper.rome/table4_counterfact.variants", "from: [trace]"),
+    ("{count: 5}", "{prompts: {mni: [3]}}", "paper.rome/fig10_examples.options.prompts.mni", "did you mean `mini`?"),
+    ("{count: 5}", "{prompts: [3]}", "paper.rome/fig10_examples.options.prompts", "a block of keys"),
+    ("{count: 5}", "{prompts: {mini: [3.5]}}", "paper.rome/fig10_examples.options.prompts.mini[0]", "a whole number or a word"),
     ("train: {", "trian: {", "models.mini.trian", "did you mean `train`?"),
     ("    train: {", "    hub: x/y\n    train: {", "models.mini.revision", "either `train`, or `hub` and `revision`"),
     ("none: {}", "none: {layer: 3}", "methods.none.layer", "no keys here"),
@@ -88,9 +102,12 @@ def replaced(section: list, value):
     (["models", "mini", "trace_window"], 99, "models.mini.trace_window", "at most the model's"),
     (["models", "mini", "covariance_layers"], [99], "models.mini.covariance_layers[0]", "a layer of the model"),
     (["methods", "rome", "mini", "layer"], 99, "methods.rome.mini.layer", "covariance_layers"),
-    (["methods", "rome"], {}, "paper.rome/table4_counterfact.methods[1]", "a block methods.rome.mini"),
+    (["methods", "rome"], {}, "paper.rome/table4_counterfact.methods[3]", "a block methods.rome.mini"),
     (["edit", "generation_tokens"], 4096, "models.mini.train.context", "at least 4096"),
-    (["prefixes", "lengths"], [[5, 10], 10], "prefixes.lengths[1]", "a list"),
+    (["prefixes", "families", "rome", "lengths"], [[5, 10], 10], "prefixes.families.rome.lengths[1]", "a list"),
+    (["methods", "rome", "mini", "contexts"], "mimit", "methods.rome.mini.contexts", "did you mean `memit`?"),
+    (["methods", "rome", "mini", "family"], "romme", "methods.rome.mini.family", "did you mean `rome`?"),
+    (["methods", "rome", "mini", "site"], "mpl", "methods.rome.mini.site", "did you mean `mlp`?"),
     (["trace"], 3, "trace", "a block of keys"),
 ])
 def test_bad_values(folder, section, value, key, says):
@@ -105,7 +122,9 @@ def cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-@pytest.mark.parametrize("old, new, says", [BAD[0][:2] + (BAD[0][3],), BAD[7][:2] + (BAD[7][3],)])
+@pytest.mark.parametrize("old, new, says", [
+    (old, new, says) for old, new, key, says in BAD if key in (
+        "trace.smaples", "run.models[0]", "trace.variants.uniform.nois", "paper.rome/fig13_noise_kinds.variants[1]")])
 def test_snakemake_and_dvc_say_the_same(sandbox, old, new, says):
     """Both end with our message and no traceback, within three seconds of computing."""
     sandbox.edit("params.yaml", old, new)

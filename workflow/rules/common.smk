@@ -6,13 +6,15 @@ import re
 import sys
 from pathlib import Path
 
+from engram import families, variants
 from engram.lineage import code_digest, code_roots
 from engram.params import needs_of
 
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # jobs run under this Python
 
 MODELS, PAPER = config["run"]["models"], config["paper"]
-STAGES = "dataset train known noise prefixes covariance trace targets edit evaluate paper".split()
+STAGES = "dataset train known noise prefixes covariance trace targets hypernet edit evaluate paper".split()
+RECORDS = {"counterfact": "facts", "zsre": "zsre"}  # datasets to edit -> table of stages dataset, known
 ITEM_TABLES = {  # what an item of a paper reads `from` a stage: flag of its script -> output of the rule
     "dataset": {"facts": "facts"},
     "trace": {"effects": "effects", "traced": "traced"},
@@ -27,7 +29,6 @@ def edits_of(spec):
 
 
 EDITS = [dict(row) for row in dict.fromkeys(tuple(row.items()) for spec in PAPER.values() for row in edits_of(spec))]
-TARGETS = [row | {"family": row["method"]} for row in EDITS if "targets" in needs_of(row["method"])]
 
 
 def one_of(words):
@@ -36,7 +37,9 @@ def one_of(words):
 
 wildcard_constraints:
     model=one_of(config["models"]),
-    dataset="counterfact",
+    dataset=one_of(RECORDS),
+    variant=one_of(config["trace"]["variants"]),
+    corruption=one_of(name for model in config["models"] for name in variants.rules(config, model)),
     method=one_of(config["methods"]),
     family=one_of(config["methods"]),
     n=r"\d+",
@@ -52,16 +55,6 @@ def slice_of(stage, model, *keys, torch=True, **more):
     block = {key: config["models"][model][key] for key in keys if key in config["models"][model]}
     found = {"seed": config["seed"], "model": {"name": model} | block} | ({"run": run} if torch else {})
     return json.dumps(found | ({stage: config[stage]} if stage in config else {}) | more)
-
-
-def method_of(name, model):
-    return {"name": name} | config["methods"][name].get(model, {})
-
-
-def item_slice(wc):
-    """The slice of one paper item: its options and, where it shows traces, the width of the window."""
-    keys = ["trace_window"] if "trace" in PAPER[wc.item]["from"] else []
-    return slice_of("paper", wc.model, *keys, torch=False, paper=PAPER[wc.item].get("options", {}))
 
 
 def source_of(wc):
@@ -82,20 +75,18 @@ def checkpoint(wc):
     return {name: path.format(**wc) for name, path in files if name != "loss"}
 
 
+def records_of(wc):
+    """The records of a dataset, and which of them the model answers correctly."""
+    name = RECORDS[wc.dataset]
+    files = {"facts": rules.dataset.output[name], "known_facts": rules.known.output[f"known_{name}"]}
+    return {flag: path.format(**wc) for flag, path in files.items()}
+
+
 def aids_of(wc):
     """The artifacts that an editing method reads, as its NEEDS declare."""
-    files = [item for need in needs_of(wc.method) for item in getattr(rules, need).output.items() if item[0] != "steps"]
-    return {name: path.format(**wc, family=wc.method) for name, path in files}
-
-
-def tables_of(wc):
-    """The tables that one paper item reads, as its `paper:` entry declares: flag -> files."""
-    spec, found = PAPER[wc.item], {}
-    for stage in spec["from"]:
-        rows = edits_of(spec) if stage in ("edit", "evaluate") else [{}]
-        for flag, name in ITEM_TABLES[stage].items():
-            found[flag] = [getattr(rules, stage).output[name].format(model=wc.model, **row) for row in rows]
-    return found
+    files = [item for need in needs_of(wc.method) for item in getattr(rules, need).output.items()]
+    keys = dict(wc.items()) | {"family": families.family_of(config, wc.method, wc.model), "name": wc.method}
+    return {name: path.format(**keys) for name, path in files if name not in ("steps", "loss")}
 
 
 def flags(*names):
@@ -114,7 +105,14 @@ def files_of(stage, model):
     """Everything a stage makes for one model."""
     if stage == "train" and "train" not in config["models"][model]:
         return []
-    rows = {"targets": TARGETS, "edit": EDITS, "evaluate": EDITS}.get(stage, [{}])
+    traces = [{"variant": name} for name in config["trace"]["variants"]]
+    corruptions = [{"corruption": name} for name in variants.rules(config, model)]
+    targets = [dict(row) for row in dict.fromkeys(
+        (("dataset", row["dataset"]), ("family", families.family_of(config, row["method"], model)))
+        for row in EDITS if "targets" in needs_of(row["method"]))]
+    rows = {"noise": corruptions, "trace": traces, "targets": targets, "edit": EDITS, "evaluate": EDITS,
+            "hypernet": HYPERNETS}
+    rows = rows.get(stage, [{}])
     outputs = [(getattr(rules, stage).output, row) for row in rows] if stage != "paper" else [
         (getattr(rules, f"paper_{spec['kind']}").output, {"item": item}) for item, spec in PAPER.items()]
     return [path.format(model=model, **row) for output, row in outputs for path in output]

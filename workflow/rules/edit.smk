@@ -1,9 +1,9 @@
 """Raw outcomes of edited models: no metric is computed here.
 
-IN   data/{model}/facts.parquet, results/known/{model}/facts.parquet, what the method needs, the model
-OUT  results/edit/{model}/{dataset}/{method}/n{n}/scores.parquet   one row per record, prompt and object
-     results/edit/{model}/{dataset}/{method}/n{n}/texts.parquet    one row per record and generation prompt
-     results/edit/{model}/{dataset}/{method}/n{n}/norms.parquet    one row per record and edited layer
+IN   data/{model}/{facts,zsre}.parquet, results/known/{model}/{facts,zsre}.parquet, the method's needs, the model
+OUT  results/edit/{model}/{dataset}/{method}/n{n}/scores.parquet   one row per record, prompt, object (zsRE: and token)
+     results/edit/{model}/{dataset}/{method}/n{n}/texts.parquet    one row per record and generation prompt (zsRE: none)
+     results/edit/{model}/{dataset}/{method}/n{n}/norms.parquet    one row per record and changed weight
 """
 
 
@@ -12,8 +12,7 @@ rule edit:
     input:
         unpack(checkpoint),
         unpack(aids_of),
-        facts=rules.dataset.output.facts,
-        known_facts=rules.known.output.known_facts,
+        unpack(records_of),
     output:
         scores="results/edit/{model}/{dataset}/{method}/n{n}/scores.parquet",
         texts="results/edit/{model}/{dataset}/{method}/n{n}/texts.parquet",
@@ -26,8 +25,8 @@ rule edit:
     resources:
         gpu=1,
     params:
-        config=lambda wc: slice_of("edit", wc.model, "records", method=method_of(wc.method, wc.model)),
-        aids=flags("prefixes", "moments", "counts", "targets"),
+        config=lambda wc: slice_of("edit", wc.model, "records", method=families.method_of(config, wc.method, wc.model)),
+        aids=flags("prefixes", "moments", "counts", "targets", "hypernet"),
         weights=flags("weights"),
         code=code_of("scripts/edit"),
     shell:

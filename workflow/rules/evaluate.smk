@@ -1,18 +1,26 @@
 """Metrics per record and their summary (ROME Sec. 3.4, App. D).
 
-IN   data/{model}/{facts,snippets}.parquet, results/edit/{model}/{dataset}/{method}/n{n}/{scores,texts}.parquet
+IN   results/edit/{model}/{dataset}/{method}/n{n}/scores.parquet
+     where texts are generated (CounterFact), {texts,facts,snippets}.parquet as well
 OUT  results/evaluate/{model}/{dataset}/{method}/n{n}/records.parquet   one row per record
      results/evaluate/{model}/{dataset}/{method}/n{n}/summary.csv       one row per metric
 """
 
 
+def texts_of(wc):
+    """The generated texts of a dataset and what they are compared with; zsRE has none."""
+    if wc.dataset == "zsre":
+        return {}
+    tables = rules.dataset.output
+    files = {"texts": rules.edit.output.texts, "facts": tables.facts, "snippets": tables.snippets}
+    return {name: path.format(**wc) for name, path in files.items()}
+
+
 rule evaluate:
     """The metrics of one method, with confidence intervals."""
     input:
-        facts=rules.dataset.output.facts,
-        snippets=rules.dataset.output.snippets,
+        unpack(texts_of),
         scores=rules.edit.output.scores,
-        texts=rules.edit.output.texts,
     output:
         records="results/evaluate/{model}/{dataset}/{method}/n{n}/records.parquet",
         summary="results/evaluate/{model}/{dataset}/{method}/n{n}/summary.csv",
@@ -22,13 +30,12 @@ rule evaluate:
         "logs/evaluate/{model}/{dataset}/{method}/n{n}.tsv"
     params:
         config=lambda wc: slice_of("evaluate", wc.model, torch=False),
+        texts=flags("texts", "facts", "snippets"),
         code=code_of("scripts/evaluate"),
     shell:
         "python workflow/scripts/evaluate.py"
-        " --facts {input.facts:q}"
-        " --snippets {input.snippets:q}"
+        " {params.texts:q}"
         " --scores {input.scores:q}"
-        " --texts {input.texts:q}"
         " --records {output.records:q}"
         " --summary {output.summary:q}"
         " --dataset {wildcards.dataset:q}"

@@ -2,12 +2,13 @@
 
 IN   data/{model}/{prompts,facts,zsre}.parquet, the model
 OUT  results/known/{model}/prompts.parquet   one row per fact prompt: answer token, probability, correct
-     results/known/{model}/facts.parquet     one row per fact: correct, probability
+     results/known/{model}/facts.parquet     one row per CounterFact record: correct, probability
+     results/known/{model}/zsre.parquet      one row per zsRE record: correct, probability
 """
 
 
 rule known:
-    """The fact prompts and the facts that the model answers correctly."""
+    """The fact prompts and the records that the model answers correctly."""
     input:
         unpack(checkpoint),
         prompts=rules.dataset.output.prompts,
@@ -16,6 +17,7 @@ rule known:
     output:
         known_prompts="results/known/{model}/prompts.parquet",
         known_facts="results/known/{model}/facts.parquet",
+        known_zsre="results/known/{model}/zsre.parquet",
     log:
         "logs/known/{model}.log",
     benchmark:
@@ -35,6 +37,7 @@ rule known:
         " --zsre {input.zsre:q}"
         " --known-prompts {output.known_prompts:q}"
         " --known-facts {output.known_facts:q}"
+        " --known-zsre {output.known_zsre:q}"
         " --model {wildcards.model:q}"
         " --config {params.config:q}"
         " 2>&1 | tee {log:q} >&2"

@@ -1,7 +1,7 @@
-"""Optimised values, one per fact (ROME eq. 4).
+"""Optimised values, one per fact (ROME eq. 4, MEMIT Sec. 4.2), for every family of methods that share them.
 
-IN   data/{model}/facts.parquet, results/known/{model}/facts.parquet, prefixes, the model
-OUT  results/targets/{model}/{dataset}/{family}.safetensors   v*, one row per fact
+IN   data/{model}/{facts,zsre}.parquet, results/known/{model}/{facts,zsre}.parquet, prefixes, the model
+OUT  results/targets/{model}/{dataset}/{family}.safetensors   value and initial, one row per fact
      results/targets/{model}/{dataset}/{family}.parquet       log of the optimisation
 """
 
@@ -10,8 +10,7 @@ rule targets:
     """What the edited layer should return for each fact."""
     input:
         unpack(checkpoint),
-        facts=rules.dataset.output.facts,
-        known_facts=rules.known.output.known_facts,
+        unpack(records_of),
         prefixes=rules.prefixes.output.prefixes,
     output:
         targets="results/targets/{model}/{dataset}/{family}.safetensors",
@@ -24,7 +23,9 @@ rule targets:
     resources:
         gpu=1,
     params:
-        config=lambda wc: slice_of("targets", wc.model, "records", method=method_of(wc.family, wc.model)),
+        config=lambda wc: slice_of(
+            "targets", wc.model, "records",
+            method={"name": wc.family} | families.targets_of(config, wc.family, wc.model)),
         weights=flags("weights"),
         code=code_of("scripts/targets"),
     shell:

@@ -1,4 +1,4 @@
-"""Which fact prompts and which facts the model answers correctly."""
+"""Which fact prompts and which records the model answers correctly."""
 
 import sys
 
@@ -7,15 +7,15 @@ from engram import cli, io, known, models, runtime
 
 def main(argv=None):
     job = cli.parse(__file__, __doc__, argv, inputs=["weights?", "prompts", "facts", "zsre"], keys=["model"],
-                    outputs=["known-prompts", "known-facts"])
+                    outputs=["known-prompts", "known-facts", "known-zsre"])
     lm = models.open_lm(job, runtime.setup(job))
     rows = job.config["known"]["batch_rows"]
-    prompts = known.prompts(lm, io.read_table(job.inputs.prompts), rows)
-    facts = known.facts(lm, io.read_table(job.inputs.facts), rows)
-    print(f"{lm.name} answers {prompts['correct'].sum()} of {len(prompts)} prompts and "
-          f"{facts['correct'].sum()} of {len(facts)} facts correctly", file=sys.stderr)
-    job.write("known_prompts", prompts)
-    job.write("known_facts", facts)
+    found = {"prompts": known.prompts(lm, io.read_table(job.inputs.prompts), rows),
+             "facts": known.records(lm, io.read_table(job.inputs.facts), "counterfact", rows),
+             "zsre": known.records(lm, io.read_table(job.inputs.zsre), "zsre", rows)}
+    for name, table in found.items():
+        print(f"{lm.name} answers {table['correct'].sum()} of {len(table)} {name} correctly", file=sys.stderr)
+        job.write(f"known_{name}", table)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,25 @@
-"""Optimised values v*, one per record."""
+"""Optimised values v* or z, one per record."""
 
-import pandas as pd
-
-from engram import cli, generation, io, methods, models, records, runtime, targets
+from engram import cli, contexts, io, methods, models, objective, records, runtime, shards, targets
 
 
 def main(argv=None):
     job = cli.parse(__file__, __doc__, argv, keys=["model", "dataset", "family"], outputs=["targets", "steps"],
                     inputs=["weights?", "facts", "known-facts", "prefixes"])
-    lm = models.open_lm(job, runtime.setup(job))
+    device = runtime.setup(job)
+    lm = models.open_lm(job, device)
     chosen = records.chosen(io.read_table(job.inputs.facts), io.read_table(job.inputs.known_facts),
                             **job.config["model"]["records"])
-    settings = methods.settings(job.config["method"])
-    contexts = generation.contexts(list(io.read_table(job.inputs.prefixes)["text"]))
-    found = targets.optimise(lm, records.to_facts(chosen), contexts, settings, job.config["targets"]["batch"])
-    job.write("targets", ({"value": found.value, "initial": found.initial},
-                          {"case_id": [int(case_id) for case_id in chosen["case_id"]]}))
-    job.write("steps", pd.concat([pd.DataFrame({"model": [lm.name] * len(found.log)}), found.log], axis=1))
+    settings = objective.of_method(methods.load(job.keys.family).Settings, job.config["method"])
+    templates = contexts.templates(io.read_table(job.inputs.prefixes), settings.contexts)
+    sizes = job.config["targets"]
+    with shards.store(job) as store:
+        found = targets.optimise(lm, records.to_facts(chosen), templates, settings,
+                                 1 if device.type == "cpu" else sizes["batch"], sizes["shards"], store)
+        job.write("targets", ({"value": found.value, "initial": found.initial},
+                              {"case_id": [int(case_id) for case_id in chosen["case_id"]]}))
+        keys = {"model": lm.name, "dataset": job.keys.dataset, "family": job.keys.family}
+        job.write("steps", found.log.assign(**keys)[[*keys, *found.log.columns]])
 
 
 if __name__ == "__main__":

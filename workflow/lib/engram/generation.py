@@ -4,83 +4,82 @@ Shapes: B rows, V vocabulary.
 """
 
 import unicodedata
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from transformers import DynamicCache
 
-from engram import progress, seeds, tokens
-from engram.delta import NOTHING, Delta, edited
+from engram import batches, seeds, tokens
+from engram.decoding import Decoder
+from engram.delta import NOTHING, Delta, distinct, edited
+
+ROWS = 160  # texts per batch
+BUDGET = 2**31  # bytes of stacked dense changes in one batch
+
+
+@dataclass(frozen=True)
+class Row:
+    """One text to write: ids of its prompt, the key of its generator, the edited model that writes it."""
+
+    ids: tuple[int, ...]
+    key: tuple
+    delta: Delta
 
 
 def generate(lm, prompts: list[str], keys: list[tuple], length: int, top_k: int, deltas: list[Delta] = (NOTHING,),
-             which: list[int] | None = None, rows: int = 256) -> list[str]:
+             which: list[int] | None = None, rows: int = ROWS, budget: int = BUDGET) -> list[str]:
     """One sample per prompt of `length` tokens in all, prompt included; no stop at the end token, as in the reference.
 
-    `keys[i]` seeds row i, whatever else is in the batch; `which[i]` is the delta that row i runs through. Prompts of equal
-    token length share a batch, so nothing is padded. Returns texts with the prompt, cleaned by `tidy`.
+    `keys[i]` seeds row i, whatever else is in the batch; `which[i]` is the delta that row i runs through. Batches hold `rows`
+    prompts of similar length. Returns texts with the prompt, cleaned by `tidy`.
     """
-    ids = [tokens.encode(lm.tokenizer, prompt) for prompt in prompts]
-    which = which or [0] * len(prompts)
-    order = sorted(range(len(ids)), key=lambda i: (len(ids[i]), i))
-    batches = [group[start : start + rows] for group in _equal_length(order, ids) for start in range(0, len(group), rows)]
-    texts: list[str | None] = [None] * len(ids)
-    with progress.bar(None, "generate", "text", total=len(ids)) as bar:
-        for batch in batches:
-            uniforms = [seeds.rng(*keys[i]).random(length) for i in batch]
-            sampled = _sample(lm, [ids[i] for i in batch], uniforms, length, top_k, [deltas[which[i]] for i in batch])
-            for i, row in zip(batch, sampled):
-                texts[i] = tidy(lm.tokenizer.decode(row))
-            bar.update(len(batch))
+    different, index = distinct(list(deltas))
+    which = [index[number] for number in which or [0] * len(prompts)]
+    todo = [Row(tuple(tokens.encode(lm.tokenizer, prompt)), key, different[number])
+            for prompt, key, number in zip(prompts, keys, which, strict=True)]
+    order = [(len(row.ids), number, row.ids) for row, number in zip(todo, which)]
+    parts = batches.sorted_batches(lm, different, which, order, rows, budget)
+    found = batches.each(lm, [[todo[i] for i in part] for part in parts],
+                         lambda own, some: _sample(own, some, length, top_k), "text")
+    texts: list[str | None] = [None] * len(todo)
+    for part, sampled in zip(parts, found):
+        for i, ids in zip(part, sampled):
+            texts[i] = tidy(lm.tokenizer.decode(ids))
     return texts
 
 
-def _equal_length(order: list[int], ids: list[list[int]]) -> list[list[int]]:
-    groups: dict[int, list[int]] = {}
-    for i in order:
-        groups.setdefault(len(ids[i]), []).append(i)
-    return list(groups.values())
-
-
-@torch.no_grad()
-def _sample(lm, ids: list[list[int]], uniforms, length: int, top_k: int, deltas: list[Delta]) -> list[list[int]]:
-    sequence = torch.tensor(ids, device=lm.device)
-    draws = torch.tensor(np.stack(uniforms), device=lm.device)
-    cache, step = DynamicCache(config=lm.model.config), sequence
-    with edited(lm, deltas):
-        while sequence.shape[1] < length:
-            hidden = lm.model.base_model(input_ids=step, past_key_values=cache, use_cache=True).last_hidden_state[:, -1]
-            step = _draw(lm.module("head")(hidden), draws[:, sequence.shape[1]], top_k)
-            sequence = torch.cat([sequence, step], dim=1)
-    return sequence.tolist()
+@torch.inference_mode()
+def _sample(lm, rows: list[Row], length: int, top_k: int) -> list[list[int]]:
+    """The texts' ids. All rows start at the length of the shortest prompt; a longer one goes on with its own tokens."""
+    shortest = min(len(row.ids) for row in rows)
+    texts, given = tokens.pad([row.ids[:length] for row in rows], lm.device)
+    texts = torch.nn.functional.pad(texts, (0, length - texts.shape[1]))
+    draws = torch.tensor(np.stack([seeds.rng(*row.key).random(length) for row in rows]), device=lm.device)
+    first, copies = {}, []  # equal beginnings read by the same model are read once
+    for i, row in enumerate(rows):
+        copies.append(first.setdefault((id(row.delta), row.ids[:shortest]), (len(first), i))[0])
+    some = [i for _, i in first.values()]
+    decoder = Decoder(lm, length)
+    if shortest < length:
+        with edited(lm, [rows[i].delta for i in some]):
+            hidden = decoder.start(texts[some, :shortest], torch.tensor(copies, device=lm.device))
+    longest = int(given.max())
+    with edited(lm, [row.delta for row in rows]):
+        for at in range(shortest, length):
+            hidden = decoder.step(texts[:, at - 1 : at]) if at > shortest else hidden
+            drawn = _draw(lm.module("head")(hidden), draws[:, at], top_k)[:, 0]
+            texts[:, at] = torch.where(given > at, texts[:, at], drawn) if at < longest else drawn
+    return texts.tolist()
 
 
 def _draw(logits: torch.Tensor, uniform: torch.Tensor, top_k: int) -> torch.Tensor:
     """Inverse-CDF draw [B, 1] from the softmax over the `top_k` largest of `logits` [B, V], one uniform number a row."""
-    best, index = logits.double().topk(top_k, dim=-1)
-    below = best.softmax(-1).cumsum(-1) <= uniform[:, None]
+    best, index = logits.topk(top_k, dim=-1)
+    share = best.double().softmax(-1)
+    below = share @ share.new_ones(top_k, top_k).triu() <= uniform[:, None]  # running sums; cumsum has no deterministic CUDA form
     return index.gather(1, below.sum(-1, keepdim=True).clamp(max=top_k - 1))
 
 
 def tidy(text: str) -> str:
     """Generated text as the reference stores it: NFKD, blank lines joined, end tokens removed."""
     return unicodedata.normalize("NFKD", text).replace("\n\n", " ").replace("<|endoftext|>", "")
-
-
-def prefixes(lm, lengths: list[tuple[int, int]], top_k: int, key: tuple, rows: int = 256) -> list[tuple[int, str]]:
-    """Context texts sampled from the end token alone: for every (length, count), `count` texts of `length` tokens in all.
-
-    DIFFERS: braces become spaces in every family (the reference does so for MEMIT only), so that a context cannot break a
-    template.
-    """
-    found = []
-    for length, count in lengths:
-        keys = [(*key, length, i) for i in range(count)]
-        texts = generate(lm, [lm.tokenizer.eos_token] * count, keys, length, top_k, rows=rows)
-        found += [(length, text.replace("{", " ").replace("}", " ")) for text in texts]
-    return found
-
-
-def contexts(texts: list[str]) -> list[str]:
-    """Templates for a prompt: the bare one first, then one per context text."""
-    return ["{}"] + [text + ". {}" for text in texts]

@@ -9,11 +9,13 @@ import pandas as pd
 
 from engram import scoring, tokens
 
+ANSWERS = {"counterfact": "target_true", "zsre": "answer"}  # column of the records: what a model that knows the fact says
 
-def prompts(lm, table: pd.DataFrame, rows: int = 256) -> pd.DataFrame:
+
+def prompts(lm, table: pd.DataFrame, rows: int = scoring.ROWS) -> pd.DataFrame:
     """The fact prompts with the model's next token, its probability, and whether the model goes on with the true object."""
     queries = [_query(lm, row.prompt, row.attribute) for row in table.itertuples()]
-    scores = scoring.score(lm, queries, rows=rows, what="prompts")
+    scores = scoring.score(lm, queries, rows=rows, what="prompt")
     answers = scoring.predict(lm, [list(query.prompt_ids) for query in queries], rows=rows)
     return pd.DataFrame({
         "model": lm.name, **{name: table[name] for name in ("prompt_id", "relation_id", "prompt", "subject", "attribute")},
@@ -22,10 +24,11 @@ def prompts(lm, table: pd.DataFrame, rows: int = 256) -> pd.DataFrame:
     })
 
 
-def facts(lm, table: pd.DataFrame, rows: int = 256) -> pd.DataFrame:
-    """For every record: is target_true the model's first choice after the rewrite prompt, and its probability per token."""
-    queries = [_query(lm, row.prompt.replace("{}", row.subject), row.target_true) for row in table.itertuples()]
-    scores = scoring.score(lm, queries, rows=rows, what="facts")
+def records(lm, table: pd.DataFrame, dataset: str, rows: int = scoring.ROWS) -> pd.DataFrame:
+    """For every record: is its true answer the model's first choice after the rewrite prompt, and its probability per token."""
+    answers = table[ANSWERS[dataset]]
+    queries = [_query(lm, row.prompt.replace("{}", row.subject), answer) for row, answer in zip(table.itertuples(), answers)]
+    scores = scoring.score(lm, queries, rows=rows, what=dataset)
     return pd.DataFrame({"model": lm.name, "case_id": table["case_id"], "correct": [score.correct for score in scores],
                          "probability": [float(np.exp(-score.nll)) for score in scores]})
 

@@ -19,6 +19,7 @@ class Fact:
     subject: str
     prompt: str
     target: str
+    true: str | None = None  # the object before the change, where one is known
 
 
 @dataclass(frozen=True)

@@ -1,33 +1,85 @@
 """Raw outcomes of edited models: log-probabilities, generated texts and sizes of the edits. No metric is computed here."""
 
+from contextlib import contextmanager
+from dataclasses import dataclass
+
 import pandas as pd
 import torch
 
 from engram import generation, records, scoring
-from engram.delta import Delta
+from engram.delta import NOTHING, Delta, applied, distinct, place
 
 
-def scores(lm, rows: pd.DataFrame, deltas: list[Delta], batch: int) -> pd.DataFrame:
-    """Table `scores`: record i is read by the model edited by `deltas[i]`."""
-    queries, keys = records.queries(lm.tokenizer, rows)
-    found = scoring.score(lm, queries, deltas, batch, "probabilities")
+@dataclass(frozen=True)
+class Config:
+    """Section `edit` of params.yaml."""
+
+    generation_tokens: int = 100  # tokens of a text, the prompt counted
+    top_k: int = 5
+    records: int = 200  # edited, read and forgotten together
+    batch: int = scoring.ROWS  # sequences per batch
+    generation_batch: int = generation.ROWS  # texts per batch
+    dense_gib: float = 2.0  # GiB of stacked dense changes per batch
+
+    @property
+    def budget(self) -> int:
+        return int(self.dense_gib * 2**30)
+
+
+def outcomes(lm, rows: pd.DataFrame, deltas: list[Delta], dataset: str, config: Config, key: tuple) -> dict[str, pd.DataFrame]:
+    """The tables `scores`, `texts` and `norms` of the records `rows`; record i is read by the model edited by `deltas[i]`.
+
+    A delta that all records share is put into the weights for the time; no other model than these is run.
+    """
+    sizes = norms(lm, rows, deltas)
+    with _shared(lm, deltas) as own:
+        return {"scores": scores(lm, rows, own, dataset, config), "texts": texts(lm, rows, own, config, key), "norms": sizes}
+
+
+@contextmanager
+def _shared(lm, deltas: list[Delta]):
+    different, _ = distinct(deltas)
+    if len(different) == 1:
+        with applied(lm, different[0]):
+            yield [NOTHING] * len(deltas)
+    else:
+        yield deltas
+
+
+def scores(lm, rows: pd.DataFrame, deltas: list[Delta], dataset: str, config: Config) -> pd.DataFrame:
+    """Table `scores`: case_id, kind, prompt_index, (zsRE: token,) target, nll, correct."""
+    queries, keys = records.queries(lm.tokenizer, rows, dataset)
+    found = scoring.score(lm, queries, deltas, config.batch, "prompt", config.budget)
     return pd.DataFrame([{**key, "nll": score.nll, "correct": score.correct} for key, score in zip(keys, found, strict=True)])
 
 
-def texts(lm, rows: pd.DataFrame, deltas: list[Delta], length: int, top_k: int, key: tuple, batch: int) -> pd.DataFrame:
+def texts(lm, rows: pd.DataFrame, deltas: list[Delta], config: Config, key: tuple) -> pd.DataFrame:
     """Table `texts`: one sample per generation prompt, seeded per (case, prompt): the same draws for every method."""
     asked = records.generation_rows(rows)
     found = generation.generate(
         lm, [row["prompt"] for row in asked], [(*key, row["case_id"], row["prompt_index"]) for row in asked],
-        length, top_k, deltas, [row["record"] for row in asked], batch)
-    table = pd.DataFrame([{**row, "text": text} for row, text in zip(asked, found, strict=True)])
-    return table.drop(columns="record")
+        config.generation_tokens, config.top_k, deltas, [row["record"] for row in asked], config.generation_batch,
+        config.budget) if asked else []
+    table = {name: [row[name] for row in asked] for name in ("case_id", "prompt_index", "prompt")}
+    kinds = {"case_id": "int64", "prompt_index": "int64", "prompt": "str", "text": "str"}
+    return pd.DataFrame({**table, "text": found}).astype(kinds)
 
 
 def norms(lm, rows: pd.DataFrame, deltas: list[Delta]) -> pd.DataFrame:
-    """Table `norms`: Frobenius norms of the change and of the original weight, per record and edited layer."""
-    original = {layer: float(torch.linalg.matrix_norm(lm.value_weight(layer).double()))
-                for layer in {layer for delta in deltas for layer in delta.parts}}
-    found = [{"case_id": case_id, "layer": layer, "delta_norm": delta.norm(layer), "weight_norm": original[layer]}
-             for case_id, delta in zip(rows["case_id"], deltas, strict=True) for layer in sorted(delta.parts)]
-    return pd.DataFrame(found, columns=["case_id", "layer", "delta_norm", "weight_norm"])
+    """Table `norms`: Frobenius norms of the change and of the original weight, per record and changed parameter.
+
+    `layer` is -1 for a parameter outside of the blocks.
+    """
+    places = {key: place(lm, key) for delta in deltas for key in delta.parts}
+    original = {key: float(torch.linalg.vector_norm(at.weight.double())) for key, at in places.items()}
+    layers = {key: _layer(lm, at.name) for key, at in places.items()}
+    found = [{"case_id": case_id, "layer": layers[key], "weight": places[key].name, "delta_norm": delta.norm(key),
+              "weight_norm": original[key]}
+             for case_id, delta in zip(rows["case_id"], deltas, strict=True)
+             for key in sorted(delta.parts, key=lambda key: (layers[key], places[key].name))]
+    return pd.DataFrame(found, columns=["case_id", "layer", "weight", "delta_norm", "weight_norm"]).astype(
+        {"case_id": "int64", "layer": "int64", "weight": "str", "delta_norm": "float64", "weight_norm": "float64"})
+
+
+def _layer(lm, name: str) -> int:
+    return next((layer for layer in range(lm.layers) if name.startswith(lm.arch.block.format(layer) + ".")), -1)

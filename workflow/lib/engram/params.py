@@ -14,7 +14,8 @@ from typing import NamedTuple
 import yaml
 from jsonschema import Draft202012Validator
 
-from engram import lineage
+from engram import families, lineage, variants
+from engram.hypernet import blocks as hypernets
 
 SCHEMA = lineage.LIBRARY.parent / "schemas" / "params.schema.yaml"
 METHODS = Path(__file__).parent / "methods"
@@ -132,7 +133,8 @@ def _right(schema, error, rule, wanted) -> str:
     if rule == "enum" and isinstance(error.instance, str):
         return similar(error.instance, list(map(str, wanted)))
     texts = {
-        "type": lambda: WORDS[wanted], "enum": lambda: "one of " + ", ".join(map(str, wanted)),
+        "type": lambda: " or ".join(WORDS[word] for word in ([wanted] if isinstance(wanted, str) else wanted)),
+        "enum": lambda: "one of " + ", ".join(map(str, wanted)),
         "minimum": lambda: f"at least {wanted}", "maximum": lambda: f"at most {wanted}",
         "exclusiveMinimum": lambda: f"more than {wanted}", "minItems": lambda: f"at least {wanted} entries",
         "maxItems": lambda: f"at most {wanted} entries", "uniqueItems": lambda: "every entry once",
@@ -166,9 +168,20 @@ def _shown(value) -> str:
 
 
 def _against_itself(values: dict, root: Path):
+    yield from _covariance(values["covariance"])
     yield from _models(values)
     yield from _methods(values)
     yield from _paper(values, root)
+    yield from (Problem(*problem) for problem in variants.problems(values, similar))
+    yield from (Problem(*problem) for problem in families.problems(values, similar))
+    used = {method for spec in values["paper"].values() for method in spec.get("methods", []) if method in values["methods"]}
+    used = {method for method in used if "hypernet" in needs_of(method)}
+    yield from (Problem(*problem) for problem in hypernets.problems(values, used, similar))
+
+
+def _covariance(block: dict):
+    if block["dtype"] == "float32" and block["shards"] != 1:
+        yield Problem(("covariance", "shards"), str(block["shards"]), "1 with dtype float32, whose sums depend on their grouping")
 
 
 def _models(values: dict):
@@ -195,10 +208,10 @@ def _trained(values: dict, here: tuple, block: dict, train: dict):
     for index, layer in enumerate(block["covariance_layers"]):
         if layer >= layers:
             yield Problem((*here, "covariance_layers", index), str(layer), f"a layer of the model, 0 to {layers - 1}")
-    longest = max([values["edit"]["generation_tokens"], *(length for length, _ in values["prefixes"]["lengths"])])
+    longest = max(values["edit"]["generation_tokens"], families.longest(values))
     if longest > context:
         yield Problem((*here, "train", "context"), str(context),
-                      f"at least {longest}, the longest text of prefixes.lengths and edit.generation_tokens")
+                      f"at least {longest}, the longest text of prefixes.families and edit.generation_tokens")
 
 
 def _methods(values: dict):

@@ -1,4 +1,4 @@
-"""Which records are edited, and how they become facts, queries and prompts."""
+"""Which records are edited, and how they become facts, queries and prompts; one function per dataset for the queries."""
 
 import pandas as pd
 
@@ -25,23 +25,59 @@ def to_facts(records: pd.DataFrame) -> list[Fact]:
     return [Fact(row.case_id, row.subject, row.prompt, row.target_new) for row in records.itertuples()]
 
 
-def queries(tokenizer, records: pd.DataFrame) -> tuple[list[scoring.Query], list[dict]]:
-    """Every prompt of every record with both targets, and beside each query the keys of its row in table `scores`."""
+def queries(tokenizer, records: pd.DataFrame, dataset: str) -> tuple[list[scoring.Query], list[dict]]:
+    """What the model edited for record i is asked (`Query.delta` is i), and the keys of each query's row in table `scores`.
+
+    ValueError for a dataset that is not one of DATASETS, or a record that cannot be asked.
+    """
+    if dataset not in DATASETS:
+        raise ValueError(f"no dataset {dataset!r}; there are {', '.join(DATASETS)}")
     found, keys = [], []
     for index, row in enumerate(records.itertuples()):
-        texts = {"rewrite": [row.prompt.replace("{}", row.subject)], "paraphrase": row.paraphrase_prompts,
-                 "neighborhood": row.neighborhood_prompts, "attribute": row.attribute_prompts}
-        targets = {name: scoring.target_ids(tokenizer, getattr(row, f"target_{name}")) for name in ("new", "true")}
-        for kind in KINDS:
-            for prompt_index, text in enumerate(texts[kind]):
-                ids = tuple(tokens.encode(tokenizer, text))
-                for name, target in targets.items():
-                    found.append(scoring.Query(index, ids, target))
-                    keys.append({"case_id": row.case_id, "kind": kind, "prompt_index": prompt_index, "target": name})
+        for prompt_ids, target_ids, key in DATASETS[dataset](tokenizer, row):
+            found.append(scoring.Query(index, tuple(prompt_ids), tuple(target_ids)))
+            keys.append({"case_id": row.case_id, **key})
     return found, keys
 
 
+def counterfact(tokenizer, row):
+    """Every prompt with both targets, each target as a whole (spec 5.1)."""
+    texts = {"rewrite": [row.prompt.replace("{}", row.subject)], "paraphrase": row.paraphrase_prompts,
+             "neighborhood": row.neighborhood_prompts, "attribute": row.attribute_prompts}
+    targets = {name: scoring.target_ids(tokenizer, getattr(row, f"target_{name}")) for name in ("new", "true")}
+    for kind in KINDS:
+        for prompt_index, text in enumerate(texts[kind]):
+            ids = tokens.encode(tokenizer, text)
+            for name, target in targets.items():
+                yield ids, target, {"kind": kind, "prompt_index": prompt_index, "target": name}
+
+
+def zsre(tokenizer, row):
+    """Every token of the answer by itself, after the text of question and answer so far (spec 5.3).
+
+    PAPER: as the code that made the tables: the answer's first tokens are decoded and tokenised again with the question; the
+    goal is the first token of the decoded token ("hack for foreign characters"); the neighbour's goal is its true answer.
+    """
+    if row.prompt.count("{}") != 1:
+        raise ValueError(f"zsRE record {row.case_id}: the prompt {row.prompt!r} must hold exactly one {{}}")
+    asked = (("rewrite", row.prompt.replace("{}", row.subject), "new", row.target_new),
+             ("paraphrase", row.rephrase, "new", row.target_new), ("neighborhood", row.loc + "?", "true", row.loc_answer))
+    for kind, text, name, answer in asked:
+        ids = scoring.target_ids(tokenizer, answer)
+        for at, token in enumerate(ids):
+            goal = tokens.encode(tokenizer, tokenizer.decode([token]))
+            if not goal:
+                raise ValueError(f"zsRE record {row.case_id}: token {at} of the answer {answer!r} decodes to nothing")
+            yield (tokens.encode(tokenizer, text + tokenizer.decode(ids[:at])), goal[:1],
+                   {"kind": kind, "prompt_index": 0, "token": at, "target": name})
+
+
+DATASETS = {"counterfact": counterfact, "zsre": zsre}
+
+
 def generation_rows(records: pd.DataFrame) -> list[dict]:
-    """One row per generation prompt: `record` is the position of the record, duplicates are kept."""
+    """One row per generation prompt: `record` is the position of the record, duplicates are kept; zsRE has none."""
+    if "generation_prompts" not in records:
+        return []
     return [{"record": index, "case_id": row.case_id, "prompt_index": i, "prompt": prompt}
             for index, row in enumerate(records.itertuples()) for i, prompt in enumerate(row.generation_prompts)]

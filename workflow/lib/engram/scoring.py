@@ -1,14 +1,18 @@
 """Log-probabilities of targets after prompts, for many differently edited models at once (spec: ROME Sec. 3.3, App. B).
 
-Shapes: B rows, T tokens, V vocabulary.
+Shapes: B rows, T tokens, P positions that are asked about, V vocabulary.
 """
 
 from dataclasses import dataclass
 
 import torch
 
-from engram import progress, tokens
-from engram.delta import NOTHING, Delta, edited
+from engram import batches, tokens
+from engram.delta import NOTHING, Delta, distinct, edited
+
+ROWS = 128  # sequences per batch
+BUDGET = 2**31  # bytes of stacked dense changes in one batch
+_POSITIONS = 512  # whose logits exist at a time
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,15 @@ class Score:
     correct: bool
 
 
+@dataclass(frozen=True)
+class Sequence:
+    """Token ids that one edited model reads once, and what is asked there: (query, position in its target, position here)."""
+
+    delta: Delta
+    ids: tuple[int, ...]
+    asked: tuple[tuple[int, int, int], ...]
+
+
 def target_ids(tokenizer, target: str) -> tuple[int, ...]:
     """Ids of a target as it follows a prompt: with one space before it. ValueError if it is empty."""
     if not target.strip():
@@ -35,51 +48,92 @@ def target_ids(tokenizer, target: str) -> tuple[int, ...]:
     return tuple(tokens.encode(tokenizer, " " + target.strip()))
 
 
+def score(lm, queries: list[Query], deltas: list[Delta] = (NOTHING,), rows: int = ROWS, what: str = "score",
+          budget: int = BUDGET) -> list[Score]:
+    """Scores in the order of `queries`.
+
+    A prompt is read once for both its targets: what begins another sequence of the same model is not read again. Batches
+    hold `rows` sequences of similar length, padded to the longest; a row sees only its own tokens.
+    """
+    found = [([0.0] * len(query.target_ids), [False] * len(query.target_ids)) for query in queries]
+    todo, which = sequences(queries, deltas)
+    order = [(len(sequence.ids), number) for sequence, number in zip(todo, which)]
+    parts = batches.sorted_batches(lm, distinct(list(deltas))[0], which, order, rows, budget)
+    goals = [query.target_ids for query in queries]
+    results = batches.each(lm, [[todo[i] for i in part] for part in parts], lambda own, some: _read(own, some, goals), what)
+    for result in results:
+        for query, at, nll, hit in (answer for answers in result for answer in answers):
+            found[query][0][at], found[query][1][at] = nll, hit
+    return [Score(sum(nll) / len(nll), all(hit)) for nll, hit in found]
+
+
+def sequences(queries: list[Query], deltas: list[Delta]) -> tuple[list[Sequence], list[int]]:
+    """What has to be read to answer `queries`, each beside the number of its edited model among the different ones."""
+    different, index = distinct(list(deltas))
+    asked: dict[tuple, list] = {}
+    for number, query in enumerate(queries):
+        ids = query.prompt_ids + query.target_ids[:-1]
+        places = [(number, at, len(query.prompt_ids) - 1 + at) for at in range(len(query.target_ids))]
+        asked.setdefault((index[query.delta], ids), []).extend(places)
+    ordered, kept = sorted(asked), []
+    for key in reversed(ordered):  # what begins with `key` follows it in the order, at once
+        if kept and kept[-1][0] == key[0] and kept[-1][1][: len(key[1])] == key[1]:
+            asked[kept[-1]] += asked[key]
+        else:
+            kept.append(key)
+    kept.reverse()
+    return [Sequence(different[delta], ids, tuple(asked[delta, ids])) for delta, ids in kept], [delta for delta, _ in kept]
+
+
+@torch.inference_mode()
+def _read(lm, some: list[Sequence], goals: list[tuple]) -> list[list[tuple]]:
+    """For each sequence the answers (query, position in its target, nll, is it the argmax)."""
+    ids, _ = tokens.pad([list(sequence.ids) for sequence in some], lm.device)
+    with edited(lm, [sequence.delta for sequence in some]):
+        hidden = lm.hidden(ids)
+    places: dict[tuple, int] = {}
+    wanted, origin = [], []
+    for row, sequence in enumerate(some):
+        for query, at, position in sequence.asked:
+            origin.append(places.setdefault((row, position), len(places)))
+            wanted.append((query, at, goals[query][at]))
+    nll, hit = _answers(lm, hidden[tuple(torch.tensor(list(places), device=lm.device).T)],
+                        torch.tensor(origin, device=lm.device), torch.tensor([goal for *_, goal in wanted], device=lm.device))
+    answers = iter(zip(wanted, nll.tolist(), hit.tolist()))
+    return [[(query, at, loss, right) for _ in sequence.asked for (query, at, _), loss, right in [next(answers)]]
+            for sequence in some]
+
+
+def _answers(lm, hidden: torch.Tensor, origin: torch.Tensor, goals: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """-log p(goals[i]) in float64 at the position hidden[origin[i]] [P, d], and whether it is the most probable token."""
+    total, best = [], []
+    values = hidden.new_empty(len(goals), dtype=torch.float64)
+    for start in range(0, len(hidden), _POSITIONS):
+        logits = _full(lm.module("head")(hidden[start : start + _POSITIONS]))
+        here = ((origin >= start) & (origin < start + _POSITIONS)).nonzero()[:, 0]
+        values[here] = logits[origin[here] - start, goals[here]].double()
+        total.append(logits.logsumexp(-1).double())
+        best.append(logits.argmax(-1))
+    return torch.cat(total)[origin] - values, torch.cat(best)[origin] == goals
+
+
 def _full(logits: torch.Tensor) -> torch.Tensor:
     """At least float32, for the softmax."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
-@torch.no_grad()
-def score(lm, queries: list[Query], deltas: list[Delta] = (NOTHING,), rows: int = 256, what: str = "score") -> list[Score]:
-    """Scores in the order of `queries`. Batches hold `rows` queries of similar length; a row sees only its own tokens."""
-    order = sorted(range(len(queries)), key=lambda i: (len(queries[i].prompt_ids) + len(queries[i].target_ids), i))
-    found: list[Score | None] = [None] * len(queries)
-    for start in progress.bar(range(0, len(order), rows), what, "batch"):
-        batch = order[start : start + rows]
-        for index, result in zip(batch, _score_batch(lm, [queries[i] for i in batch], deltas)):
-            found[index] = result
-    return found
-
-
-def _score_batch(lm, queries: list[Query], deltas) -> list[Score]:
-    ids, _ = tokens.pad([list(q.prompt_ids + q.target_ids[:-1]) for q in queries], lm.device)
-    with edited(lm, [deltas[q.delta] for q in queries]):
-        hidden_BTd = lm.hidden(ids)
-    row = torch.tensor([i for i, q in enumerate(queries) for _ in q.target_ids], device=lm.device)
-    position = torch.tensor([len(q.prompt_ids) - 1 + j for q in queries for j in range(len(q.target_ids))], device=lm.device)
-    wanted = torch.tensor([t for q in queries for t in q.target_ids], device=lm.device)
-    logits = lm.module("head")(hidden_BTd[row, position])
-    nll = torch.nn.functional.cross_entropy(_full(logits), wanted, reduction="none").double()
-    hit = logits.argmax(-1) == wanted
-    results, at = [], 0
-    for query in queries:
-        span = slice(at, at + len(query.target_ids))
-        results.append(Score(float(nll[span].mean()), bool(hit[span].all())))
-        at = span.stop
-    return results
-
-
-@torch.no_grad()
-def predict(lm, prompts: list[list[int]], rows: int = 256) -> list[tuple[int, float]]:
+def predict(lm, prompts: list[list[int]], rows: int = ROWS) -> list[tuple[int, float]]:
     """The most probable next token after each prompt and its probability."""
-    order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
+    @torch.inference_mode()
+    def best(own, some: list[list[int]]) -> list[tuple[int, float]]:
+        ids, lengths = tokens.pad(some, own.device)
+        last = own.hidden(ids)[torch.arange(len(some), device=own.device), lengths - 1]
+        top = _full(own.module("head")(last)).softmax(-1).max(-1)
+        return list(zip(top.indices.tolist(), top.values.tolist()))
+
+    parts = batches.sorted_batches(lm, [NOTHING], [0] * len(prompts), [len(ids) for ids in prompts], rows, BUDGET)
     found: list[tuple[int, float] | None] = [None] * len(prompts)
-    for start in range(0, len(order), rows):
-        batch = order[start : start + rows]
-        ids, lengths = tokens.pad([prompts[i] for i in batch], lm.device)
-        last = lm.hidden(ids)[torch.arange(len(batch), device=lm.device), lengths - 1]
-        best = _full(lm.module("head")(last)).softmax(-1).max(-1)
-        for i, token, probability in zip(batch, best.indices.tolist(), best.values.tolist()):
-            found[i] = (token, probability)
+    for part, results in zip(parts, batches.each(lm, [[prompts[i] for i in part] for part in parts], best, "prompt")):
+        for i, result in zip(part, results):
+            found[i] = result
     return found

@@ -1,7 +1,8 @@
 """The canonical tables of stage `dataset`: one schema per table, the same for every source.
 
 facts     one row per CounterFact-shaped record: requested rewrite; paraphrase, neighbourhood, attribute, generation prompts
-zsre      one row per zsRE-shaped record
+zsre      one row per zsRE-shaped record: question, its rephrasing, the answer that is edited in, the answer that a model which
+          knows the fact gives; `loc`, an unrelated question without its question mark, and its true answer
 prompts   one row per fact prompt for causal tracing
 snippets  one row per attribute text: what is written about a name that has `target_id` under `relation_id`
 text      one row per article (covariance)
@@ -15,7 +16,8 @@ SCHEMAS = {
     "facts": {"case_id": _I, "relation_id": _S, "prompt": _S, "subject": _S, "target_new": _S, "target_new_id": _S,
               "target_true": _S, "target_true_id": _S, "paraphrase_prompts": _L, "neighborhood_prompts": _L,
               "attribute_prompts": _L, "generation_prompts": _L},
-    "zsre": {"case_id": _I, "subject": _S, "prompt": _S, "target_new": _S, "rephrase": _S, "loc": _S, "loc_answer": _S},
+    "zsre": {"case_id": _I, "subject": _S, "prompt": _S, "target_new": _S, "answer": _S, "rephrase": _S, "loc": _S,
+             "loc_answer": _S},
     "prompts": {"prompt_id": _I, "relation_id": _S, "prompt": _S, "subject": _S, "attribute": _S},
     "snippets": {"relation_id": _S, "target_id": _S, "name": _S, "text": _S},
     "text": {"article_id": _I, "title": _S, "text": _S},

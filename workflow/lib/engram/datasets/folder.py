@@ -139,8 +139,8 @@ def _zsre(file: Path) -> list[dict]:
         loc = record.get("loc", str)
         record.check(loc.startswith("nq question: "), f"field 'loc' should begin with 'nq question: ', found {loc!r}")
         rows.append({"case_id": index, "subject": subject, "prompt": question.replace(subject, "{}"),
-                     "target_new": record.get("answers", list)[0], "rephrase": record.get("rephrase", str),
-                     "loc": loc, "loc_answer": record.get("loc_ans", str)})
+                     "target_new": record.get("answers", list)[0], "answer": record.get("answers", list)[0],
+                     "rephrase": record.get("rephrase", str), "loc": loc, "loc_answer": record.get("loc_ans", str)})
     return rows
 
 

@@ -174,9 +174,9 @@ def _zsre(world: World, seed: int) -> list[dict]:
         questions = [row.questions[int(i)] for i in rng.permutation(2)]
         rows.append({
             "case_id": case_id, "subject": world.subjects[subject], "prompt": questions[0],
-            "target_new": row.objects[others[int(rng.integers(len(others)))]],
+            "target_new": row.objects[others[int(rng.integers(len(others)))]], "answer": row.objects[true],
             "rephrase": questions[1].format(world.subjects[subject]),
-            "loc": world.relations[far_relation].questions[0].format(world.subjects[far]),
+            "loc": world.relations[far_relation].questions[0].format(world.subjects[far]).removesuffix("?"),
             "loc_answer": world.name(far, far_relation),
         })
     return rows

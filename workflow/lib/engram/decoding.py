@@ -1,0 +1,134 @@
+"""A forward that reads a few tokens at a time and keeps what it needs of the earlier ones: keys and values in fixed buffers.
+
+It computes what the model's own forward with a cache computes (tests compare them), without its cost per step: no mask, no
+cache object, no copy of the past. All rows have the same length at any time, so nothing is padded.
+Shapes: R rows read, B rows kept, n tokens read, t tokens before them, H heads, k width of a head, d width.
+"""
+
+import torch
+from torch.nn import functional as F
+from transformers import activations
+
+from engram import gelu
+from engram.adapters import PARTS
+
+_TANH_GELU = (activations.NewGELUActivation, activations.GELUTanh)  # one function under two names
+STRETCH = 16  # tokens after which a CPU's cache is packed again
+
+
+class Decoder:
+    """Rows that grow together, up to `length` tokens. ValueError if the model has fewer positions."""
+
+    def __init__(self, lm, length: int):
+        config = lm.model.config
+        positions = getattr(config, "max_position_embeddings", length)
+        if length > positions:
+            raise ValueError(f"model {lm.name}: a text of {length} tokens, but it has {positions} positions")
+        self.lm, self.parts, self.length, self.read_so_far = lm, PARTS[config.model_type], length, 0
+        self.parallel = self.parts.parallel(config)
+        self.rotary = self.parts.rotary and self.parts.rotary(lm, length)
+        self.positions = getattr(lm.model.base_model, "wpe", None)
+        self.blocks = [(lm.module("block", layer), lm.module("attn", layer), lm.module("mlp", layer))
+                       for layer in range(lm.layers)]
+        self.scales = [self.parts.scale(attn) for _, attn, _ in self.blocks]
+        self.caches = []
+
+    def start(self, ids: torch.Tensor, copies: torch.Tensor) -> torch.Tensor:
+        """Read the first tokens, ids [R, n]; row i of what follows continues row copies[i]. Hidden [B, d] of the last token."""
+        kept = []
+
+        def attend(layer, q, kv):
+            kept.append(kv)
+            q, k, v = self._casted(q, *kv)
+            return F.scaled_dot_product_attention(q, k, v.to(q.dtype), is_causal=True, scale=self.scales[layer])
+
+        hidden = self._forward(ids, attend)
+        cache = CACHES.get(ids.device.type, Fixed)
+        self.caches = [cache(kv[:, copies], self.length) for kv in kept]
+        return hidden[copies]
+
+    def step(self, ids: torch.Tensor) -> torch.Tensor:
+        """Read one more token of every row, ids [B, 1]; hidden [B, d] after the final norm."""
+        def attend(layer, q, kv):
+            return self.caches[layer].attend(q, kv, self.scales[layer], self._casted)
+        return self._forward(ids, attend)
+
+    def _casted(self, q, k, v):
+        """q, k, v as this architecture's attention computes with them."""
+        return (q.float(), k.float(), v) if self.parts.attention_float32 else (q, k, v)
+
+    def _forward(self, ids: torch.Tensor, attend) -> torch.Tensor:
+        begin, end = self.read_so_far, self.read_so_far + ids.shape[1]
+        x = self.lm.module("embed")(ids)
+        if self.positions is not None:
+            x = x + self.positions.weight[begin:end]
+        for layer in range(len(self.blocks)):
+            x = self._block(layer, x, begin, end, attend)
+        self.read_so_far = end
+        return self.lm.module("norm")(x[:, -1])
+
+    def _block(self, layer: int, x: torch.Tensor, begin: int, end: int, attend) -> torch.Tensor:
+        block, attn, mlp = self.blocks[layer]
+        heads = self.parts.heads(attn, getattr(block, self.parts.attn_norm)(x)).transpose(2, 3)  # [3, R, H, n, k]
+        if self.rotary is not None:
+            cos, sin = (table[begin:end] for table in self.rotary[:2])
+            heads = torch.cat((_rotated(heads[:2], cos, sin, self.rotary[2]), heads[2:]))
+        mixed = attend(layer, heads[0], heads[1:]).to(x.dtype)
+        attended = x + getattr(attn, self.parts.out)(mixed.transpose(1, 2).flatten(-2))
+        return attended + self._mlp(mlp, getattr(block, self.parts.mlp_norm)(x if self.parallel else attended))
+
+    def _mlp(self, mlp, x: torch.Tensor) -> torch.Tensor:
+        if self.parts.mlp is None or not isinstance(mlp.act, _TANH_GELU):
+            return mlp(x)
+        first, last = (getattr(mlp, name) for name in self.parts.mlp)
+        inner = first(x)
+        return last(inner.mul_(gelu.gate(inner)) if x.device.type == "cpu" else F.gelu(inner, approximate="tanh"))
+
+
+def _rotated(heads, cos, sin, turn):
+    turning, rest = heads.split((cos.shape[-1], heads.shape[-1] - cos.shape[-1]), -1)
+    return torch.cat((turning * cos + turn(turning) * sin, rest), -1)
+
+
+class Fixed:
+    """Keys and values [2, B, H, t, k] of one layer in a buffer of the final length: for a GPU, whose attention reads slices
+    well."""
+
+    def __init__(self, kv: torch.Tensor, length: int):
+        self.count = kv.shape[3]
+        self.kv = kv.new_empty(*kv.shape[:3], length, kv.shape[4])
+        self.kv[:, :, :, : self.count] = kv
+
+    def attend(self, q, kv, scale: float, casted) -> torch.Tensor:
+        """softmax(q kᵀ scale) v for one new token a row: q [B, H, 1, k], its key and value [2, B, H, 1, k]."""
+        self.kv[:, :, :, self.count] = kv[:, :, :, 0]
+        self.count += 1
+        q, k, v = casted(q, *self.kv[:, :, :, : self.count])
+        return F.scaled_dot_product_attention(q, k, v.to(q.dtype), scale=scale)
+
+
+class Packed:
+    """The same for a CPU, which reads what lies in one piece several times faster than slices of a larger buffer.
+
+    The tokens of the last stretch stand apart, so that a new one moves only those; when it is full, both become one.
+    """
+
+    def __init__(self, kv: torch.Tensor, length: int):
+        self.old, self.new = kv.flatten(1, 2), None
+
+    def attend(self, q, kv, scale: float, casted) -> torch.Tensor:
+        """softmax(q kᵀ scale) v for one new token a row: q [B, H, 1, k], its key and value [2, B, H, 1, k]."""
+        if self.new is not None and self.new.shape[2] == STRETCH:
+            self.old, self.new = torch.cat((self.old, self.new), 2), None
+        last = kv.flatten(1, 2)
+        self.new = last if self.new is None else torch.cat((self.new, last), 2)
+        q, old_k, old_v = casted(q.flatten(0, 1), *self.old)
+        _, new_k, new_v = casted(q, *self.new)
+        before = old_k.shape[1]
+        scores = torch.cat((torch.bmm(q, old_k.transpose(1, 2)), torch.bmm(q, new_k.transpose(1, 2))), -1)
+        weights = scores.mul_(scale).softmax(-1).to(kv.dtype)
+        mixed = torch.bmm(weights[:, :, :before], old_v).baddbmm_(weights[:, :, before:], new_v)
+        return mixed.view(kv.shape[1:])
+
+
+CACHES = {"cpu": Packed}  # by type of device; others: Fixed

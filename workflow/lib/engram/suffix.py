@@ -1,0 +1,142 @@
+"""What a model says when one token's state is moved: only the tokens from it on, above one layer, are computed again.
+
+A row is a text with a looked-up token. Moving that token's state after block `layer` changes neither the blocks up to there
+nor any token before it. So the keys and values of those tokens (the prefix) are computed once for every block above, and so
+is the state of the other tokens from the looked-up one on (the suffix) as block `layer` leaves it; in the block after it
+they keep even their queries, keys and values. The last block is computed where it is read. Only delta has a gradient.
+
+Shapes: F facts, R rows a fact (the last is the essence), B = F·R rows, P longest prefix, n longest suffix, m reads a row,
+d width, H heads, k width of a head.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from engram import tokens
+from engram.adapters import Adapter
+from engram.frozen import Block, Pulled, at
+from engram.memory import Lookup
+
+
+@dataclass(frozen=True)
+class Start:
+    """What never changes: states [B, n, d] after block `layer`, and the originals [B, d] at the looked-up tokens."""
+
+    states: torch.Tensor
+    mlp: torch.Tensor
+    hidden: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Suffix:
+    """Rows that are ready to be moved; made by `prepare`. `select` keeps some of the facts."""
+
+    adapter: Adapter
+    layer: int
+    loss_layer: int
+    per_fact: int
+    start: Start
+    places: torch.Tensor  # positions [B, 1, n]
+    reads: torch.Tensor  # [B, m] within the suffix
+    blocks: tuple[Block, ...]  # all of the model
+    mask: torch.Tensor  # [B, H, n, P + n], minus infinity where a token does not look
+    fixed: torch.Tensor | None  # q, k, v [B, 3, H, n - 1, k] of block layer + 1 at what does not move, if all rows pass it
+    cache: dict  # block -> keys, values [B or F, H, P + n, k]: all rows up to loss_layer, above it the essence rows
+
+    def select(self, facts: list[int]) -> "Suffix":
+        """The rows of some facts, by their index, in that order."""
+        index = torch.tensor(facts, device=self.places.device)
+        rows = (index[:, None] * self.per_fact + torch.arange(self.per_fact, device=index.device)).flatten()
+        start = Start(*(tensor[rows] for tensor in (self.start.states, self.start.mlp, self.start.hidden)))
+        cache = {layer: tuple(tensor[rows if layer <= self.loss_layer else index] for tensor in pair)
+                 for layer, pair in self.cache.items()}
+        return replace(self, start=start, places=self.places[rows], reads=self.reads[rows], mask=self.mask[rows],
+                       fixed=None if self.fixed is None else self.fixed[rows], cache=cache)
+
+    def moved(self, delta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Block outputs with delta [F, d] at every row's looked-up token, where they are read: of `loss_layer` for the
+        targets [F, R - 1, m, d] and of the last block for the essence [F, d]."""
+        facts, states = len(delta), self.start.states
+        token = (states[:, 0] + delta[:, None].expand(-1, self.per_fact, -1).flatten(0, 1)).to(states.dtype)
+        x = torch.cat((token[:, None], states[:, 1:]), 1)
+        x = self._through(range(self.layer + 1, self.loss_layer + 1), x, slice(None))
+        found = (x if self._is_read else Pulled.apply(x, lambda x: at(x, self.reads))).unflatten(0, (facts, self.per_fact))
+        if self.loss_layer == self.adapter.layers - 1:
+            return found[:, :-1], found[:, -1, 0]
+        essence = slice(self.per_fact - 1, None, self.per_fact)
+        x = self._through(range(self.loss_layer + 1, self.adapter.layers), x[essence], essence)
+        return found[:, :-1], x[:, 0]
+
+    @property
+    def _is_read(self) -> bool:
+        return self.layer < self.loss_layer == self.adapter.layers - 1
+
+    def _through(self, layers: range, x: torch.Tensor, rows: slice) -> torch.Tensor:
+        """Block outputs [.., n, d], or [.., m, d] at the reads if the last block is among `layers`."""
+        for layer in layers:
+            room = self.cache[layer]
+            reads = self.reads[rows] if layer == self.adapter.layers - 1 else None
+            fixed = self.fixed.movedim(1, 0) if layer == self.layer + 1 and self.fixed is not None else None
+            x = Pulled.apply(x, lambda x: self.blocks[layer].output(
+                x, room, self.mask[rows], self.places[rows], reads, fixed))
+        return x
+
+
+@torch.no_grad()
+def prepare(lm, layer: int, loss_layer: int, rows: list[Lookup], reads: list[list[int]], per_fact: int) -> Suffix:
+    """Run `rows` (the essence last among the `per_fact` of each fact) as far as nothing moves.
+
+    `reads` are absolute positions in each row, none before its looked-up token; rows with fewer repeat the first.
+    """
+    ids, lengths = tokens.pad([row.ids for row in rows], lm.device)
+    position = torch.tensor([row.position for row in rows], device=lm.device)
+    most = max(map(len, reads))
+    reads = torch.tensor([row + row[:1] * (most - len(row)) for row in reads], device=lm.device) - position[:, None]
+    n, prefix = int((lengths - position).max()), max(1, int(position.max()))
+    adapter = Adapter(lm, ids.shape[1])
+    x, mlp = _below(adapter, layer, ids)
+    row = torch.arange(len(rows), device=lm.device)
+    places = (position[:, None] + torch.arange(n, device=lm.device)).clamp(max=ids.shape[1] - 1)
+    states = x[row[:, None], places]
+    start = Start(states, mlp[row, position], x[row, position])
+    fixed = adapter.heads(layer + 1, states[:, 1:], places[:, None, 1:]).movedim(1, 0) if layer < loss_layer else None
+    cache = _cache(lm, layer, loss_layer, x[:, :prefix], n, per_fact)
+    mask = _mask(position, prefix, n, next(iter(cache.values()))[0]) if cache else None
+    blocks = tuple(Block(adapter, block, *(lm.module(part, block) for part in ("block", "attn", "mlp")))
+                   for block in range(lm.layers))
+    return Suffix(adapter, layer, loss_layer, per_fact, start, places[:, None], reads, blocks, mask, fixed, cache)
+
+
+def _below(adapter: Adapter, layer: int, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Output of block `layer` and of its MLP [B, T, d]."""
+    x = adapter.enter(adapter.embed(ids))
+    for block in range(layer + 1):
+        attended = x + adapter.attention(block, *adapter.heads(block, x, 0))
+        mlp = adapter.mlp(block, x, attended)
+        x = attended + mlp
+    return x, mlp
+
+
+def _mask(position: torch.Tensor, prefix: int, n: int, keys: torch.Tensor) -> torch.Tensor:
+    """[B, H, n, P + n] for keys [.., H, P + n, k]: a suffix token looks at its row's own prefix and at the suffix up to it."""
+    at = torch.arange(max(prefix, n), device=position.device)
+    before = (at[:prefix] < position[:, None])[:, None].expand(-1, n, -1)
+    suffix = (at[:n] <= at[:n, None]).expand(len(position), -1, -1)
+    seen = torch.cat((before, suffix), -1)[:, None].expand(-1, keys.shape[1], -1, -1)
+    return torch.zeros(seen.shape, device=seen.device, dtype=keys.dtype).masked_fill_(~seen, -torch.inf)
+
+
+def _cache(lm, layer: int, loss_layer: int, x: torch.Tensor, n: int, per_fact: int) -> dict:
+    """Keys and values of the prefixes in every block above `layer`, from its output x [B, P, d], with room for n more."""
+    adapter, found = Adapter(lm, x.shape[1]), {}
+    for block in range(layer + 1, adapter.layers):
+        if block == loss_layer + 1:
+            x = x[per_fact - 1 :: per_fact]
+        q, k, v = adapter.heads(block, x, 0)
+        wide = k.float() if adapter.parts.attention_float32 else k
+        found[block] = tuple(torch.nn.functional.pad(tensor, (0, 0, 0, n)) for tensor in (wide, v))
+        if block < adapter.layers - 1:
+            attended = x + adapter.attention(block, q, k, v)
+            x = attended + adapter.mlp(block, x, attended)
+    return found
