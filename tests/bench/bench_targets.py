@@ -5,7 +5,7 @@
     python tests/bench/bench_targets.py --xl --tiny --facts 4                the same code in seconds, on a CPU
 
 The oracle is what a reader writes from the paper: 22 texts in one padded batch, a full forward and backward per step. With
---method memit: z of the middle layer from 6 contexts. Prints seconds a fact (median over rounds of facts), the ratio, the
+--method memit: z of the middle layer from 6 contexts. Prints seconds a fact (median over rounds), the ratio, the
 multiplications and additions of matrix products that either side asks for, and what the rest of the engine's time is: what
 is left of it when the counted operations run at the speed of a plain product of the MLP's shape, measured here, too.
 """
@@ -86,35 +86,36 @@ def settings_of(args, layers: int, trained: bool) -> targets.Settings:
 
 def parsed(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("facts", 32), ("round", 8), ("threads", 2), ("batch", 0), ("oracle-facts", 0)):
+    for name, default in (("facts", 32), ("rounds", 2), ("threads", 2), ("batch", 0), ("oracle-facts", 0)):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"default {default or 'as fits the device'}")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--method", default="rome", choices=("rome", "memit"))
     for name in ("xl", "tiny", "random"):
         parser.add_argument(f"--{name}", action="store_true")
     args = parser.parse_args(argv)
-    args.batch = args.batch or (32 if args.device == "cuda" else 1)
-    args.round = max(args.round, args.batch) if args.device == "cuda" else args.round
-    args.oracle_facts = args.oracle_facts or (2 if args.device == "cuda" else args.round)  # of a round
+    args.batch = args.batch or targets.BATCH[args.device]
+    args.oracle_facts = args.oracle_facts or (2 if args.device == "cuda" else args.facts)  # of a round
     return args
 
 
 def compare(lm, facts, texts, settings, args):
     """Seconds a fact of oracle and engine for every round, the largest difference of a value, equal stops."""
     seconds, worst, same = [], 0.0, []
-    for start in range(0, args.facts, args.round):
-        part = facts[start : start + min(args.round, args.facts - start)]
+    for start in range(0, args.rounds * args.facts, args.facts):
+        part = facts[start : start + args.facts]
+        few = list(range(0, len(part), -(-len(part) // args.oracle_facts)))
         begin = clock(args.device)
-        expected = [oracle_targets.optimised(lm, fact, texts, settings) for fact in part[: args.oracle_facts]]
+        expected = [oracle_targets.optimised(lm, part[index], texts, settings) for index in few]
         middle = clock(args.device)
         found = targets.optimise(lm, part, texts, settings, args.batch)
         end = clock(args.device)
-        seconds.append(((middle - begin) / len(expected), (end - middle) / len(part)))
+        seconds.append(((middle - begin) / len(few), (end - middle) / len(part)))
         last = found.log.groupby("case_id")["step"].max()
-        for index, (value, _, losses) in enumerate(expected):
+        for index, (value, _, losses) in zip(few, expected):
             same.append(bool(last[part[index].case_id] == len(losses) - 1))
             worst = max(worst, float((found.value[index] - value.cpu()).norm() / value.norm()) if same[-1] else 0.0)
-        print(f"  {len(part)} facts: oracle {seconds[-1][0]:.3f} s, engine {seconds[-1][1]:.4f} s a fact", file=sys.stderr)
+        slow, fast = seconds[-1]
+        print(f"  oracle {slow:.3f} s a fact ({len(few)} facts), engine {fast:.4f} ({len(part)} facts)", file=sys.stderr)
     return seconds, worst, same
 
 
@@ -129,12 +130,14 @@ def main(argv=None):
     targets.optimise(lm, facts[-args.batch :], texts, settings, args.batch)  # warms up
     seconds, worst, same = compare(lm, facts, texts, settings, args)
     slow, fast = (median(pair[i] for pair in seconds) for i in (0, 1))
-    some = facts[: min(args.round, 4)]
+    some = facts[: min(args.facts, 4)]
     asked = operations(lambda: [oracle_targets.optimised(lm, fact, texts, settings) for fact in some]) / len(some)
-    needed = operations(lambda: [descent.optimised(lm, [fact], texts, settings) for fact in some]) / len(some)
+    shared = descent.plan(lm, texts, settings)
+    todo = [descent.work(lm.tokenizer, fact, shared) for fact in some]
+    needed = operations(lambda: [descent.optimised(lm, [one], shared) for one in todo]) / len(some)
     rate = speed(64 * args.batch, lm.width, args.device) * (args.threads if args.device == "cpu" else 1)
-    print(f"targets ({args.method}, {lm.name}, {args.facts} facts, {len(texts)} contexts): oracle {slow:.3f} s, engine "
-          f"{fast:.4f} s a fact, ratio {slow / fast:.1f}; largest relative difference of a value {worst:.1e}, "
+    print(f"targets ({args.method}, {lm.name}, {args.rounds} x {args.facts} facts, {len(texts)} contexts): oracle {slow:.3f} s, "
+          f"engine {fast:.4f} s a fact, ratio {slow / fast:.1f}; largest relative difference of a value {worst:.1e}, "
           f"{sum(same)} of {len(same)} stop at the same step")
     print(f"operations a fact: oracle {asked:.2f}, engine {needed:.2f} x 10^9, ratio {asked / needed:.1f}; at {rate:.0f} x 10^9 "
           f"a second, as a product of the MLP's shape, the engine's take {needed / rate:.4f} s; the rest of its time, "

@@ -141,8 +141,8 @@ def test_subject_ranges_decode_to_the_subject():
     for text, subject in (("The mother tongue of Danielle Darrieux is", "Danielle Darrieux"), ("Zürich is a city", "Zürich")):
         begin, end = tokens.subject_range(tok, text, subject)
         assert tok.decode(tokens.encode(tok, text)[begin:end]).strip() == subject
-        assert tokens.filled_range(tok, text.replace(subject, "{}"), subject) == (begin, end)
+        assert tokens.filled(tok, [text.replace(subject, "{}")], subject)[0][1:] == (begin, end)
     with pytest.raises(ValueError, match="does not occur"):
         tokens.subject_range(tok, "Rome", "Paris")
     with pytest.raises(ValueError, match="exactly one"):
-        tokens.filled_range(tok, "{} and {}", "Rome")
+        tokens.filled(tok, ["{} and {}"], "Rome")

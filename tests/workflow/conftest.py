@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from engram import params
+
 ROOT = Path(__file__).parents[2]
 COPIED = ["Snakefile", "dvc.yaml", "params.yaml", "profiles", "workflow", ".dvc/config", ".dvc/.gitignore", ".dvcignore",
           ".gitignore"]
@@ -54,6 +56,13 @@ def stand_in(path: Path) -> str:
 def scripts(root: Path = ROOT) -> list[Path]:
     """The scripts of all stages and the code of all paper items."""
     return sorted([*root.glob("workflow/scripts/*.py"), *root.glob("workflow/figures/*/*.py")])
+
+
+def remembered(stages: list[str], values: dict) -> list[str]:
+    """The stages that dvc.yaml has: `hypernet` only once an item of `paper:` compares a method that reads it, for a DVC stage
+    must make something."""
+    used = {method for spec in values["paper"].values() for method in spec.get("methods", [])}
+    return [stage for stage in stages if stage != "hypernet" or any("hypernet" in params.needs_of(name) for name in used)]
 
 
 class Sandbox:

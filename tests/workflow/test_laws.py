@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import yaml
-from conftest import ROOT, scripts
+from conftest import ROOT, remembered, scripts
 
 LIBRARY = ROOT / "workflow" / "lib" / "engram"
 PLUMBING = {"audit", "cli", "console", "lineage", "params", "readme", "record"}  # may know paths, params.yaml and DVC
@@ -50,7 +50,8 @@ def test_a_stage_is_one_word(stage):
     folder = "data" if stage == "dataset" else f"results/{stage}"
     outputs = re.search(r"    output:\n((?:        .*\n)+)", RULES[stage])[1]
     assert all(f'="{folder}/{{model}}/' in line for line in outputs.splitlines())
-    assert stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    values, pipeline = (yaml.safe_load((ROOT / name).read_text()) for name in ("params.yaml", "dvc.yaml"))
+    assert (stage in pipeline["stages"]) == (stage in remembered(STAGES, values))
 
 
 def test_every_rule_file_and_script_belongs_to_a_stage():

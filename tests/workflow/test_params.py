@@ -102,7 +102,7 @@ def replaced(section: list, value):
     (["models", "mini", "trace_window"], 99, "models.mini.trace_window", "at most the model's"),
     (["models", "mini", "covariance_layers"], [99], "models.mini.covariance_layers[0]", "a layer of the model"),
     (["methods", "rome", "mini", "layer"], 99, "methods.rome.mini.layer", "covariance_layers"),
-    (["methods", "rome"], {}, "paper.rome/table4_counterfact.methods[3]", "a block methods.rome.mini"),
+    (["methods", "rome"], {}, "paper.rome/table4_counterfact.methods[1]", "a block methods.rome.mini"),
     (["edit", "generation_tokens"], 4096, "models.mini.train.context", "at least 4096"),
     (["prefixes", "families", "rome", "lengths"], [[5, 10], 10], "prefixes.families.rome.lengths[1]", "a list"),
     (["methods", "rome", "mini", "contexts"], "mimit", "methods.rome.mini.contexts", "did you mean `memit`?"),

@@ -6,8 +6,7 @@ from engram import cli, contexts, io, methods, models, objective, records, runti
 def main(argv=None):
     job = cli.parse(__file__, __doc__, argv, keys=["model", "dataset", "family"], outputs=["targets", "steps"],
                     inputs=["weights?", "facts", "known-facts", "prefixes"])
-    device = runtime.setup(job)
-    lm = models.open_lm(job, device)
+    lm = models.open_lm(job, runtime.setup(job))
     chosen = records.chosen(io.read_table(job.inputs.facts), io.read_table(job.inputs.known_facts),
                             **job.config["model"]["records"])
     settings = objective.of_method(methods.load(job.keys.family).Settings, job.config["method"])
@@ -15,7 +14,7 @@ def main(argv=None):
     sizes = job.config["targets"]
     with shards.store(job) as store:
         found = targets.optimise(lm, records.to_facts(chosen), templates, settings,
-                                 1 if device.type == "cpu" else sizes["batch"], sizes["shards"], store)
+                                 None if sizes["batch"] == "auto" else sizes["batch"], sizes["shards"], store)
         job.write("targets", ({"value": found.value, "initial": found.initial},
                               {"case_id": [int(case_id) for case_id in chosen["case_id"]]}))
         keys = {"model": lm.name, "dataset": job.keys.dataset, "family": job.keys.family}

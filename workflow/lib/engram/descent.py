@@ -1,4 +1,4 @@
-"""The descent of one batch of facts to their optimised values (ROME Sec. 3.1, eq. 4; MEMIT Sec. 4.2; spec 2.7, 3.3).
+"""The descent of a few facts to their optimised values (ROME Sec. 3.1, eq. 4; MEMIT Sec. 4.2; spec 2.7, 3.3).
 
 Shapes: F facts, C contexts, R = C + 1 rows a fact (the last is the essence text), m target tokens, d values, V vocabulary.
 """
@@ -7,12 +7,26 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from engram import memory
+from engram import memory, suffix
 from engram.objective import Settings
-from engram.suffix import Suffix, prepare
 
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8
 PARTS = ("loss", "nll", "kl", "decay")
+
+
+@dataclass(frozen=True)
+class Work:
+    """One fact as token ids: its rows (every context, then the essence), where they are read, the target."""
+
+    fact: memory.Fact
+    rows: list[memory.Lookup]
+    reads: list[list[int]]
+    goal: tuple[int, ...]
+
+    @property
+    def shape(self) -> suffix.Shape:
+        """Facts of one shape can be computed together."""
+        return suffix.shape(self.rows, len(self.goal))
 
 
 @dataclass(frozen=True)
@@ -24,24 +38,58 @@ class Found:
     losses: list[list[float]]
 
 
-def optimised(lm, facts: list[memory.Fact], contexts: list[str], settings: Settings) -> list[Found]:
-    """What is found for each of `facts`, computed together. `contexts` are templates, the bare one "{}" first."""
-    return descend(batch_of(lm, facts, contexts, settings), settings)
+@dataclass(frozen=True)
+class Plan:
+    """What all facts share: contexts, each once, with its share of the loss, and the layer that the objects are read from."""
+
+    contexts: tuple[str, ...]
+    share: tuple[float, ...]
+    loss_layer: int
+    settings: Settings
+
+
+def plan(lm, contexts: list[str], settings: Settings) -> Plan:
+    """ValueError unless the first of `contexts` is the bare prompt "{}" and the layers are the model's."""
+    if not contexts or contexts[0] != "{}":
+        raise ValueError(f"contexts {contexts[:2]}…: the first must be the bare prompt, '{{}}'")
+    loss_layer = lm.layers - 1 if settings.loss_layer is None else settings.loss_layer
+    if not settings.layer <= loss_layer < lm.layers:
+        raise ValueError(f"model {lm.name} has {lm.layers} layers: no layer {settings.layer} and loss_layer {loss_layer} in it")
+    unique = tuple(dict.fromkeys(contexts))  # equal texts would give equal rows: one row with their shares together
+    return Plan(unique, tuple(contexts.count(one) / len(contexts) for one in unique), loss_layer, settings)
+
+
+def work(tokenizer, fact: memory.Fact, shared: Plan) -> Work:
+    """Token ids of one fact.
+
+    PAPER: ROME eq. 4 reads what follows "{subject} is a". DIFFERS: as published, `subject_last` reads at the subject.
+    """
+    goal = memory.target_tokens(tokenizer, fact)
+    rows = memory.lookups(tokenizer, fact, list(shared.contexts), goal[:-1])
+    reads = [list(range(len(row.ids) - len(goal), len(row.ids))) for row in rows]
+    essence = memory.essence(tokenizer, fact)
+    if shared.settings.kl_position == "subject_last":
+        essence = replace(essence, ids=essence.ids[: essence.position + 1])
+    return Work(fact, [*rows, essence], [*reads, [len(essence.ids) - 1]], goal)
+
+
+def optimised(lm, todo: list[Work], shared: Plan) -> list[Found]:
+    """What is found for each of `todo`, which have one shape, computed together."""
+    return descend(batch_of(lm, todo, shared), shared.settings)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The rows of a few facts, with everything that does not change while delta does."""
+    """A few facts, with everything that does not change while delta does."""
 
     head: object  # block output [.., d] -> logits [.., V], at least float32
-    suffix: Suffix
+    suffix: suffix.Suffix
     initial: torch.Tensor  # [F, d]
-    token: torch.Tensor  # [F, m] target tokens, 0 behind a shorter target
-    weight: torch.Tensor  # [F, C, m] in the mean over contexts and target tokens
+    goal: torch.Tensor  # [F, m]
+    share: torch.Tensor  # [C]
 
     def select(self, facts: list[int]) -> "Batch":
-        return replace(self, suffix=self.suffix.select(facts), initial=self.initial[facts], token=self.token[facts],
-                       weight=self.weight[facts])
+        return replace(self, suffix=self.suffix.select(facts), initial=self.initial[facts], goal=self.goal[facts])
 
     def losses(self, delta: torch.Tensor, before: torch.Tensor | None, settings: Settings):
         """Loss of every fact and its three parts, [F] each, and the essence's log-probabilities [F, V].
@@ -50,50 +98,26 @@ class Batch:
         and weight decay on the first power of the norm.
         """
         targets, essence = self.suffix.moved(delta)
-        logits = self.head(targets)
-        token = self.token[:, None].expand(self.weight.shape)
-        nll = torch.nn.functional.cross_entropy(logits.flatten(0, 2), token.flatten(), reduction="none")
-        nll = (nll.view(token.shape) * self.weight).sum((1, 2))
-        now = self.head(essence).log_softmax(-1)
+        logprobs = self.head(torch.cat((targets.flatten(0, 2), essence))).log_softmax(-1)
+        now, goal = logprobs[-len(delta) :], self.goal[:, None].expand(targets.shape[:3])
+        nll = torch.nn.functional.nll_loss(logprobs[: goal.numel()], goal.flatten(), reduction="none").view(goal.shape)
+        nll = (nll.mean(-1) * self.share).sum(-1)
         before = now.detach() if before is None else before
         kl = settings.kl_factor * (now.exp() * (now - before)).sum(-1)
         decay = settings.weight_decay * delta.norm(dim=-1) / self.initial.norm(dim=-1) ** 2
         return {"loss": nll + kl + decay, "nll": nll, "kl": kl, "decay": decay}, now
 
 
-def batch_of(lm, facts: list[memory.Fact], contexts: list[str], settings: Settings) -> Batch:
-    """Everything that is computed once for `facts`. ValueError unless the first of `contexts` is "{}"."""
-    if not contexts or contexts[0] != "{}":
-        raise ValueError(f"contexts {contexts[:2]}…: the first must be the bare prompt, '{{}}'")
-    loss_layer = lm.layers - 1 if settings.loss_layer is None else settings.loss_layer
-    if not settings.layer <= loss_layer < lm.layers:
-        raise ValueError(f"model {lm.name} has {lm.layers} layers: no layer {settings.layer} and loss_layer {loss_layer} in it")
-    unique = list(dict.fromkeys(contexts))  # equal texts would give equal rows: one row with their weight together
-    share = torch.tensor([contexts.count(context) / len(contexts) for context in unique], dtype=torch.float64)
-    goals = [memory.target_tokens(lm.tokenizer, fact) for fact in facts]
-    rows, reads = [], []
-    for fact, goal in zip(facts, goals):
-        found = memory.lookups(lm.tokenizer, fact, unique, goal[:-1])
-        reads += [list(range(len(row.ids) - len(goal), len(row.ids))) for row in found]
-        rows += [*found, essence_row(lm.tokenizer, fact, settings)]
-        reads.append([len(rows[-1].ids) - 1])
-    suffix = prepare(lm, settings.layer, loss_layer, rows, reads, len(unique) + 1)
-    most = max(map(len, goals))
-    token = torch.tensor([[*goal, *[0] * (most - len(goal))] for goal in goals], device=lm.device)
-    inside = torch.tensor([[1 / len(goal)] * len(goal) + [0.0] * (most - len(goal)) for goal in goals], dtype=torch.float64)
-    weight = (share[None, :, None] * inside[:, None]).to(token.device, torch.promote_types(lm.model.dtype, torch.float32))
-    initial = getattr(suffix.start, settings.site)[:: len(unique) + 1].to(weight.dtype)
+def batch_of(lm, todo: list[Work], shared: Plan) -> Batch:
+    """Everything that is computed once. Every fact is prepared alone, so that no padding of others enters it."""
+    parts = [suffix.prepare(lm, shared.settings.layer, shared.loss_layer, one.rows, one.reads) for one in todo]
+    together = suffix.join(parts)
+    wide = torch.promote_types(lm.model.dtype, torch.float32)
+    goal = torch.tensor([one.goal for one in todo], device=lm.device)
+    share = torch.tensor(shared.share, dtype=torch.float64).to(lm.device, wide)
+    initial = getattr(together.start, shared.settings.site).to(wide)
     norm, head = lm.module("norm"), lm.model.get_output_embeddings()
-    return Batch(lambda x: head(norm(x)).to(weight.dtype), suffix, initial, token, weight)
-
-
-def essence_row(tokenizer, fact: memory.Fact, settings: Settings) -> memory.Lookup:
-    """The essence text up to where it is read.
-
-    PAPER: ROME eq. 4 reads what follows "{subject} is a". DIFFERS: as published, `subject_last` reads at the subject.
-    """
-    row = memory.essence(tokenizer, fact)
-    return row if settings.kl_position == "end" else replace(row, ids=row.ids[: row.position + 1])
+    return Batch(lambda x: head(norm(x)).to(wide), together, initial, goal, share)
 
 
 def descend(batch: Batch, settings: Settings) -> list[Found]:

@@ -32,12 +32,8 @@ class Lookup:
 
 def lookups(tokenizer, fact: Fact, contexts: list[str], extra: tuple[int, ...] = ()) -> list[Lookup]:
     """The fact's prompt in every context, followed by the token ids `extra`. ValueError unless the prompt has one "{}"."""
-    found = []
-    for context in contexts:
-        template = context.replace("{}", fact.prompt)
-        _, end = tokens.filled_range(tokenizer, template, fact.subject)
-        found.append(Lookup(tokens.encode(tokenizer, template.replace("{}", fact.subject)) + list(extra), end - 1))
-    return found
+    templates = [context.replace("{}", fact.prompt) for context in contexts]
+    return [Lookup(ids + list(extra), end - 1) for ids, _, end in tokens.filled(tokenizer, templates, fact.subject)]
 
 
 def essence(tokenizer, fact: Fact) -> Lookup:

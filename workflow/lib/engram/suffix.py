@@ -18,10 +18,12 @@ from engram.adapters import Adapter
 from engram.frozen import Block, Pulled, at
 from engram.memory import Lookup
 
+_STEP = 8  # tokens
+
 
 @dataclass(frozen=True)
 class Start:
-    """What never changes: states [B, n, d] after block `layer`, and the originals [B, d] at the looked-up tokens."""
+    """What never changes: states [B, n, d] after block `layer`, and the originals [F, d] at the bare prompts' tokens."""
 
     states: torch.Tensor
     mlp: torch.Tensor
@@ -30,7 +32,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Suffix:
-    """Rows that are ready to be moved; made by `prepare`. `select` keeps some of the facts."""
+    """Rows that are ready to be moved: of one fact by `prepare`, of many by `join`; `select` keeps some of the facts."""
 
     adapter: Adapter
     layer: int
@@ -48,7 +50,7 @@ class Suffix:
         """The rows of some facts, by their index, in that order."""
         index = torch.tensor(facts, device=self.places.device)
         rows = (index[:, None] * self.per_fact + torch.arange(self.per_fact, device=index.device)).flatten()
-        start = Start(*(tensor[rows] for tensor in (self.start.states, self.start.mlp, self.start.hidden)))
+        start = Start(self.start.states[rows], self.start.mlp[index], self.start.hidden[index])
         cache = {layer: tuple(tensor[rows if layer <= self.loss_layer else index] for tensor in pair)
                  for layer, pair in self.cache.items()}
         return replace(self, start=start, places=self.places[rows], reads=self.reads[rows], mask=self.mask[rows],
@@ -83,29 +85,58 @@ class Suffix:
         return x
 
 
+@dataclass(frozen=True)
+class Shape:
+    """What facts share that are computed together: longest suffix n, room P for prefixes, reads m of a row."""
+
+    suffix: int
+    prefix: int
+    reads: int
+
+
+def shape(rows: list[Lookup], reads: int) -> Shape:
+    """The shape of one fact's rows. Room for prefixes comes in steps, so that few shapes are enough."""
+    longest = max(row.position for row in rows)
+    return Shape(max(len(row.ids) - row.position for row in rows), _STEP * max(1, -(-longest // _STEP)), reads)
+
+
 @torch.no_grad()
-def prepare(lm, layer: int, loss_layer: int, rows: list[Lookup], reads: list[list[int]], per_fact: int) -> Suffix:
-    """Run `rows` (the essence last among the `per_fact` of each fact) as far as nothing moves.
+def prepare(lm, layer: int, loss_layer: int, rows: list[Lookup], reads: list[list[int]]) -> Suffix:
+    """Run the rows of one fact, the bare prompt first and the essence last, as far as nothing moves.
 
     `reads` are absolute positions in each row, none before its looked-up token; rows with fewer repeat the first.
     """
-    ids, lengths = tokens.pad([row.ids for row in rows], lm.device)
+    ids, _ = tokens.pad([row.ids for row in rows], lm.device)
     position = torch.tensor([row.position for row in rows], device=lm.device)
-    most = max(map(len, reads))
-    reads = torch.tensor([row + row[:1] * (most - len(row)) for row in reads], device=lm.device) - position[:, None]
-    n, prefix = int((lengths - position).max()), max(1, int(position.max()))
+    size = shape(rows, max(map(len, reads)))
+    reads = torch.tensor([row + row[:1] * (size.reads - len(row)) for row in reads], device=lm.device) - position[:, None]
     adapter = Adapter(lm, ids.shape[1])
     x, mlp = _below(adapter, layer, ids)
-    row = torch.arange(len(rows), device=lm.device)
-    places = (position[:, None] + torch.arange(n, device=lm.device)).clamp(max=ids.shape[1] - 1)
-    states = x[row[:, None], places]
-    start = Start(states, mlp[row, position], x[row, position])
+    places = (position[:, None] + torch.arange(size.suffix, device=lm.device)).clamp(max=ids.shape[1] - 1)
+    states = x[torch.arange(len(rows), device=lm.device)[:, None], places]
+    start = Start(states, mlp[:1, rows[0].position], x[:1, rows[0].position])
     fixed = adapter.heads(layer + 1, states[:, 1:], places[:, None, 1:]).movedim(1, 0) if layer < loss_layer else None
-    cache = _cache(lm, layer, loss_layer, x[:, :prefix], n, per_fact)
-    mask = _mask(position, prefix, n, next(iter(cache.values()))[0]) if cache else None
+    cache = _cache(lm, layer, loss_layer, x[:, : max(1, int(position.max()))], size)
+    mask = _mask(position, size, next(iter(cache.values()))[0]) if cache else None
     blocks = tuple(Block(adapter, block, *(lm.module(part, block) for part in ("block", "attn", "mlp")))
                    for block in range(lm.layers))
-    return Suffix(adapter, layer, loss_layer, per_fact, start, places[:, None], reads, blocks, mask, fixed, cache)
+    return Suffix(adapter, layer, loss_layer, len(rows), start, places[:, None], reads, blocks, mask, fixed, cache)
+
+
+def join(parts: list[Suffix]) -> Suffix:
+    """The facts of several suffixes of one shape, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    longest = max(parts, key=lambda part: part.adapter.length)  # its tables of positions serve all
+
+    def together(of):
+        return None if of(parts[0]) is None else torch.cat([of(part) for part in parts])
+
+    start = Start(*(together(lambda part: getattr(part.start, name)) for name in ("states", "mlp", "hidden")))
+    cache = {block: tuple(together(lambda part: part.cache[block][i]) for i in (0, 1)) for block in longest.cache}
+    return replace(longest, start=start, cache=cache, places=together(lambda part: part.places),
+                   reads=together(lambda part: part.reads), mask=together(lambda part: part.mask),
+                   fixed=together(lambda part: part.fixed))
 
 
 def _below(adapter: Adapter, layer: int, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -118,24 +149,25 @@ def _below(adapter: Adapter, layer: int, ids: torch.Tensor) -> tuple[torch.Tenso
     return x, mlp
 
 
-def _mask(position: torch.Tensor, prefix: int, n: int, keys: torch.Tensor) -> torch.Tensor:
+def _mask(position: torch.Tensor, size: Shape, keys: torch.Tensor) -> torch.Tensor:
     """[B, H, n, P + n] for keys [.., H, P + n, k]: a suffix token looks at its row's own prefix and at the suffix up to it."""
-    at = torch.arange(max(prefix, n), device=position.device)
-    before = (at[:prefix] < position[:, None])[:, None].expand(-1, n, -1)
+    at, n = torch.arange(max(size.prefix, size.suffix), device=position.device), size.suffix
+    before = (at[: size.prefix] < position[:, None])[:, None].expand(-1, n, -1)
     suffix = (at[:n] <= at[:n, None]).expand(len(position), -1, -1)
     seen = torch.cat((before, suffix), -1)[:, None].expand(-1, keys.shape[1], -1, -1)
     return torch.zeros(seen.shape, device=seen.device, dtype=keys.dtype).masked_fill_(~seen, -torch.inf)
 
 
-def _cache(lm, layer: int, loss_layer: int, x: torch.Tensor, n: int, per_fact: int) -> dict:
-    """Keys and values of the prefixes in every block above `layer`, from its output x [B, P, d], with room for n more."""
+def _cache(lm, layer: int, loss_layer: int, x: torch.Tensor, size: Shape) -> dict:
+    """Keys and values of the prefixes in every block above `layer`, from its output x [R, <= P, d], with room for n more."""
     adapter, found = Adapter(lm, x.shape[1]), {}
+    room = (0, 0, 0, size.prefix + size.suffix - x.shape[1])
     for block in range(layer + 1, adapter.layers):
         if block == loss_layer + 1:
-            x = x[per_fact - 1 :: per_fact]
+            x = x[-1:]
         q, k, v = adapter.heads(block, x, 0)
         wide = k.float() if adapter.parts.attention_float32 else k
-        found[block] = tuple(torch.nn.functional.pad(tensor, (0, 0, 0, n)) for tensor in (wide, v))
+        found[block] = tuple(torch.nn.functional.pad(tensor, room) for tensor in (wide, v))
         if block < adapter.layers - 1:
             attended = x + adapter.attention(block, q, k, v)
             x = attended + adapter.mlp(block, x, attended)

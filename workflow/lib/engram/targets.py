@@ -11,7 +11,8 @@ import torch
 from engram import batches, descent, memory, shards
 from engram.objective import Settings
 
-__all__ = ["Settings", "Targets", "optimise"]
+__all__ = ["BATCH", "Settings", "Targets", "optimise"]
+BATCH = {"cpu": 8, "cuda": 32}  # facts computed together: measured on CPUs; on a GPU what fills it
 _VALUES, _STEPS = "values.safetensors", "steps.parquet"
 
 
@@ -24,40 +25,40 @@ class Targets:
     log: pd.DataFrame
 
 
-def optimise(lm, facts: list[memory.Fact], contexts: list[str], settings: Settings, batch: int = 1, count: int = 1,
+def optimise(lm, facts: list[memory.Fact], contexts: list[str], settings: Settings, batch: int | None = None, count: int = 1,
              store: shards.Store = shards.Store()) -> Targets:
     """The optimised value of every fact; `contexts` are templates, the bare one "{}" first.
 
-    With `batch` 1 every fact is computed alone, so none can change a bit of another's; on a CPU as many side by side as
-    torch has threads. A larger batch takes facts of similar length together, for a GPU: the values are the same bits as
-    long as the shape of the batch is, whoever else is in it. When others stop earlier or later the shape is another, and a
-    value changes by rounding (in float32 by less than 1e-4 of its norm).
+    At most `batch` facts of one shape (suffix.Shape) are computed together; None: BATCH of the device. On a CPU as many
+    batches run side by side as torch has threads. Which facts share a batch changes no bit where a row of a matrix product
+    does not depend on the number of rows (as measured on CPUs), and on any device none as long as that number is the same;
+    else a value changes by rounding (in float32 by less than 1e-4 of its norm).
     `count` is the number of parts that `store` keeps; it changes nothing. ValueError if a case_id comes twice.
     """
     place = {fact.case_id: index for index, fact in enumerate(facts)}
     if len(place) < len(facts):
         raise ValueError(f"{len(facts)} facts with {len(place)} different case_id: each must come once")
-    order = _ordered(lm.tokenizer, facts) if batch > 1 else facts
-    chunks = [order[start : start + batch] for start in range(0, len(order), batch)]
+    shared = descent.plan(lm, contexts, settings)
+    chunks = _chunks([descent.work(lm.tokenizer, fact, shared) for fact in facts], batch or BATCH[lm.device.type])
 
-    def part_of(part: list[list[memory.Fact]]) -> dict:
-        found = batches.each(lm, part, lambda own, chunk: descent.optimised(own, chunk, contexts, settings), "fact")
-        return _tables([fact for chunk in part for fact in chunk], [one for results in found for one in results])
+    def part_of(part: list[list[descent.Work]]) -> dict:
+        found = batches.each(lm, part, lambda own, chunk: descent.optimised(own, chunk, shared), "fact")
+        return _tables([one.fact for chunk in part for one in chunk], [one for results in found for one in results])
 
     tables = list(shards.parts(store, shards.split(chunks, count), part_of))
     log = pd.concat([table[_STEPS] for table in tables], ignore_index=True)
     log = log.sort_values("case_id", key=lambda ids: ids.map(place), kind="stable", ignore_index=True)
-    rows = torch.tensor([place[fact.case_id] for fact in order]).argsort()
+    rows = torch.tensor([place[one.fact.case_id] for chunk in chunks for one in chunk]).argsort()
     value, initial = (torch.cat([table[_VALUES][0][name] for table in tables])[rows] for name in ("value", "initial"))
     return Targets(value, initial, log)
 
 
-def _ordered(tokenizer, facts: list[memory.Fact]) -> list[memory.Fact]:
-    """By the length of what is computed in every step, so that a batch holds little padding."""
-    def length(fact: memory.Fact) -> tuple[int, int]:
-        (row,) = memory.lookups(tokenizer, fact, ["{}"], memory.target_tokens(tokenizer, fact)[:-1])
-        return len(row.ids) - row.position, row.position
-    return sorted(facts, key=length)
+def _chunks(todo: list[descent.Work], batch: int) -> list[list[descent.Work]]:
+    """Batches of facts of one shape, each shape in the order of the facts."""
+    groups: dict = {}
+    for one in todo:
+        groups.setdefault(one.shape, []).append(one)
+    return [group[start : start + batch] for group in groups.values() for start in range(0, len(group), batch)]
 
 
 def _tables(facts: list[memory.Fact], found: list[descent.Found]) -> dict:

@@ -13,7 +13,10 @@ def encode(tokenizer, text: str) -> list[int]:
 
 def token_range(tokenizer, text: str, start: int, end: int) -> tuple[int, int]:
     """Tokens [b, e) of `text` that hold the characters [start, end). ValueError if no token does."""
-    offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    return _inside(text, tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"], start, end)
+
+
+def _inside(text: str, offsets: list[tuple[int, int]], start: int, end: int) -> tuple[int, int]:
     inside = [i for i, (a, b) in enumerate(offsets) if b > start and a < end]
     if not inside:
         raise ValueError(f"no token of {text!r} holds the characters {start}..{end}")
@@ -28,12 +31,19 @@ def subject_range(tokenizer, prompt: str, subject: str) -> tuple[int, int]:
     return token_range(tokenizer, prompt, start, start + len(subject))
 
 
-def filled_range(tokenizer, template: str, subject: str) -> tuple[int, int]:
-    """Tokens [b, e) of the subject in `template` with its one "{}" filled. ValueError unless "{}" occurs once."""
-    if template.count("{}") != 1:
-        raise ValueError(f"the template {template!r} must hold exactly one {{}}")
-    start = template.index("{}")
-    return token_range(tokenizer, template.replace("{}", subject), start, start + len(subject))
+def filled(tokenizer, templates: list[str], subject: str) -> list[tuple[list[int], int, int]]:
+    """For each template with its one "{}" filled: its token ids, and the tokens [b, e) of the subject.
+
+    ValueError unless "{}" occurs once in each and some token holds the subject.
+    """
+    for template in templates:
+        if template.count("{}") != 1:
+            raise ValueError(f"the template {template!r} must hold exactly one {{}}")
+    texts = [template.replace("{}", subject) for template in templates]
+    found = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
+    starts = [template.index("{}") for template in templates]
+    return [(ids, *_inside(text, offsets, start, start + len(subject)))
+            for text, ids, offsets, start in zip(texts, found["input_ids"], found["offset_mapping"], starts)]
 
 
 def pad(rows: list[list[int]], device="cpu") -> tuple[torch.Tensor, torch.Tensor]:
