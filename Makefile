@@ -41,6 +41,8 @@ restore: setup
 
 bench: setup
 	python tests/bench/bench_trace.py
+	python tests/bench/bench_covariance.py
+	python tests/bench/bench_targets.py
 	python tests/bench/bench_evaluation.py
 
 setup: .venv/.ready
