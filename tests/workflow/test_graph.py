@@ -30,9 +30,7 @@ def test_settings_rerun_what_depends_on_them(sandbox):
         (lambda values: values["trace"]["variants"]["extra"].update(samples=11), {"trace": 1, "paper_figure": 2}),
         (lambda values: values["trace"]["variants"]["uniform"].update(noise="us2"), {
             "noise": 1, "trace": 1, "paper_figure": 1}),
-        (lambda values: values["trace"]["variants"]["uniform"].update(noise="m"), {"trace": 1, "paper_figure": 1}),
         (lambda values: values["trace"]["variants"].update(more={"noise": 0.1}), {"noise": 1, "trace": 1}),
-        (lambda values: values["trace"]["variants"]["main"].update(prompts=5), {"trace": 1, "paper_figure": 6}),
         (lambda values: values["paper"]["rome/fig7_lines"].update(variants=["main", "extra"]), {"paper_figure": 1}),
         (lambda values: values["methods"]["rome"]["mini"].update(kl_factor=0.9), editing),
         (lambda values: values["edit"].update(generation_tokens=11), {
