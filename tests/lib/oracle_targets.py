@@ -1,24 +1,9 @@
 """v* and z the obvious way: one fact at a time, all its texts in one padded batch, a full forward and backward per step."""
 
-from contextlib import contextmanager
-
 import torch
 
 from engram import memory
-
-
-@contextmanager
-def hooks(*pairs):
-    handles = [module.register_forward_hook(hook) for module, hook in pairs]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def first(output):
-    return output[0] if isinstance(output, tuple) else output
+from oracle import first, hooks
 
 
 def optimised(lm, fact, contexts, s):
@@ -44,7 +29,7 @@ def optimised(lm, fact, contexts, s):
         def keep(_module, _inputs, output):
             kept["read"] = first(output)
 
-        with hooks((place, add), (read, keep)):
+        with hooks([(place, add), (read, keep)]):
             final = lm.model(input_ids=ids, attention_mask=seen, use_cache=False).logits.log_softmax(-1)
         read_out = lm.model.get_output_embeddings()(lm.module("norm")(kept["read"])).log_softmax(-1)
         end = rows[-1].position if s.kl_position == "subject_last" else len(rows[-1].ids) - 1

@@ -4,8 +4,6 @@ Shapes: G prompts of one length T, S noise samples, N corrupted tokens, L layers
 """
 
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +15,7 @@ from engram.adapters import Adapter
 from engram.halving import halving
 from engram.models import LM
 from engram.tokens import encode, subject_range
+from engram.workers import workers
 
 TOKENS = ("all", "subject_last")
 
@@ -133,14 +132,14 @@ def prepared(lm: LM, prompts: pd.DataFrame, config: Config, width: int, store: s
     if len(ready) < len(chosen):
         raise ValueError(f"the table of prompts holds {len(chosen) - len(ready)} prompt_id twice")
     todo = sweep.patches(config.sites, width, lm.layers)
-    workers = torch.get_num_threads() if lm.device.type == "cpu" else 1
+    abreast = torch.get_num_threads() if lm.device.type == "cpu" else 1
     most = config.batch if config.batch != "auto" else 1 if lm.device.type == "cpu" else trace_memory.GPU_PROMPTS
-    limit = store.agreed("budget", trace_memory.budget(lm.device, config.memory, workers))
+    limit = store.agreed("budget", trace_memory.budget(lm.device, config.memory, abreast))
     forecast = trace_memory.Forecast(lm, todo, config.samples)
     plan = trace_memory.plan(forecast, {name: prompt.shape for name, prompt in ready.items()}, most, limit)
     weights = sum(parameter.nbytes for parameter in lm.model.parameters())
     print(f"trace: {len(chosen)} of {config.prompts} prompts asked for, {len(prompts)} in the table; predicted peak memory "
-          f"{workers * plan.peak / 2**30:.3f} GiB of tensors ({workers * limit / 2**30:.3g} GiB are given), beside "
+          f"{abreast * plan.peak / 2**30:.3f} GiB of tensors ({abreast * limit / 2**30:.3g} GiB are given), beside "
           f"{weights / 2**30:.3f} GiB of weights; {plan.size} of {len(todo)} restorations at a time, up to "
           f"{max(map(len, plan.groups))} prompts", file=sys.stderr)
     return Work(ready, todo, plan)
@@ -151,7 +150,7 @@ def computed(lm: LM, work: Work, corruption: noise.Noise, config: Config, seed: 
     groups = [[work.prompts[name] for name in group] for group in work.plan.groups]
     slices = shards.split(groups, config.shards)
     done = sum(len(group) for i, part in enumerate(slices) if store.has(i) for group in part)
-    with _workers(lm.device) as pool, progress.bar(None, f"trace {lm.name}", "prompt", len(work.prompts), done) as bar:
+    with workers(lm.device) as pool, progress.bar(None, f"trace {lm.name}", "prompt", len(work.prompts), done) as bar:
         def compute(part):
             tasks, found = [pool.submit(_group, lm, group, corruption, config, work, seed) for group in part], []
             for task in tasks:
@@ -164,20 +163,6 @@ def computed(lm: LM, work: Work, corruption: noise.Noise, config: Config, seed: 
     place = {name: i for i, name in enumerate(work.prompts)}
     return tuple(pd.concat([table[f"{name}.parquet"] for table in tables]).sort_values(
         "prompt_id", key=lambda ids: ids.map(place), kind="stable", ignore_index=True) for name in ("effects", "prompts"))
-
-
-@contextmanager
-def _workers(device: torch.device):
-    """A pool that computes one batch per thread, each on one core: no waiting between cores, and no number depends on
-    how many there are. A GPU gets one thread."""
-    threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(threads if device.type == "cpu" else 1)
-    torch.set_num_threads(1 if device.type == "cpu" else threads)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)
 
 
 def _group(lm, group, corruption, config, work, seed) -> list[tuple[pd.DataFrame, dict]]:
