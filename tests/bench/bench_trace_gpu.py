@@ -86,10 +86,12 @@ def whole(lm, prompts, corruption, config, width):
         else:
             largest = max(work.plan.groups, key=lambda group: len(group) * len(work.prompts[group[0]].ids))
             with trace_memory.Peak() as peak:
-                tracing.trace_group(cast, [work.prompts[name] for name in largest], corruption, config, work.todo, 0)
+                tracing.trace_group(cast, [work.prompts[name] for name in largest], corruption, config, work.todo, 0,
+                                    work.plan.size, work.plan.rows)
             measured = peak.most
         flop = forecast_flop(cast, work, config)
-    print(f"engine: {len(work.prompts)} prompts in {took:.1f} s, {took / len(work.prompts):.3f} s a prompt ({config.precision})")
+    print(f"engine: {len(work.prompts)} prompts in {took:.1f} s, {took / len(work.prompts):.3f} s a prompt ({config.precision}); "
+          f"{work.plan.sweeps} sweeps over the layers")
     print(f"operations: {flop / 1e12 / len(work.prompts):.2f} TFLOP a prompt in matrix products; done at "
           f"{flop / took / 1e12:.2f} TFLOP/s: the time at the device's peak rate R TFLOP/s is {flop / 1e12:.0f} / R s")
     print(f"memory beside the weights ({held / GIB:.2f} GiB): predicted {work.plan.peak / GIB:.3f} GiB, measured "

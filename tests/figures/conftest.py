@@ -18,11 +18,11 @@ TRACES = {  # item -> the variants of trace that it is drawn from here
     "fig10_examples": ["main"], "fig11_atypical": ["main"], "fig12_extra_token": ["main", "extra"],
     "fig13_noise_kinds": ["gaussian", "uniform"], "fig14_severed_cases": ["severed"], "fig15_extra_token": ["extra"],
 }
-ITEMS = (*TRACES, "fig6_generations", "table4_counterfact")
+ITEMS = (*TRACES, "fig6_generations", "table1_zsre", "table4_counterfact")
 NOISES = {"gaussian": "m", "uniform": "us3"}
 SITES = {  # height of the early and of the late site of the paper
     "hidden": (0.12, 0.9), "mlp": (0.10, 0.2), "attn": (0.02, 0.35), "no_attn": (0.10, 0.9), "no_mlp": (0.03, 0.9)}
-METRICS = ("S", "ES", "EM", "PS", "PM", "NS", "NM", "GE", "RS")
+METRICS = ("S", "ES", "EM", "PS", "PM", "NS", "NM", "GE", "RS", "EA", "PA", "NA")
 
 
 def load(name: str):

@@ -106,7 +106,7 @@ def test_fig6_fills_up_with_further_records_and_says_when_there_are_too_few(fake
         fig6.choose(facts, [10, 11], 3)
     texts = fakes.texts(facts, "none")
     with pytest.raises(ValueError, match="occur twice"):
-        fig6.table(facts, pd.concat([texts, texts]), "mini", 1)
+        fig6.table(facts, pd.concat([texts, texts.assign(n=10)]), "mini", 1)
 
 
 def test_unknown_paper_keys_are_refused(runner):
@@ -124,9 +124,16 @@ def test_table4_rows_and_cells(drawn):
     assert list(frame["method"]) == ["none"] * 9 + ["rome"] * 9
 
 
+def test_table1_rows_and_cells(drawn):
+    lines = (drawn.made / "table1_zsre.md").read_text().splitlines()
+    assert lines[0] == "| Editor | Efficacy | Paraphrase | Specificity |"
+    assert lines[3] == "| ROME | 99.0 (0.5) | 100.0 (0.5) | 101.0 (0.5) |"
+
+
 def test_table4_names_what_is_missing_or_doubled(fakes):
     table4, rome = fakes.load("table4_counterfact"), fakes.summary("rome")
     with pytest.raises(ValueError, match=r"method rome: metrics \['GE'\] are missing"):
         table4.table([rome[rome["metric"] != "GE"]])
-    with pytest.raises(ValueError, match="occur twice"):
-        table4.table([rome, rome])
+    for other in (rome, rome.assign(n=10), rome.assign(after=10)):
+        with pytest.raises(ValueError, match="occur twice"):
+            table4.table([rome.assign(after=1), other])

@@ -10,7 +10,7 @@ from engram import metrics, texts
 
 
 def rows(kind, case_id, pairs, correct=(False, False)):
-    return [{"case_id": case_id, "kind": kind, "prompt_index": i, "target": target, "nll": nll, "correct": hit}
+    return [{"after": 1, "case_id": case_id, "kind": kind, "prompt_index": i, "target": target, "nll": nll, "correct": hit}
             for i, pair in enumerate(pairs) for target, nll, hit in zip(("new", "true"), pair, correct)]
 
 
@@ -43,8 +43,8 @@ def test_a_missing_target_or_kind_is_an_error():
 
 def answer(case_id, kind, hits):
     target = "true" if kind == "neighborhood" else "new"
-    return [{"case_id": case_id, "kind": kind, "prompt_index": 0, "token": i, "target": target, "nll": 1.0, "correct": hit}
-            for i, hit in enumerate(hits)]
+    return [{"after": 3, "case_id": case_id, "kind": kind, "prompt_index": 0, "token": i, "target": target, "nll": 1.0,
+             "correct": hit} for i, hit in enumerate(hits)]
 
 
 def test_zsre_metrics_are_shares_of_tokens():
@@ -52,7 +52,8 @@ def test_zsre_metrics_are_shares_of_tokens():
                          + answer(1, "neighborhood", (True, False)) + answer(2, "rewrite", (True,))
                          + answer(2, "paraphrase", (True, False, False, True)) + answer(2, "neighborhood", (True,)))
     records = metrics.of("zsre", table)
-    assert records.to_dict("list") == {"case_id": [1, 2], "EA": pytest.approx([2 / 3, 1]), "PA": [0.0, 0.5], "NA": [0.5, 1.0]}
+    assert records.to_dict("list") == {
+        "after": [3, 3], "case_id": [1, 2], "EA": pytest.approx([2 / 3, 1]), "PA": [0.0, 0.5], "NA": [0.5, 1.0]}
     summary = metrics.summary(records, "zsre").set_index("metric")
     assert list(summary.index) == ["S", "EA", "PA", "NA"] and summary.loc["PA", "value"] == 25
     assert summary.loc["S", "value"] == pytest.approx(100 * 3 / (6 / 5 + 4 + 4 / 3))
@@ -65,12 +66,36 @@ def test_zsre_metrics_are_shares_of_tokens():
 
 def test_summary_uses_population_std_and_the_harmonic_mean():
     names = metrics.METRICS["counterfact"][1]
-    table = metrics.summary(pd.DataFrame({name: [0.0, 1.0, 1.0, 1.0] for name in names})).set_index("metric")
+    table = metrics.summary(pd.DataFrame({"after": 1} | {name: [0.0, 1.0, 1.0, 1.0] for name in names})).set_index("metric")
     assert list(table.index) == ["S", *names]
     assert table.loc["ES", "value"] == 75 and table.loc["S", "value"] == pytest.approx(75)
     assert table.loc["PS", "ci"] == pytest.approx(100 * 1.96 * np.sqrt(0.75 * 0.25) / 2)
     assert table.loc["S", "count"] == 4 and np.isnan(table.loc["S", "ci"])
     assert metrics.harmonic([0.5, 1.0, 0.25]) == pytest.approx(3 / 7) and metrics.harmonic([0.0, 1.0]) == 0
+
+
+def test_one_sequence_has_a_summary_at_every_checkpoint():
+    """Each record as often as it was read; texts at the end alone, where they belong to the last reading of a record."""
+    read = [(1, 7), (2, 7), (2, 8), (4, 7), (4, 8), (4, 9)]
+    table = pd.concat([scores(case_id).assign(after=after) for after, case_id in reversed(read)], ignore_index=True)
+    records = metrics.of("counterfact", table)
+    assert list(zip(records["after"], records["case_id"])) == read
+    records = metrics.with_texts(records, pd.DataFrame({"case_id": [7, 8, 9], "GE": [1.0, 2.0, 6.0], "RS": 0.5}))
+    assert records["GE"].isna().tolist() == [True] * 3 + [False] * 3 and records["after"].dtype == "int64"
+    summary = metrics.summary(records, along=True)
+    assert list(summary) == ["after", "metric", "value", "ci", "count"]
+    sizes = summary.groupby("after")["metric"].agg(len).to_dict()
+    assert sizes == {1: 10, 2: 10, 4: 12} and list(summary["metric"][-2:]) == ["GE", "RS"]
+    assert summary[summary["metric"] == "ES"]["count"].tolist() == [1, 2, 3]
+    assert summary[summary["metric"] == "GE"]["value"].tolist() == [300]
+    pooled = metrics.summary(records[records["after"] == 4].assign(after=[4, 4, 1]))
+    assert set(pooled["after"]) == {4} and set(pooled["count"]) == {3}, "groups at once: all records, the last group too"
+    without = metrics.with_texts(records.drop(columns=["GE", "RS"]), pd.DataFrame())
+    assert len(without) == 6 and "GE" not in set(metrics.summary(without, along=True)["metric"])
+    some = metrics.summary(records[records["after"] == 4].assign(GE=[1.0, 2.0, np.nan], RS=np.nan)).set_index("metric")
+    assert some.loc["GE", "count"] == 2 and some.loc["GE", "value"] == 150 and "RS" not in some.index, "of those with texts"
+    with pytest.raises(ValueError, match="a missing one"):
+        metrics.summary(records.assign(PS=np.nan), along=True)
 
 
 def test_entropy_by_hand():

@@ -1,6 +1,7 @@
 """The sweep against its oracle (one hooked transformers forward per restoration), and what must hold of any tracing."""
 
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,7 @@ from transformers.models.gptj.modeling_gptj import GPTJAttention
 
 import oracle
 import toy
-from engram import adapters, noise, sweep, tokens, tracing
+from engram import adapters, noise, sweep, tokens, trace_memory, tracing
 
 CONFIG = tracing.Config(prompts=9, samples=3, sites=sweep.SITES)
 NOISE = noise.Noise("std", 0.8)
@@ -45,24 +46,25 @@ def expected(lm, row, config, width, corruption=NOISE):
     return base, scores
 
 
-def trace_prompt(lm, row, corruption, config, width, seed, size=None):
+def trace_prompt(lm, row, corruption, config, width, seed, *together):
     """One prompt alone: scores [T, L] per site and its row of the table of prompts."""
-    return trace_all(lm, [row], corruption, config, width, seed, size)[0]
+    return trace_all(lm, [row], corruption, config, width, seed, *together)[0]
 
 
-def trace_all(lm, rows, corruption, config, width, seed, size=None):
-    """Prompts of one length together."""
+def trace_all(lm, rows, corruption, config, width, seed, *together):
+    """Prompts of one length together; `together`: how many restorations, and positions, are in one sweep."""
     group = [tracing.prepare(lm, row, config) for row in rows]
-    return tracing.trace_group(lm, group, corruption, config, sweep.patches(config.sites, width, lm.layers), seed, size)
+    return tracing.trace_group(lm, group, corruption, config, sweep.patches(config.sites, width, lm.layers), seed, *together)
 
 
 def agree(lm, row, config, width, tolerance, corruption=NOISE):
     base, scores = expected(lm, row, config, width, corruption)
-    found, about = trace_prompt(lm, row, corruption, config, width, 0)
-    assert abs(about["clean"] - base[0].item()) <= tolerance
-    assert abs(about["corrupted"] - base[1:].mean().item()) <= tolerance
-    for site in config.sites:
-        np.testing.assert_allclose(found[site], scores[site], rtol=0, atol=tolerance, err_msg=site)
+    for rows in (None, 7, 1):  # all tokens in one sweep, some, one
+        found, about = trace_prompt(lm, row, corruption, config, width, 0, None, rows)
+        assert abs(about["clean"] - base[0].item()) <= tolerance
+        assert abs(about["corrupted"] - base[1:].mean().item()) <= tolerance
+        for site in config.sites:
+            np.testing.assert_allclose(found[site], scores[site], rtol=0, atol=tolerance, err_msg=f"{site}, {rows}")
     return scores, about
 
 
@@ -150,17 +152,47 @@ def test_a_single_corrupted_token_restored_at_the_first_block_of_a_gpt2_is_not_y
     assert abs(scores["hidden"][0, 0] - about["clean"]) > 1e-6  # later tokens have read the corrupted one in block 0
 
 
-def test_results_do_not_depend_on_the_restorations_at_a_time_beyond_rounding():
+def test_results_do_not_depend_on_what_is_in_one_sweep_beyond_rounding():
     lm = toy.lm("llama")
     row = row_of(lm)
     whole, _ = trace_prompt(lm, row, NOISE, CONFIG, 2, 0)
-    for size in (1, 2, 7):
-        parts, _ = trace_prompt(lm, row, NOISE, CONFIG, 2, 0, size)
+    for size, rows in ((1, None), (2, 9), (7, None), (7, 1), (19, 9)):
+        parts, _ = trace_prompt(lm, row, NOISE, CONFIG, 2, 0, size, rows)
         for site in CONFIG.sites:
             np.testing.assert_allclose(parts[site], whole[site], rtol=0, atol=1e-6)
 
 
-def test_results_do_not_depend_on_the_order_or_the_number_of_prompts():
+def test_with_one_token_in_a_sweep_the_others_change_no_bit_of_it():
+    lm = toy.lm()
+    prompt, todo = tracing.prepare(lm, row_of(lm), CONFIG), sweep.patches(CONFIG.sites, 2, lm.layers)
+    every, _ = tracing.trace_group(lm, [prompt], NOISE, CONFIG, todo, 0, None, 1)[0]
+    for token in prompt.tokens:
+        alone, _ = tracing.trace_group(lm, [replace(prompt, tokens=(token,))], NOISE, CONFIG, todo, 0)[0]
+        for site in CONFIG.sites:
+            np.testing.assert_array_equal(alone[site][token], every[site][token])
+
+
+def test_as_many_tokens_as_have_room_are_in_one_sweep():
+    def positions(token):
+        return 2 * (9 - token)
+
+    assert sweep.sweeps([1, 2, 3, 6, 8], positions, 30) == [[1, 2], [3, 6, 8]]
+    assert sweep.sweeps([1, 2, 3, 6, 8], positions, 29) == [[1], [2, 3], [6, 8]]
+    assert sweep.sweeps([1, 2], positions, 1) == [[1], [2]] and sweep.sweeps([], positions, 1) == []
+    assert sweep.sweeps([1, 2], positions, 30) == [[1, 2]]
+
+
+@pytest.mark.parametrize("kind", toy.ARCHITECTURES)
+def test_a_gpus_way_of_computing_agrees_with_the_oracle(kind, monkeypatch):
+    """Its kernels take what these chunks leave: here they are small, there the limits of the hardware."""
+    monkeypatch.setattr(tracing, "Adapter", partial(adapters.Adapter, device="cuda"))
+    monkeypatch.setattr(adapters, "_MLP_ROWS_GPU", 50)
+    monkeypatch.setattr(adapters, "_ATTENTION_ROWS", 20)
+    agree(toy.lm(kind), row_of(toy.lm(kind)), CONFIG, 2, 1e-5)
+
+
+def test_results_do_not_depend_on_the_order_or_the_number_of_prompts(monkeypatch):
+    monkeypatch.setattr(trace_memory, "CPU_BATCH", 80_000)  # about half of the tokens of a prompt
     lm = toy.lm()
     table = table_of(lm)
     effects, prompts = tracing.trace(lm, table, NOISE, CONFIG, 2, 0)
@@ -203,7 +235,7 @@ def test_subject_last_traces_that_token_alone():
     table, _ = tracing.trace(lm, one, NOISE, config, 2, 0)
     assert set(table["token"]) == {about["subject_end"] - 1}
     hidden = table[table["site"] == "hidden"]["score"].to_numpy()
-    np.testing.assert_array_equal(hidden, every["hidden"][about["subject_end"] - 1])
+    np.testing.assert_allclose(hidden, every["hidden"][about["subject_end"] - 1], rtol=0, atol=1e-6)
 
 
 def test_prompts_too_short_for_the_extra_tokens_are_passed_over():

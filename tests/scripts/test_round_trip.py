@@ -4,6 +4,7 @@ import importlib.util
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
@@ -131,6 +132,7 @@ def test_a_second_chain_gives_the_same_bytes(artifacts, tmp_path):
 def test_tables_carry_their_keys(artifacts):
     for name in ("scores", "texts", "norms", "records"):
         frame = io.read_table(artifacts[f"rome-{name}"])
+        assert list(frame)[:6] == ["model", "dataset", "method", "n", "after", "case_id"] and set(frame["after"]) == {1}
         assert set(frame["model"]) == {"toy"} and set(frame["method"]) == {"rome"} and set(frame["n"]) == {1}
         assert frame["case_id"].nunique() == 4
     scores = io.read_table(artifacts["rome-scores"])
@@ -150,7 +152,7 @@ def test_zsre_goes_through_the_same_stages(artifacts):
     """Tokens are what is scored, no text is generated, and the metrics come from the scores alone."""
     tables = {name: io.read_table(artifacts[f"zsre-{name}"]) for name in ("scores", "texts", "norms", "records")}
     assert len(tables["texts"]) == len(tables["norms"]) == 0 and list(tables["texts"])[-1] == "text"
-    assert list(tables["records"]) == ["model", "dataset", "method", "n", "case_id", "EA", "PA", "NA"]
+    assert list(tables["records"]) == ["model", "dataset", "method", "n", "after", "case_id", "EA", "PA", "NA"]
     assert tables["records"]["case_id"].tolist() == [0, 1, 2, 3, 4] and set(tables["scores"]["dataset"]) == {"zsre"}
     for row in tables["records"].itertuples():
         own = tables["scores"][tables["scores"]["case_id"] == row.case_id].groupby("kind")["correct"].mean()
@@ -166,12 +168,35 @@ def test_rome_changed_what_the_model_says(artifacts):
     assert (after["nll"] < before["nll"])[rewrite].all()
 
 
-def test_targets_of_other_records_are_refused(artifacts, tmp_path):
-    found = artifacts
-    with pytest.raises(ValueError, match="its records are not the 3 that are edited here"):
-        call("edit", {name: found[name] for name in ("weights", "facts", "prefixes", "moments", "targets")}
-             | {"known-facts": found["known_facts"]} | {n: tmp_path / f"{n}.parquet" for n in ("scores", "texts", "norms")},
-             {"edit": {"generation_tokens": 20, "top_k": 3, "batch": 16}, "method": {"name": "rome"} | ROME,
-              "model": MODEL | {"records": {"count": 3, "only_known": True}}},
-             dataset="counterfact", method="rome", n=1)
+def edit_again(found, folder, count, n):
+    """Stage `edit` with ROME on the artifacts of the chain, for another number of records or word n."""
+    out = {name: folder / f"{name}.parquet" for name in ("scores", "texts", "norms")}
+    call("edit", {name: found[name] for name in ("weights", "facts", "prefixes", "moments", "targets")}
+         | {"known-facts": found["known_facts"]} | out,
+         {"edit": {"generation_tokens": 20, "top_k": 3, "batch": 16}, "method": {"name": "rome"} | ROME,
+          "model": MODEL | {"records": {"count": count, "only_known": True}}},
+         dataset="counterfact", method="rome", n=n)
+    return {name: io.read_table(path) for name, path in out.items()}
+
+
+def test_targets_are_taken_by_record_and_missing_ones_are_refused(artifacts, tmp_path):
+    with pytest.raises(ValueError, match="no value for record .* and 0 more of the 5 that are edited here; it has 4"):
+        edit_again(artifacts, tmp_path, 5, 1)
     assert list(tmp_path.iterdir()) == []
+    scores = edit_again(artifacts, tmp_path, 3, 1)["scores"]
+    whole = io.read_table(artifacts["rome-scores"])
+    whole = whole[whole["case_id"].isin(set(scores["case_id"]))]
+    assert scores["case_id"].nunique() == 3 and scores["nll"].tolist() == pytest.approx(whole["nll"].tolist(), rel=1e-4)
+
+
+def test_one_fact_after_the_other_from_the_command_line(artifacts, tmp_path):
+    tables = edit_again(artifacts, tmp_path, 4, "4by1")
+    assert {name: sorted(set(table["after"])) for name, table in tables.items()} == {
+        "scores": [1, 2, 3, 4], "texts": [4], "norms": [1, 2, 3, 4]}
+    assert set(tables["scores"]["n"]) == {"4by1"}
+    out = {name: tmp_path / f"{name}.{suffix}" for name, suffix in (("records", "parquet"), ("summary", "csv"))}
+    call("evaluate", {"facts": artifacts["facts"], "snippets": artifacts["snippets"]} | out | {
+        name: tmp_path / f"{name}.parquet" for name in ("scores", "texts")}, dataset="counterfact", method="rome", n="4by1")
+    summary = pd.read_csv(out["summary"])
+    assert summary.groupby("after")["count"].max().to_dict() == {1: 1, 2: 2, 3: 3, 4: 4}
+    assert summary[summary["metric"] == "GE"]["after"].tolist() == [4] and set(summary["n"]) == {"4by1"}

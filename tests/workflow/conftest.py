@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engram import params
+from engram import edits, hyperparameters
 
 ROOT = Path(__file__).parents[2]
 COPIED = ["Snakefile", "dvc.yaml", "params.yaml", "profiles", "workflow", ".dvc/config", ".dvc/.gitignore", ".dvcignore",
@@ -61,8 +61,9 @@ def scripts(root: Path = ROOT) -> list[Path]:
 def remembered(stages: list[str], values: dict) -> list[str]:
     """The stages that dvc.yaml has: `hypernet` only once an item of `paper:` compares a method that reads it, for a DVC stage
     must make something."""
-    used = {method for spec in values["paper"].values() for method in spec.get("methods", [])}
-    return [stage for stage in stages if stage != "hypernet" or any("hypernet" in params.needs_of(name) for name in used)]
+    used = {method for spec in values["paper"].values() for method in edits.compared(spec)}
+    trained = any("hypernet" in hyperparameters.needs(values, name) for name in used)
+    return [stage for stage in stages if stage != "hypernet" or trained]
 
 
 class Sandbox:

@@ -92,7 +92,8 @@ def test_params_cover_the_slice(name, built):
     found = json.loads(next(folder.rglob(pattern)).read_text())["params"]
     model = found.pop("model")
     keys = [f"run.{key}" for key in found.pop("run", {})] + [f"models.mini.{key}" for key in model if key != "name"]
-    names = {"source": "sources", "method": "methods", "paper": f"paper.{ITEMS.get(name)}", "variants": "trace"}
+    item = f"paper.{ITEMS.get(name)}"
+    names = {"source": "sources", "method": "methods", "paper": item, "points": item, "texts": "paper", "variants": "trace"}
     keys += [names.get(key, key) for key, value in found.items() if value not in ({}, None)]
     assert all(any(key == one or key.startswith(f"{one}.") for one in watched) for key in keys), (keys, watched)
     assert all(one.split(".")[0] in PARAMS for one in watched)

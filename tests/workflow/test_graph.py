@@ -21,6 +21,15 @@ def test_every_stage_can_be_asked_for(sandbox):
     assert sandbox.jobs() == {rule: count for rule, count in EVERYTHING.items() if rule != "dataset"}
 
 
+def more_items(values):
+    """Options and variants of figures; a table of more records, of facts edited in turn, and of ROME at two layers: that of its
+    block, with the same optimised values, and another."""
+    values["paper"]["rome/fig6_generations"].update(options={"cases": 1})
+    values["paper"]["rome/fig7_lines"].update(variants=["main", "extra"])
+    values["paper"]["rome/table4_counterfact"].update(
+        records=250, n={"none": 1, "rome": [1, "20by5"]}, sweep={"method": "rome", "over": {"layer": [0, 1]}})
+
+
 def test_settings_rerun_what_depends_on_them(sandbox):
     """Each change alone; with the file as it was, nothing is to be done."""
     tracing = {"trace": 5, "paper_figure": 10}
@@ -31,13 +40,12 @@ def test_settings_rerun_what_depends_on_them(sandbox):
         (lambda values: values["trace"]["variants"]["uniform"].update(noise="us2"), {
             "noise": 1, "trace": 1, "paper_figure": 1}),
         (lambda values: values["trace"]["variants"].update(more={"noise": 0.1}), {"noise": 1, "trace": 1}),
-        (lambda values: values["paper"]["rome/fig7_lines"].update(variants=["main", "extra"]), {"paper_figure": 1}),
         (lambda values: values["methods"]["rome"]["mini"].update(kl_factor=0.9), editing),
         (lambda values: values["edit"].update(generation_tokens=11), {
             "edit": 2, "evaluate": 2, "paper_figure": 1, "paper_table": 1}),
         (lambda values: values["run"].update(device="cpu"), {
             rule: count for rule, count in EVERYTHING.items() if rule != "dataset"}),
-        (lambda values: values["paper"]["rome/fig6_generations"].update(options={"cases": 1}), {"paper_figure": 1}),
+        (more_items, {"targets": 2, "edit": 7, "evaluate": 7, "paper_figure": 2, "paper_table": 1}),
         (lambda values: None, {}),
     ]:
         values = yaml.safe_load((ROOT / "params.yaml").read_text())

@@ -2,11 +2,13 @@
 
 import os
 import resource
+from pathlib import Path
 
 import pytest
+import yaml
 from conftest import ROOT
 
-from engram import console, params
+from engram import console, families, hyperparameters, lineage, params
 
 GOOD = (ROOT / "params.yaml").read_text(encoding="utf-8")
 # (text of params.yaml, what stands there instead, key of the message, what else the message must say)
@@ -45,7 +47,9 @@ BAD = [
     ("{count: 5}", "{prompts: {mini: [3.5]}}", "paper.rome/fig10_examples.options.prompts.mini[0]", "a whole number or a word"),
     ("train: {", "trian: {", "models.mini.trian", "did you mean `train`?"),
     ("    train: {", "    hub: x/y\n    train: {", "models.mini.revision", "either `train`, or `hub` and `revision`"),
-    ("none: {}", "none: {layer: 3}", "methods.none.layer", "no keys here"),
+    ("none: {}", "none: {layer: 3}", "methods.none.layer", "a block of keys"),
+    ("none: {}", "none: {mini: {layer: 3}}", "methods.none.mini.layer", "no keys here"),
+    ("    method: ft\n", "    method: ftt\n", "methods.ft-tf.method", "did you mean `ft`?"),
     ("  rome:\n", "  romme:\n", "methods.romme", "did you mean `rome`?"),
     ("methods: [none, rome]", "methods: [none, rmoe]", "paper.rome/fig6_generations.methods[1]", "did you mean `rome`?"),
     ("rome/fig7_lines:", "rome/fig7_line:", "paper.rome/fig7_line", "did you mean `rome/fig7_lines`?"),
@@ -85,14 +89,12 @@ def test_bad_files(folder, capsys, old, new, key, says):
 
 def replaced(section: list, value):
     """params.yaml with the value at `section` replaced, whatever its text looks like."""
-    import yaml
-
-    values = yaml.safe_load(GOOD)
+    values = yaml.load(GOOD, yaml.CSafeLoader)
     node = values
     for key in section[:-1]:
         node = node[key]
     node[section[-1]] = value
-    return yaml.safe_dump(values)
+    return yaml.dump(values, Dumper=yaml.CSafeDumper)
 
 
 @pytest.mark.parametrize("section, value, key, says", [
@@ -101,7 +103,32 @@ def replaced(section: list, value):
     (["models", "mini", "train", "rate"], "2e-3", "models.mini.train.rate", "write 0.001"),
     (["models", "mini", "trace_window"], 99, "models.mini.trace_window", "at most the model's"),
     (["models", "mini", "covariance_layers"], [99], "models.mini.covariance_layers[0]", "a layer of the model"),
-    (["methods", "rome", "mini", "layer"], 99, "methods.rome.mini.layer", "covariance_layers"),
+    (["methods", "rome", "mini", "layer"], 99, "methods.rome.mini.layer", "a layer of the model, 0 to 7"),
+    (["methods", "rome", "mini", "layer"], 5, "methods.rome.mini.layer", "covariance_layers"),
+    (["methods", "rome", "gpt2-xl", "layer"], 3, "methods.rome.gpt2-xl.layer", "one of models.gpt2-xl.covariance_layers"),
+    (["methods", "memit", "mini", "layers"], [0, 4], "methods.memit.mini.layers[1]", "covariance_layers"),
+    (["methods", "memit", "mini", "layers"], [2, 1], "methods.memit.mini.layers", "a rising list"),
+    (["methods", "memit", "mini", "layers"], 2, "methods.memit.mini.layers", "a list"),
+    (["methods", "memit", "mini", "layer"], 1, "methods.memit.mini.layer", "the last of `layers`, 2"),
+    (["methods", "memit", "mini", "covariance_wieght"], 1, "methods.memit.mini.covariance_wieght", "`covariance_weight`?"),
+    (["methods", "memit-seq", "mini"], {"family": "memit"}, "methods.memit-seq.mini", "`covariance_weight`, a number"),
+    (["methods", "memit-seq", "mini", "layers"], [0, 1], "methods.memit-seq.mini.layers", "as there, 2"),
+    (["methods", "alphaedit", "mini", "site"], "mlp", "methods.alphaedit.mini.site", "as there, hidden"),
+    (["methods", "ft", "mini", "epsilonn"], 0.1, "methods.ft.mini.epsilonn", "did you mean `epsilon`?"),
+    (["methods", "ft", "mini", "covariance_weight"], 1, "methods.ft.mini.covariance_weight", "an unknown key"),
+    (["methods", "ft", "mini", "family"], "rome", "methods.ft.mini.family", "no artifacts to share"),
+    (["methods", "ft", "mini"], {}, "methods.ft.mini", "`layer`, a whole number (methods/ft.py)"),
+    (["methods", "ft", "mini", "layer"], 8, "methods.ft.mini.layer", "a layer of the model, 0 to 7"),
+    (["methods", "ft", "mini", "steps"], 2.5, "methods.ft.mini.steps", "a whole number"),
+    (["methods", "ft", "mini", "steps"], 0, "methods.ft.mini.steps", "at least 1"),
+    (["methods", "ft", "mini", "teacher_forced"], 1, "methods.ft.mini.teacher_forced", "true or false"),
+    (["methods", "ft-l", "mini", "epsilon"], "5e-3", "methods.ft-l.mini.epsilon", "write 0.001"),
+    (["methods", "ft-l", "mini", "epsilon"], 0, "methods.ft-l.mini.epsilon", "more than 0"),
+    (["methods", "ft-w", "gpt-j-6b", "decay_law"], [0.5], "methods.ft-w.gpt-j-6b.decay_law", "at least 2 entries"),
+    (["methods", "ft", "minni"], {"layer": 0}, "methods.ft.minni", "did you mean `mini`?"),
+    (["methods", "ft", "records"], 0, "methods.ft.records", "at least 1"),
+    (["methods", "kn", "mini", "truth"], "facts", "methods.kn.mini.truth", "did you mean `fact`?"),
+    (["models", "gpt2-xl", "revision"], "v1", "models.gpt2-xl.revision", "40 hexadecimal digits"),
     (["methods", "rome"], {}, "paper.rome/table4_counterfact.methods[1]", "a block methods.rome.mini"),
     (["edit", "generation_tokens"], 4096, "models.mini.train.context", "at least 4096"),
     (["prefixes", "families", "rome", "lengths"], [[5, 10], 10], "prefixes.families.rome.lengths[1]", "a list"),
@@ -143,6 +170,24 @@ def test_a_list_is_said_to_be_missing_by_dvc(sandbox):
     assert "expected list/dictionary, got str" in text and "Traceback" not in text
 
 
-def test_needs_of_reads_every_method():
-    assert params.needs_of("none") == ()
-    assert set(params.needs_of("rome")) <= {"prefixes", "covariance", "targets"}
+def test_every_editor_has_values():
+    """Those of the papers and the first after them, all on `mini`; the covariance of a published model is what they read."""
+    values = yaml.load(GOOD, yaml.CSafeLoader)
+    editors = ("none ft ft-tf ft-l ft-l-tf ft-w attn-edit kn ke ke-cf ke-zsre mend mend-cf mend-zsre rome r-rome memit memit-seq "
+               "emmet alphaedit pmet").split()
+    assert set(editors) <= set(values["methods"])
+    assert [slug for slug in editors if "mini" not in values["methods"][slug]] == ["none"]
+    for model, block in values["models"].items():
+        read = set()
+        for slug in values["methods"]:
+            if "covariance" in hyperparameters.needs(values, slug):
+                found = families.method_of(values, slug, model)
+                read |= set(found.get("layers", [found["layer"]] if "layer" in found else []))
+        assert read <= set(block["covariance_layers"]) and ("train" in block or read == set(block["covariance_layers"])), model
+
+
+def test_the_code_of_a_variant_is_that_of_its_file():
+    roots = lineage.code_roots("edit.py", {"name": "ft-l", "method": "ft", "layer": 0})
+    assert [Path(root).name for root in roots] == ["edit.py", "ft.py"]
+    assert [Path(root).name for root in lineage.code_roots("edit.py", {"name": "r-rome"})] == ["edit.py", "r_rome.py"]
+    assert lineage.code_roots("trace.py", None) == ["trace.py"]

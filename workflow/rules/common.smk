@@ -6,13 +6,13 @@ import re
 import sys
 from pathlib import Path
 
-from engram import families, variants
+from engram import edits, families, hyperparameters, sweeps, variants
 from engram.lineage import code_digest, code_roots
-from engram.params import needs_of
 
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # jobs run under this Python
 
-MODELS, PAPER = config["run"]["models"], config["paper"]
+config["methods"].update(sweeps.blocks(config))  # from here on, a point of a sweep is a method as any other
+MODELS, PAPER, EDITS, SWEPT = config["run"]["models"], config["paper"], edits.wanted(config), sweeps.swept(config)
 STAGES = "dataset train known noise prefixes covariance trace targets hypernet edit evaluate paper".split()
 RECORDS = {"counterfact": "facts", "zsre": "zsre"}  # datasets to edit -> table of stages dataset, known
 ITEM_TABLES = {  # what an item of a paper reads `from` a stage: flag of its script -> output of the rule
@@ -21,14 +21,6 @@ ITEM_TABLES = {  # what an item of a paper reads `from` a stage: flag of its scr
     "edit": {"texts": "texts"},
     "evaluate": {"summaries": "summary"},
 }
-
-
-def edits_of(spec):
-    """The edited models that one paper item compares, as wildcards of stages `edit` and `evaluate`."""
-    return [{"dataset": spec["dataset"], "method": method, "n": spec["n"]} for method in spec.get("methods", [])]
-
-
-EDITS = [dict(row) for row in dict.fromkeys(tuple(row.items()) for spec in PAPER.values() for row in edits_of(spec))]
 
 
 def one_of(words):
@@ -42,17 +34,20 @@ wildcard_constraints:
     corruption=one_of(name for model in config["models"] for name in variants.rules(config, model)),
     method=one_of(config["methods"]),
     family=one_of(config["methods"]),
-    n=r"\d+",
+    n=r"\d+(by\d+)?",
 
 
-def slice_of(stage, model, *keys, torch=True, **more):
+def slice_of(stage, model, *keys, torch=True, count=None, **more):
     """The part of params.yaml one job depends on, as JSON: seed, section, and `keys` of the model's block.
 
-    A stage with a model also depends on how torch runs and, for a published model, on what is loaded.
+    A stage with a model also depends on how torch runs and, for a published model, on what is loaded. `count`: how many
+    records are edited, where that is not the model's number.
     """
     run = {key: value for key, value in config["run"].items() if key != "models"}
     keys += ("hub", "revision") if torch else ()
     block = {key: config["models"][model][key] for key in keys if key in config["models"][model]}
+    if count:
+        block["records"] = block["records"] | {"count": count}
     found = {"seed": config["seed"], "model": {"name": model} | block} | ({"run": run} if torch else {})
     return json.dumps(found | ({stage: config[stage]} if stage in config else {}) | more)
 
@@ -84,8 +79,9 @@ def records_of(wc):
 
 def aids_of(wc):
     """The artifacts that an editing method reads, as its NEEDS declare."""
-    files = [item for need in needs_of(wc.method) for item in getattr(rules, need).output.items()]
-    keys = dict(wc.items()) | {"family": families.family_of(config, wc.method, wc.model), "name": wc.method}
+    files = [item for need in hyperparameters.needs(config, wc.method) for item in getattr(rules, need).output.items()]
+    keys = dict(wc.items()) | {
+        "family": families.family_of(config, wc.method, wc.model), "name": SWEPT.get(wc.method, wc.method)}
     return {name: path.format(**keys) for name, path in files if name not in ("steps", "loss")}
 
 
@@ -96,9 +92,10 @@ def flags(*names):
         for word in (f"--{name.replace('_', '-')}", *([value] if isinstance(value, str) else value))]
 
 
-def code_of(script):
-    """Digest of the code that a job runs; comments and docstrings do not count."""
-    return lambda wc: code_digest(*code_roots(f"workflow/{script.format(**wc)}.py", dict(wc.items())))
+def code_of(script, method=None):
+    """Digest of the code that a job runs; comments and docstrings do not count. `method`: the wildcard of one."""
+    return lambda wc: code_digest(*code_roots(
+        f"workflow/{script.format(**wc)}.py", families.named(config, wc[method] if method else None)))
 
 
 def files_of(stage, model):
@@ -107,11 +104,9 @@ def files_of(stage, model):
         return []
     traces = [{"variant": name} for name in config["trace"]["variants"]]
     corruptions = [{"corruption": name} for name in variants.rules(config, model)]
-    targets = [dict(row) for row in dict.fromkeys(
-        (("dataset", row["dataset"]), ("family", families.family_of(config, row["method"], model)))
-        for row in EDITS if "targets" in needs_of(row["method"]))]
+    targets = [{"dataset": dataset, "family": family} for dataset, family in edits.targets(config, model)]
     rows = {"noise": corruptions, "trace": traces, "targets": targets, "edit": EDITS, "evaluate": EDITS,
-            "hypernet": HYPERNETS}
+            "hypernet": [{"name": name} for name in edits.hypernets(config, model)]}
     rows = rows.get(stage, [{}])
     outputs = [(getattr(rules, stage).output, row) for row in rows] if stage != "paper" else [
         (getattr(rules, f"paper_{spec['kind']}").output, {"item": item}) for item, spec in PAPER.items()]

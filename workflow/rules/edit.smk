@@ -4,7 +4,14 @@ IN   data/{model}/{facts,zsre}.parquet, results/known/{model}/{facts,zsre}.parqu
 OUT  results/edit/{model}/{dataset}/{method}/n{n}/scores.parquet   one row per record, prompt, object (zsRE: and token)
      results/edit/{model}/{dataset}/{method}/n{n}/texts.parquet    one row per record and generation prompt (zsRE: none)
      results/edit/{model}/{dataset}/{method}/n{n}/norms.parquet    one row per record and changed weight
+     n: 1, each fact alone; 100, that many at once; 1000by10, in batches one after the other, read along the way
 """
+
+
+def texts_of_edit(wc):
+    """How many records' texts are generated, if not those of all."""
+    count = edits.texts(config, wc.model, wc.dataset, wc.method, wc.n)
+    return {} if count is None else {"texts": count}
 
 
 rule edit:
@@ -25,10 +32,12 @@ rule edit:
     resources:
         gpu=1,
     params:
-        config=lambda wc: slice_of("edit", wc.model, "records", method=families.method_of(config, wc.method, wc.model)),
+        config=lambda wc: slice_of(
+            "edit", wc.model, "records", count=edits.count(config, wc.model, wc.dataset, wc.method, wc.n),
+            method=families.method_of(config, wc.method, wc.model), **texts_of_edit(wc)),
         aids=flags("prefixes", "moments", "counts", "targets", "hypernet"),
         weights=flags("weights"),
-        code=code_of("scripts/edit"),
+        code=code_of("scripts/edit", "method"),
     shell:
         "python workflow/scripts/edit.py"
         " {params.weights:q}"

@@ -8,9 +8,6 @@ OUT  results/hypernet/{model}/{name}.safetensors   the network, and in its metad
 
 from engram.hypernet import blocks
 
-WANTED = dict.fromkeys(row["method"] for row in EDITS if "hypernet" in needs_of(row["method"]))
-HYPERNETS = [{"name": name} for name in WANTED]
-
 
 def published_of(wc):
     """The file of a published editor; none for one that is trained here."""
@@ -42,7 +39,8 @@ rule hypernet:
         gpu=1,
     params:
         config=lambda wc: slice_of(
-            "hypernet", wc.model, "records", hypernet=blocks.section(config, wc.model, wc.name)),
+            "hypernet", wc.model, "records", hypernet=blocks.section(config, wc.model, wc.name),
+            count=edits.hypernets(config, wc.model).get(wc.name)),
         weights=flags("weights", "published"),
         code=code_of("scripts/hypernet"),
     shell:

@@ -7,11 +7,11 @@ OUT  figures/{model}/{paper}/{item}.{pdf,png,csv}   a figure and the numbers in 
 
 
 def item_slice(wc):
-    """The slice of one paper item: its options and, where it shows traces, the variants and the width of the window."""
+    """The slice of a paper item: its options; of traces, variants and width of the window; of a sweep, its points."""
     spec = PAPER[wc.item]
-    keys, more = [], {}
+    keys, more = [], {"points": sweeps.points(spec)} if "sweep" in spec else {}
     if "trace" in spec["from"]:
-        keys, more = ["trace_window"], {"variants": variants.shown(config, wc.model, spec)}
+        keys, more = ["trace_window"], more | {"variants": variants.shown(config, wc.model, spec)}
     return slice_of("paper", wc.model, *keys, torch=False, paper=spec.get("options", {}), **more)
 
 
@@ -20,7 +20,7 @@ def tables_of(wc):
     spec, found = PAPER[wc.item], {}
     traces = [{"variant": name} for name in variants.of_item(spec)]
     for stage in spec["from"]:
-        rows = {"trace": traces, "edit": edits_of(spec), "evaluate": edits_of(spec)}.get(stage, [{}])
+        rows = {"trace": traces, "edit": edits.of_item(spec), "evaluate": edits.of_item(spec)}.get(stage, [{}])
         for flag, name in ITEM_TABLES[stage].items():
             found[flag] = [getattr(rules, stage).output[name].format(model=wc.model, **row) for row in rows]
     return found

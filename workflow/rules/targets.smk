@@ -24,10 +24,10 @@ rule targets:
         gpu=1,
     params:
         config=lambda wc: slice_of(
-            "targets", wc.model, "records",
-            method={"name": wc.family} | families.targets_of(config, wc.family, wc.model)),
+            "targets", wc.model, "records", method=families.values_of(config, wc.family, wc.model),
+            count=edits.targets(config, wc.model).get((wc.dataset, wc.family))),
         weights=flags("weights"),
-        code=code_of("scripts/targets"),
+        code=code_of("scripts/targets", "family"),
     shell:
         "python workflow/scripts/targets.py"
         " {params.weights:q}"

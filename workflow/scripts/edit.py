@@ -1,8 +1,6 @@
 """Edit, n facts at a time, and write down what every edited model says."""
 
-import pandas as pd
-
-from engram import cli, config, contexts, io, methods, models, moments, outcomes, records, runtime
+from engram import cli, config, contexts, io, methods, models, moments, outcomes, records, runtime, sequence, together
 
 
 def main(argv=None):
@@ -15,15 +13,10 @@ def main(argv=None):
     aids = aids_of(job, chosen, lm)
     sizes = config.build(outcomes.Config, job.config["edit"], "edit")
     key = (job.config["seed"], lm.name, "edit", job.keys.dataset)
-    settings, n, found = methods.settings(job.config["method"]), int(job.keys.n), []
-    step = n * max(1, sizes.records // n)
-    for start in range(0, len(chosen), step):
-        rows = chosen.iloc[start : start + step]
-        deltas = methods.deltas(job.keys.method, lm, records.to_facts(rows), settings, aids, n)
-        found.append(outcomes.outcomes(lm, rows, deltas, job.keys.dataset, sizes, key))
-    keys = {"model": lm.name, "dataset": job.keys.dataset, "method": job.keys.method, "n": n}
-    for name in ("scores", "texts", "norms"):
-        table = pd.concat([tables[name] for tables in found], ignore_index=True)
+    found = sequence.tables(lm, chosen, job.config["method"], methods.settings(job.config["method"]), aids, job.keys.n,
+                            job.keys.dataset, sizes, key, job.config.get("texts"))
+    keys = {"model": lm.name, "dataset": job.keys.dataset, "method": job.keys.method, "n": together.column(job.keys.n)}
+    for name, table in found.items():
         job.write(name, table.assign(**keys)[[*keys, *table.columns]])
 
 
@@ -37,9 +30,11 @@ def aids_of(job, chosen, lm) -> methods.Aids:
         found["moments"] = moments.load(given.moments, job, lm)
     if given.targets:
         tensors, metadata = io.read_tensors(given.targets)
-        if metadata["case_id"] != list(chosen["case_id"]):
-            raise ValueError(f"{given.targets}: its records are not the {len(chosen)} that are edited here")
         found["targets"] = dict(zip(metadata["case_id"], tensors["value"].to(lm.device)))
+        missing = [case_id for case_id in chosen["case_id"] if case_id not in found["targets"]]
+        if missing:
+            raise ValueError(f"{given.targets}: no value for record {missing[0]} and {len(missing) - 1} more of the "
+                             f"{len(chosen)} that are edited here; it has {len(found['targets'])}")
     if given.hypernet:
         found["hypernet"] = io.read_tensors(given.hypernet)
     return methods.Aids(**found)

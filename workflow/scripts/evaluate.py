@@ -1,6 +1,6 @@
 """Metrics of one method per record, and their means with confidence intervals."""
 
-from engram import cli, io, metrics, texts
+from engram import cli, io, metrics, texts, together
 
 
 def main(argv=None):
@@ -11,9 +11,10 @@ def main(argv=None):
     if job.inputs.texts:
         prose = texts.text_metrics(io.read_table(job.inputs.texts), io.read_table(job.inputs.facts),
                                    io.read_table(job.inputs.snippets))
-        records = records.merge(prose, on="case_id", how="outer", validate="one_to_one")
-    keys = {"model": job.keys.model, "dataset": dataset, "method": job.keys.method, "n": int(job.keys.n)}
-    for name, table in {"records": records, "summary": metrics.summary(records, dataset)}.items():
+        records = metrics.with_texts(records, prose)
+    keys = {"model": job.keys.model, "dataset": dataset, "method": job.keys.method, "n": together.column(job.keys.n)}
+    summary = metrics.summary(records, dataset, along=together.group(job.keys.n).batch is not None)
+    for name, table in {"records": records, "summary": summary}.items():
         job.write(name, table.assign(**keys)[[*keys, *table.columns]])
 
 

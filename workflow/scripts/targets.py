@@ -9,7 +9,7 @@ def main(argv=None):
     lm = models.open_lm(job, runtime.setup(job))
     chosen = records.chosen(io.read_table(job.inputs.facts), io.read_table(job.inputs.known_facts),
                             **job.config["model"]["records"])
-    settings = objective.of_method(methods.load(job.keys.family).Settings, job.config["method"])
+    settings = objective.of_method(methods.load(job.config["method"]).Settings, job.config["method"])
     templates = contexts.templates(io.read_table(job.inputs.prefixes), settings.contexts)
     sizes = job.config["targets"]
     with shards.store(job) as store:

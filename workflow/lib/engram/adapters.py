@@ -16,6 +16,7 @@ from engram.models import LM
 
 TANH_GELU = (activations.NewGELUActivation, activations.GELUTanh)  # one function under two names
 _MLP_ROWS = 512  # rows of the MLP's inner layer that stay in a CPU's cache
+_MLP_ROWS_GPU = 65536  # enough to keep a GPU busy; more would only take memory
 _ATTENTION_ROWS = 32768  # sequences of one attention kernel on a GPU, whose grid ends at 65,535
 _HEAD_ROWS = 512  # rows whose distributions over the vocabulary exist at a time
 
@@ -119,8 +120,8 @@ class Adapter:
         return x if positions is None else x + positions.weight[: self.length]
 
     def heads(self, layer: int, x: torch.Tensor, begin: int | torch.Tensor) -> torch.Tensor:
-        """q, k, v [3, R, H, n, k] of block inputs x [R, n, d] at the positions begin .. begin + n - 1, or, where every row
-        has its own, at the positions [R, 1, n] that `begin` holds."""
+        """q, k, v [3, R, H, n, k] of block inputs x [R, n, d] at the positions begin .. begin + n - 1, or at the positions
+        that `begin` holds: [n], or [R, 1, n] where every row has its own."""
         normed = getattr(self._blocks[layer], self.parts.attn_norm)(x)
         heads = self.parts.heads(self._attns[layer], normed).transpose(2, 3)
         if self.rotary is None:
@@ -132,18 +133,23 @@ class Adapter:
 
     def attention(self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """The attention module's output [R, n, d] for the last n positions: q [R, H, n, k], k and v [R, H, T, k]."""
-        attn, wide = self._attns[layer], v.dtype
+        return self.project(layer, self.mix(layer, q, k, v))
+
+    def project(self, layer: int, mixed: torch.Tensor) -> torch.Tensor:
+        """The attention module's output [.., d] from what its heads have read [.., H, k]."""
+        return getattr(self._attns[layer], self.parts.out)(mixed.flatten(-2))
+
+    def mix(self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """What the heads read [R, n, H, k] at the last n positions: q [R, H, n, k], k and v [R, H, T, k]."""
+        wide = v.dtype
         if self.parts.attention_float32:
             q, k = q.float(), k.float()
-        scale = self.parts.scale(attn)
+        scale = self.parts.scale(self._attns[layer])
         mask = self.mask[self.length - q.shape[2] :].to(q.dtype) if q.shape[2] > 1 else None
         if self.on_cpu:
-            mixed = _attend(q * scale, k, v, mask)
-        else:
-            parts = [F.scaled_dot_product_attention(*part, attn_mask=mask, scale=scale).to(wide)
-                     for part in zip(*(x.split(_ATTENTION_ROWS) for x in (q, k, v.to(q.dtype))))]
-            mixed = parts[0] if len(parts) == 1 else torch.cat(parts)
-        return getattr(attn, self.parts.out)(mixed.transpose(1, 2).flatten(-2))
+            return _attend(q * scale, k, v, mask).transpose(1, 2)
+        return _joined([F.scaled_dot_product_attention(*part, attn_mask=mask, scale=scale).to(wide)
+                        for part in zip(*(x.split(_ATTENTION_ROWS) for x in (q, k, v.to(q.dtype))))]).transpose(1, 2)
 
     def mlp(self, layer: int, x: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
         """The MLP module's output [.., d] from the block's input x and x + the attention's output."""
@@ -154,9 +160,8 @@ class Adapter:
             return module(normed)
         first, last = (getattr(module, name) for name in self.parts.mlp)
         rows = normed.flatten(0, -2)
-        if not self.on_cpu:
-            return last(_activate(module.act, first(rows), False)).view(source.shape)
-        return torch.cat([last(_activate(module.act, first(part), True)) for part in rows.split(_MLP_ROWS)]).view(source.shape)
+        parts = rows.split(_MLP_ROWS if self.on_cpu else _MLP_ROWS_GPU)
+        return _joined([last(_activate(module.act, first(part), self.on_cpu)) for part in parts]).view(source.shape)
 
     def probability(self, x: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
         """p(answer) [R] in float64 from the last block's output x [R, d], token ids [R]; no distribution is kept."""
@@ -166,6 +171,10 @@ class Adapter:
             wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
             found.append(wide.gather(1, ids[:, None])[:, 0].double() - wide.logsumexp(-1).double())
         return torch.cat(found).exp()
+
+
+def _joined(parts):
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _rotated(x, cos, sin, turn):

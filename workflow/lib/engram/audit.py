@@ -75,7 +75,7 @@ def _code_verdict(root: Path, path: Path, record: dict) -> Verdict:
     script = root / record["command"][0]
     if not script.is_file():
         return Verdict(path, "stale code", f"{record['command'][0]} (not here)")
-    now = lineage.code_digest(*lineage.code_roots(script, record["keys"]))
+    now = lineage.code_digest(*lineage.code_roots(script, record["params"].get("method")))
     if now != record["code"]:
         return Verdict(path, "stale code", f"{record['command'][0]} or what it imports: {record['code']}, now {now}")
     return Verdict(path, OK)

@@ -48,7 +48,7 @@ class Job:
             "inputs": self._hashed_inputs(),
             "params": self.config,
             "seed": self.config.get("seed"),
-            "code": lineage.code_digest(*lineage.code_roots(self.script, vars(self.keys))),
+            "code": lineage.code_digest(*lineage.code_roots(self.script, self.config.get("method"))),
             "packages": lineage.packages(),
             "device": self.device,
         }

@@ -13,7 +13,7 @@ from engram import gelu
 from engram.adapters import PARTS
 
 _TANH_GELU = (activations.NewGELUActivation, activations.GELUTanh)  # one function under two names
-STRETCH = 16  # tokens after which a CPU's cache is packed again
+STRETCH = 16  # tokens by which the room of a CPU's cache grows
 
 
 class Decoder:
@@ -43,8 +43,8 @@ class Decoder:
             return F.scaled_dot_product_attention(q, k, v.to(q.dtype), is_causal=True, scale=self.scales[layer])
 
         hidden = self._forward(ids, attend)
-        cache = CACHES.get(ids.device.type, Fixed)
-        self.caches = [cache(kv[:, copies], self.length) for kv in kept]
+        cache, spare = CACHES.get(ids.device.type, Fixed), []
+        self.caches = [cache(kv[:, copies], self.length, spare) for kv in kept]
         return hidden[copies]
 
     def step(self, ids: torch.Tensor) -> torch.Tensor:
@@ -94,7 +94,7 @@ class Fixed:
     """Keys and values [2, B, H, t, k] of one layer in a buffer of the final length: for a GPU, whose attention reads slices
     well."""
 
-    def __init__(self, kv: torch.Tensor, length: int):
+    def __init__(self, kv: torch.Tensor, length: int, spare: list):
         self.count = kv.shape[3]
         self.kv = kv.new_empty(*kv.shape[:3], length, kv.shape[4])
         self.kv[:, :, :, : self.count] = kv
@@ -110,25 +110,40 @@ class Fixed:
 class Packed:
     """The same for a CPU, which reads what lies in one piece several times faster than slices of a larger buffer.
 
-    The tokens of the last stretch stand apart, so that a new one moves only those; when it is full, both become one.
+    So the room for new tokens grows by stretches, and what is behind the last token is computed and masked. A growing layer
+    moves to memory that the one before it has left (`spare`, one list for all layers): fresh memory costs more than the move.
     """
 
-    def __init__(self, kv: torch.Tensor, length: int):
-        self.old, self.new = kv.flatten(1, 2), None
+    def __init__(self, kv: torch.Tensor, length: int, spare: list):
+        self.count, self.spare = kv.shape[3], spare
+        rows, width = kv.shape[1] * kv.shape[2], kv.shape[4]
+        most = -(-length // STRETCH) * STRETCH
+        self.shape, self.memory = (2, rows, width), kv.new_zeros(2 * rows * most * width)  # zeros: nothing masked may be nan
+        if not spare:
+            spare.append(torch.zeros_like(self.memory))
+        self.kv = self._room(self.count)
+        self.kv[:, :, : self.count] = kv.flatten(1, 2)
+
+    def _room(self, tokens: int) -> torch.Tensor:
+        two, rows, width = self.shape
+        stretches = -(-tokens // STRETCH)
+        return self.memory[: two * rows * stretches * STRETCH * width].view(two, rows, -1, width)
+
+    def _grow(self) -> None:
+        old, self.memory, self.spare[0] = self.kv, self.spare[0], self.memory
+        self.kv = self._room(self.count + 1)
+        self.kv[:, :, : self.count] = old
 
     def attend(self, q, kv, scale: float, casted) -> torch.Tensor:
         """softmax(q kᵀ scale) v for one new token a row: q [B, H, 1, k], its key and value [2, B, H, 1, k]."""
-        if self.new is not None and self.new.shape[2] == STRETCH:
-            self.old, self.new = torch.cat((self.old, self.new), 2), None
-        last = kv.flatten(1, 2)
-        self.new = last if self.new is None else torch.cat((self.new, last), 2)
-        q, old_k, old_v = casted(q.flatten(0, 1), *self.old)
-        _, new_k, new_v = casted(q, *self.new)
-        before = old_k.shape[1]
-        scores = torch.cat((torch.bmm(q, old_k.transpose(1, 2)), torch.bmm(q, new_k.transpose(1, 2))), -1)
-        weights = scores.mul_(scale).softmax(-1).to(kv.dtype)
-        mixed = torch.bmm(weights[:, :, :before], old_v).baddbmm_(weights[:, :, before:], new_v)
-        return mixed.view(kv.shape[1:])
+        if self.count == self.kv.shape[2]:
+            self._grow()
+        self.kv[:, :, self.count] = kv.flatten(1, 2)[:, :, 0]
+        self.count += 1
+        q, k, v = casted(q.flatten(0, 1), *self.kv)
+        scores = torch.bmm(q, k.transpose(1, 2)).mul_(scale)
+        scores[..., self.count :] = -torch.inf
+        return torch.bmm(scores.softmax(-1).to(v.dtype), v).view(kv.shape[1:])
 
 
 CACHES = {"cpu": Packed}  # by type of device; others: Fixed

@@ -32,6 +32,11 @@ class Delta:
         part = self.parts[key]
         return part[0] @ part[1].T if isinstance(part, tuple) else part
 
+    def __add__(self, other: "Delta") -> "Delta":
+        """Both changes together. Low-rank ones stay so as long as their sides are smaller than the weight."""
+        both = {key: _sum(self.parts[key], part) if key in self.parts else part for key, part in other.parts.items()}
+        return Delta(self.parts | both)
+
     def norm(self, key) -> float:
         """Frobenius norm of the change under `key`; that of a low-rank one is not formed as a matrix."""
         part = self.parts[key]
@@ -39,6 +44,15 @@ class Delta:
             return float(torch.linalg.vector_norm(part.double()))
         left, right = (side.double() for side in part)
         return float(((left.T @ left) * (right.T @ right)).sum().clamp(min=0).sqrt())
+
+
+def _sum(one, other):
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        left, right = (torch.cat(sides, 1) for sides in zip(one, other))
+        small = left.shape[1] * (len(left) + len(right)) < len(left) * len(right)
+        return (left, right) if small else left @ right.T
+    dense = [part[0] @ part[1].T if isinstance(part, tuple) else part for part in (one, other)]
+    return dense[0] + dense[1]
 
 
 NOTHING = Delta({})

@@ -59,10 +59,12 @@ def code_digest(*roots: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def code_roots(script, keys: dict) -> list[str]:
-    """The script, and the file of the method that its keys name: it is loaded by name, so no import shows it."""
-    names = {keys[key].replace("-", "_") for key in ("method", "family") if key in keys}
-    return [str(script), *(str(LIBRARY / "engram" / "methods" / f"{name}.py") for name in sorted(names))]
+def code_roots(script, method: dict | None) -> list[str]:
+    """The script, and the file of the method that its settings hold (`name`, and `method` if the file has another name): it
+    is loaded by name, so no import shows it.
+    """
+    names = [method.get("method", method["name"]).replace("-", "_")] if method else []
+    return [str(script), *(str(LIBRARY / "engram" / "methods" / f"{name}.py") for name in names)]
 
 
 def sha256(path) -> str:

@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 
+RECORD = ["after", "case_id"]  # facts that were edited when a record was read, and the record
+TEXTS = ("GE", "RS")  # metrics of generated texts
 # kind of prompt -> success, magnitude, accuracy; the target that an edited model should prefer there
 KINDS = {"rewrite": ("ES", "EM", "EA", "new"), "paraphrase": ("PS", "PM", "PA", "new"),
          "neighborhood": ("NS", "NM", "NA", "true")}
@@ -13,18 +15,19 @@ METRICS = {  # columns of a dataset's records; S is the harmonic mean of the fir
 
 
 def of(dataset: str, scores: pd.DataFrame) -> pd.DataFrame:
-    """The metrics of every record that follow from the table `scores`."""
+    """The metrics of every record that follow from the table `scores`: one row per `after` (facts edited when it was read) and
+    case_id."""
     return {"counterfact": probability_metrics, "zsre": accuracy_metrics}[dataset](scores)
 
 
 def probability_metrics(scores: pd.DataFrame) -> pd.DataFrame:
-    """ES, EM, EA, PS, PM, PA, NS, NM, NA per case_id (one row per prompt and target, columns nll and correct).
+    """ES, EM, EA, PS, PM, PA, NS, NM, NA per record (one row per prompt and target, columns nll and correct).
 
     Success is strict: nll_true > nll_new for rewrite and paraphrase, the reverse for neighbourhood. Magnitude is the difference
     of the geometric-mean token probabilities exp(-nll). Accuracy: every token of the wanted target is the argmax (MEMIT).
     ValueError if a prompt lacks one of its two targets, or a record a kind of prompt.
     """
-    index = ["case_id", "kind", "prompt_index"]
+    index = [*RECORD, "kind", "prompt_index"]
     nll, correct = (scores.pivot(index=index, columns="target", values=name) for name in ("nll", "correct"))
     if nll.isna().any(axis=None) or set(nll.columns) != {"new", "true"}:
         raise ValueError("scores: every prompt needs one row with target `new` and one with target `true`")
@@ -39,28 +42,35 @@ def probability_metrics(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def accuracy_metrics(scores: pd.DataFrame) -> pd.DataFrame:
-    """EA, PA, NA per case_id: share of the answer's tokens that are the argmax (zsRE; one row per token, column correct).
+    """EA, PA, NA per record: share of the answer's tokens that are the argmax (zsRE; one row per token, column correct).
 
     ValueError if a record lacks a kind of prompt, or a token stands twice.
     """
-    if scores.duplicated(["case_id", "kind", "prompt_index", "token"]).any():
+    if scores.duplicated([*RECORD, "kind", "prompt_index", "token"]).any():
         raise ValueError("scores: a token of an answer stands twice")
-    columns = {accuracy: _means(scores[(scores["kind"] == kind) & (scores["target"] == wanted)].set_index("case_id")["correct"])
+    columns = {accuracy: _means(scores[(scores["kind"] == kind) & (scores["target"] == wanted)].set_index(RECORD)["correct"])
                for kind, (_, _, accuracy, wanted) in KINDS.items()}
     return _complete(pd.DataFrame(columns))
 
 
 def _means(values: pd.Series) -> pd.Series:
-    return values.groupby(level="case_id").mean()
+    return values.groupby(level=RECORD).mean()
 
 
 def _complete(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with case_id as a column. ValueError if a value is missing."""
+    """The table with `after` and case_id as columns. ValueError if a value is missing."""
     bad = table.index[table.isna().any(axis=1)]
     if len(bad):
         missing = sorted(table.columns[table.loc[bad[0]].isna()])
-        raise ValueError(f"scores: record {bad[0]} has no prompts for {', '.join(missing)}")
-    return table.rename_axis("case_id").reset_index()
+        raise ValueError(f"scores: record {bad[0][1]} has no prompts for {', '.join(missing)}")
+    return table.rename_axis(RECORD).reset_index()
+
+
+def with_texts(records: pd.DataFrame, prose: pd.DataFrame) -> pd.DataFrame:
+    """The records with the metrics of their texts (by case_id), which are written when a record is read for the last time."""
+    prose = prose.reindex(columns=["case_id", *TEXTS]).astype({"case_id": "int64"})
+    last = records.groupby("case_id")["after"].max().rename("after").reset_index()
+    return records.merge(prose.merge(last, on="case_id", how="left"), on=RECORD, how="outer", validate="one_to_one")
 
 
 def mean_ci(values) -> tuple[float, float, int]:
@@ -71,10 +81,21 @@ def mean_ci(values) -> tuple[float, float, int]:
     return float(values.mean()), float(1.96 * values.std() / np.sqrt(len(values))), len(values)
 
 
-def summary(records: pd.DataFrame, dataset: str = "counterfact") -> pd.DataFrame:
-    """One row per metric: value and ci times 100, count; S is the harmonic mean of the three means that the dataset names."""
+def summary(records: pd.DataFrame, dataset: str = "counterfact", along: bool = False) -> pd.DataFrame:
+    """One row per metric: value and ci times 100, count; S is the harmonic mean of the three means that the dataset names.
+
+    `along`: the records were read at several numbers of edited facts, and each has its rows. Otherwise `after` is that of the
+    largest group of facts, and all records count. Metrics of texts are those of the records that have texts, where any has.
+    """
+    groups = records.groupby("after") if along else [(records["after"].max(), records)]
+    return pd.concat([_summary(part, dataset).assign(after=after) for after, part in groups], ignore_index=True)[
+        ["after", "metric", "value", "ci", "count"]]
+
+
+def _summary(records: pd.DataFrame, dataset: str) -> pd.DataFrame:
     scored, names = METRICS[dataset]
-    means = {name: mean_ci(records[name]) for name in names}
+    values = {name: records[name].dropna() if name in TEXTS else records[name] for name in names}
+    means = {name: mean_ci(value) for name, value in values.items() if name not in TEXTS or len(value)}
     score = harmonic([means[name][0] for name in scored])
     rows = [{"metric": "S", "value": 100 * score, "ci": np.nan, "count": len(records)}]
     rows += [{"metric": name, "value": 100 * mean, "ci": 100 * ci, "count": count} for name, (mean, ci, count) in means.items()]

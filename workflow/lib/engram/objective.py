@@ -48,5 +48,5 @@ def of_method(method: type, block: dict) -> Settings:
     ValueError for keys that do not belong to the objective.
     """
     defaults = {field.name: field.default for field in fields(method) if field.name in KEYS and field.default is not MISSING}
-    values = {key: value for key, value in block.items() if key != "name"}
+    values = {key: value for key, value in block.items() if key not in ("name", "method")}
     return config.build(Settings, defaults | values, f"methods.{block['name']}")

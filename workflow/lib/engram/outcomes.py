@@ -26,14 +26,17 @@ class Config:
         return int(self.dense_gib * 2**30)
 
 
-def outcomes(lm, rows: pd.DataFrame, deltas: list[Delta], dataset: str, config: Config, key: tuple) -> dict[str, pd.DataFrame]:
+def outcomes(lm, rows: pd.DataFrame, deltas: list[Delta], dataset: str, config: Config, key: tuple,
+             written: int | None = None) -> dict[str, pd.DataFrame]:
     """The tables `scores`, `texts` and `norms` of the records `rows`; record i is read by the model edited by `deltas[i]`.
 
-    A delta that all records share is put into the weights for the time; no other model than these is run.
+    A delta that all records share is put into the weights for the time; no other model than these is run. Texts are those of
+    the first `written` records, of all if it is None.
     """
     sizes = norms(lm, rows, deltas)
     with _shared(lm, deltas) as own:
-        return {"scores": scores(lm, rows, own, dataset, config), "texts": texts(lm, rows, own, config, key), "norms": sizes}
+        return {"scores": scores(lm, rows, own, dataset, config),
+                "texts": texts(lm, rows[:written], own, config, key), "norms": sizes}
 
 
 @contextmanager
@@ -73,10 +76,10 @@ def norms(lm, rows: pd.DataFrame, deltas: list[Delta]) -> pd.DataFrame:
     places = {key: place(lm, key) for delta in deltas for key in delta.parts}
     original = {key: float(torch.linalg.vector_norm(at.weight.double())) for key, at in places.items()}
     layers = {key: _layer(lm, at.name) for key, at in places.items()}
-    found = [{"case_id": case_id, "layer": layers[key], "weight": places[key].name, "delta_norm": delta.norm(key),
-              "weight_norm": original[key]}
-             for case_id, delta in zip(rows["case_id"], deltas, strict=True)
-             for key in sorted(delta.parts, key=lambda key: (layers[key], places[key].name))]
+    different, index = distinct(deltas)
+    own = [[{"layer": layers[key], "weight": places[key].name, "delta_norm": delta.norm(key), "weight_norm": original[key]}
+            for key in sorted(delta.parts, key=lambda key: (layers[key], places[key].name))] for delta in different]
+    found = [{"case_id": case_id, **row} for case_id, number in zip(rows["case_id"], index, strict=True) for row in own[number]]
     return pd.DataFrame(found, columns=["case_id", "layer", "weight", "delta_norm", "weight_norm"]).astype(
         {"case_id": "int64", "layer": "int64", "weight": "str", "delta_norm": "float64", "weight_norm": "float64"})
 

@@ -3,10 +3,8 @@
 A problem is said in four parts: the file and line, the key, what was found there, what would be right.
 """
 
-import ast
 import difflib
 import sys
-from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -14,13 +12,12 @@ from typing import NamedTuple
 import yaml
 from jsonschema import Draft202012Validator
 
-from engram import families, lineage, variants
+from engram import edits, families, hyperparameters, lineage, sweeps, variants
 from engram.hypernet import blocks as hypernets
 
 SCHEMA = lineage.LIBRARY.parent / "schemas" / "params.schema.yaml"
-METHODS = Path(__file__).parent / "methods"
 WORDS = {"integer": "a whole number", "number": "a number", "string": "a word", "boolean": "true or false",
-         "array": "a list, [a, b]", "object": "a block of keys"}
+         "array": "a list, [a, b]", "object": "a block of keys", "null": "null"}
 
 
 class Problem(NamedTuple):
@@ -68,17 +65,6 @@ def write_valid(path) -> None:
     job = cli.Job(Path(__file__), ["workflow/lib/engram/params.py"], {}, inputs=SimpleNamespace(schema=schema),
                   outputs=SimpleNamespace(valid=Path(path)), keys=SimpleNamespace())
     job.write("valid", {"schema": lineage.sha256(schema)})
-
-
-@cache
-def needs_of(method: str) -> tuple[str, ...]:
-    """The stages whose artifacts a method reads: `NEEDS` of its file, which is not imported. ValueError without one."""
-    path = METHODS / f"{method.replace('-', '_')}.py"
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        names = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
-        if any(getattr(name, "id", None) == "NEEDS" for name in names):
-            return tuple(ast.literal_eval(node.value))
-    raise ValueError(f"{path}: no NEEDS, a tuple of the stages that the method reads")
 
 
 def _read_keys(node, key: tuple, lines: dict):
@@ -141,7 +127,7 @@ def _right(schema, error, rule, wanted) -> str:
         "pattern": lambda: f"a word of the form {wanted}", "anyOf": lambda: "another form",
     }
     text = texts.get(rule, lambda: error.message)()
-    if rule == "type" and wanted == "number" and isinstance(error.instance, str):
+    if rule == "type" and "number" in wanted and isinstance(error.instance, str):
         text += " (YAML reads 1e-3 as a word: write 0.001)"
     return f"{text}; {_described(schema, error)}"
 
@@ -168,14 +154,18 @@ def _shown(value) -> str:
 
 
 def _against_itself(values: dict, root: Path):
+    without = list(_files(values))
+    yield from without
+    if without:
+        return  # all else asks the files of the methods
     yield from _covariance(values["covariance"])
     yield from _models(values)
     yield from _methods(values)
     yield from _paper(values, root)
     yield from (Problem(*problem) for problem in variants.problems(values, similar))
     yield from (Problem(*problem) for problem in families.problems(values, similar))
-    used = {method for spec in values["paper"].values() for method in spec.get("methods", []) if method in values["methods"]}
-    used = {method for method in used if "hypernet" in needs_of(method)}
+    used = {method for spec in values["paper"].values() for method in edits.compared(spec) if method in values["methods"]}
+    used = {method for method in used if "hypernet" in hyperparameters.needs(values, method)}
     yield from (Problem(*problem) for problem in hypernets.problems(values, used, similar))
 
 
@@ -214,32 +204,34 @@ def _trained(values: dict, here: tuple, block: dict, train: dict):
                       f"at least {longest}, the longest text of prefixes.families and edit.generation_tokens")
 
 
+def _files(values: dict):
+    for method, block in values["methods"].items():
+        file, here = hyperparameters.file_of(values, method), ("methods", method)
+        if file not in hyperparameters.files():
+            key = (*here, hyperparameters.FILE) if hyperparameters.FILE in block else here
+            yield Problem(key, f"a method without a file in methods/, `{file}`", similar(file, hyperparameters.files()))
+
+
 def _methods(values: dict):
-    files = {path.stem.replace("_", "-") for path in METHODS.glob("[!_]*.py")}
-    for method, blocks in values["methods"].items():
-        if method not in files:
-            yield Problem(("methods", method), f"a method without a file in {METHODS.name}/", similar(method, files))
-        for model, block in blocks.items():
+    for method in values["methods"]:
+        for model in hyperparameters.blocks_of(values, method):
             here = ("methods", method, model)
             if model not in values["models"]:
                 yield Problem(here, f"an unknown model, `{model}`", similar(model, values["models"]))
-            elif "layer" in block and block["layer"] not in values["models"][model]["covariance_layers"]:
-                layers = f"models.{model}.covariance_layers, {values['models'][model]['covariance_layers']}"
-                yield Problem((*here, "layer"), str(block["layer"]), f"one of {layers}")
+            else:
+                yield from (Problem(*problem) for problem in hyperparameters.problems(values, method, model, similar))
 
 
 def _paper(values: dict, root: Path):
     folder = root / "workflow" / "figures"
     items = [path.relative_to(folder).with_suffix("").as_posix() for path in sorted(folder.glob("*/[!_]*.py"))]
-    for item, spec in values["paper"].items():
+    for item in values["paper"]:
         if item not in items:
             yield Problem(("paper", item), f"an item without code, workflow/figures/{item}.py", similar(item, items))
-        for index, method in enumerate(spec.get("methods", [])):
-            here = ("paper", item, "methods", index)
-            if method not in values["methods"]:
-                yield Problem(here, f"an unknown method, `{method}`", similar(method, values["methods"]))
-                continue
-            for model in set(values["run"]["models"]) & set(values["models"]):
-                if needs_of(method) and model not in values["methods"][method]:
-                    yield Problem(here, f"`{method}`, which has no values for the active model {model}",
-                                  f"a block methods.{method}.{model}, or the method not listed")
+    yield from (Problem(*problem) for problem in edits.problems(values, similar))
+    wrong = [Problem(*problem) for problem in sweeps.problems(values, similar)]
+    yield from wrong
+    points = values if wrong or list(families.problems(values, similar)) else sweeps.expanded(values)
+    for key, found, right in [*_methods(points), *families.problems(points, similar)]:
+        if sweeps.place(values, key):
+            yield Problem(sweeps.place(values, key), found, right)

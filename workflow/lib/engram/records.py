@@ -21,8 +21,9 @@ def chosen(facts: pd.DataFrame, known: pd.DataFrame, count: int, only_known: boo
 
 
 def to_facts(records: pd.DataFrame) -> list[Fact]:
-    """The requested change of every record."""
-    return [Fact(row.case_id, row.subject, row.prompt, row.target_new) for row in records.itertuples()]
+    """The requested change of every record; zsRE does not say what was true before."""
+    return [Fact(row.case_id, row.subject, row.prompt, row.target_new, getattr(row, "target_true", None))
+            for row in records.itertuples()]
 
 
 def queries(tokenizer, records: pd.DataFrame, dataset: str) -> tuple[list[scoring.Query], list[dict]]:

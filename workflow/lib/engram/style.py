@@ -58,9 +58,14 @@ SEVERED = {  # PAPER: ROME Fig. 3; the hatch tells the bars apart without colour
     "no_mlp": ("Effect with MLPs severed", "#20b020", "//////"),
 }
 METHODS = {
-    "none": "Unedited", "ft": "FT", "ft-l": "FT+L", "kn": "KN", "ke": "KE", "ke-cf": "KE-CF", "mend": "MEND",
-    "mend-cf": "MEND-CF", "rome": "ROME", "r-rome": "R-ROME", "memit": "MEMIT",
+    "none": "Unedited", "ft": "FT", "ft-tf": "FT, teacher-forced", "ft-l": "FT+L", "ft-l-tf": "FT+L, teacher-forced",
+    "ft-w": "FT-W", "attn-edit": "AttnEdit", "kn": "KN", "ke": "KE", "ke-cf": "KE-CF", "ke-zsre": "KE-zsRE", "mend": "MEND",
+    "mend-cf": "MEND-CF", "mend-zsre": "MEND-zsRE", "rome": "ROME", "r-rome": "R-ROME", "memit": "MEMIT",
+    "memit-seq": "MEMIT-seq", "pmet": "PMET", "emmet": "EMMET", "alphaedit": "AlphaEdit",
 }  # rows in the order of ROME table 4; an unlisted method follows, under its slug in capitals
+LOOKS = [("#1f77b4", "-", "o"), ("#d96a00", "--", "s"), ("#2ca02c", "-.", "^"), ("#9467bd", ":", "D"),
+         ("#8c564b", (0, (4, 1, 1, 1, 1, 1)), "v"), ("#d62728", (0, (5, 2)), "x")]  # of lines: colour, dashes, marker
+LINES = {"memit": LOOKS[0], "rome": LOOKS[1], "mend": LOOKS[2], "ft-w": LOOKS[3]}  # by method
 NEW, TRUE = "#d55e00", "#0072b2"  # the object an edit writes, the object it overwrites
 
 
@@ -87,6 +92,13 @@ def method_order(methods) -> list[str]:
     """The distinct methods in the order of `METHODS`, unlisted ones last and alphabetically."""
     known = list(METHODS)
     return sorted(set(methods), key=lambda m: (known.index(m) if m in known else len(known), m))
+
+
+def method_looks(methods) -> dict[str, tuple]:
+    """Colour, dashes and marker of each editor's line: those of `LINES` always look the same, others take what is left."""
+    ordered = method_order(methods)
+    left = [look for look in LOOKS if look not in [LINES.get(method) for method in ordered]]
+    return {method: LINES.get(method) or left.pop(0) for method in ordered}
 
 
 def layer_label(site: str, window: int, model: str) -> str:

@@ -5,8 +5,10 @@ The peak is found by a dry run: the same code on tensors without storage (device
 Shapes: G prompts of one length T, S noise samples, P restorations, d width.
 """
 
+import sys
 import weakref
 from dataclasses import dataclass, replace
+from typing import Callable
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -16,8 +18,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from engram import shards, sweep
 from engram.adapters import Adapter
 from engram.models import LM
+from engram.runs import run
 
 GPU_PROMPTS = 16  # prompts of one batch on a GPU, at most: by then the products are large enough
+CPU_BATCH = 6 * 2**20  # bytes of a sweep's block inputs on a CPU: fastest at widths 128-256; twice as much leaves the cache
 GPU_SHARE = 0.8  # of the free memory; the rest is left to the libraries and to gaps between tensors
 
 
@@ -78,44 +82,72 @@ class Forecast:
         self.kind, self.todo, self.samples = lm.device.type, todo, samples
         self._known = {}
 
-    def peak(self, shapes: list[Shape], size: int | None = None) -> int:
-        """Peak for a group of prompts of one length, `size` restorations at a time (all of them if None)."""
-        key = (tuple(shapes), size)
+    def peak(self, shapes: list[Shape], size: int | None = None, rows: int | None = None) -> int:
+        """Peak for a group of prompts of one length, with `size` restorations in one sweep over the layers, at the tokens of
+        `rows` positions (or one token); None: all of them."""
+        key = (tuple(shapes), size or len(self.todo), rows or sys.maxsize)
         if key not in self._known:
-            self._known[key] = self._dry_run(sorted(shapes, key=lambda shape: shape.begin), size or len(self.todo))
+            self._known[key] = self._dry_run(sorted(shapes, key=lambda shape: shape.begin), *key[1:])
         return self._known[key]
 
-    def _dry_run(self, shapes: list[Shape], size: int) -> int:
-        tokens = {shape.first for shape in shapes} | {shapes[0].tokens[-1]}  # most tokens, most prompts, most restorations
-        with Peak() as peak:
-            self._trace(shapes, sorted(tokens), self.todo[:size])
+    def _dry_run(self, shapes: list[Shape], size: int, rows: int) -> int:
+        most, telling = _widest(shapes, rows), {shape.first for shape in shapes} | {shapes[0].tokens[-1]}
+        with Peak() as peak:  # most positions, most prompts, most restorations; and most layers are like the last ones
+            parts = [part for part in _sweeps(shapes, rows) if _positions(shapes, part) == most or telling & set(part)]
+            self._trace(shapes, parts, [replace(patch, join=max(patch.join, self.lm.layers - 4)) for patch in self.todo[:size]])
         return peak.most
+
+    def most_rows(self, size: int) -> int:
+        """Positions of a sweep of `size` restorations: as many as there are on a GPU, and as are fastest on a CPU."""
+        one = size * self.samples * self.lm.width * self.lm.model.dtype.itemsize
+        return max(1, CPU_BATCH // one) if self.kind == "cpu" else sys.maxsize
 
     def flop(self, shape: Shape) -> int:
         """Floating-point operations of the matrix products of one prompt traced alone."""
         with FlopCounterMode(display=False) as counter:
-            self._trace([shape], shape.tokens, self.todo)
+            self._trace([shape], _sweeps([shape], sys.maxsize), self.todo)
         return counter.get_total_flops()
 
     @torch.inference_mode()
-    def _trace(self, shapes: list[Shape], tokens, some: list) -> None:
+    def _trace(self, shapes: list[Shape], parts: list[list[int]], some: list) -> None:
         with torch.device("meta"):
             length, begins = shapes[0].length, tuple(shape.begin for shape in shapes)
             adapter = Adapter(self.lm, length, self.kind)
             x = torch.empty(len(shapes), 1 + self.samples, length, self.lm.width, dtype=self.lm.model.dtype)
-            runs = sweep.run(adapter, x, begins, torch.zeros(len(shapes), dtype=torch.long))
+            runs = run(adapter, x, begins, torch.zeros(len(shapes), dtype=torch.long))
             starts = sweep.starts(runs, self.todo)
-            for token in tokens:
-                sweep.restore(runs, token, some, starts[: len(some)], len(some))
+            for part in parts:
+                sweep.restore(runs, part, some, starts[: len(some)], len(some), sys.maxsize)
+
+
+def _positions(shapes: list[Shape], tokens: list[int]) -> int:
+    """How many positions of a group of prompts restorations at these tokens compute."""
+    return sum(shape.length - token for shape in shapes for token in tokens if token >= shape.begin)
+
+
+def _widest(shapes: list[Shape], rows: int) -> int:
+    """Positions of the largest sweep that a group of prompts takes."""
+    return max((_positions(shapes, part) for part in _sweeps(shapes, rows)), default=0)
+
+
+def _sweeps(shapes: list[Shape], rows: int) -> list[list[int]]:
+    """The tokens of each sweep over the layers that a group of prompts takes."""
+    tokens = {token for shape in shapes for token in shape.tokens}
+    live = sorted(token for token in tokens if _positions(shapes, [token]))
+    return sweep.sweeps(live, lambda token: _positions(shapes, [token]), rows)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Which prompts are traced together (their ids), how many restorations at a time, and the predicted peak in bytes."""
+    """Which prompts are traced together (their ids), how many restorations and positions (of all prompts, or one token's)
+    are in one sweep over the layers, the predicted peak in bytes, how many sweeps that takes, and most tokens of one."""
 
     groups: list[list]
     size: int
+    rows: int
     peak: int
+    sweeps: int
+    tokens: int
 
 
 def budget(device: torch.device, gib: float, workers: int) -> int:
@@ -131,22 +163,47 @@ def plan(forecast: Forecast, shapes: dict, most: int, limit: int) -> Plan:
     """Groups of at most `most` prompts of one length, none above `limit` bytes; shapes: prompt_id -> Shape.
 
     The groups depend on the set of prompts, not on its order: within a length prompts go by their first corrupted token
-    and their id. Memory decides first how many restorations of the largest prompt are computed at a time, then how many
-    prompts. ValueError, with the number needed, if one restoration of one prompt does not fit.
+    and their id. If not all fits, memory decides first how many restorations of one token of the largest prompt are computed
+    at a time, then how many prompts, then tokens. ValueError, with the number needed, if one restoration does not fit.
     """
-    outer = [[name] for name in _outermost(shapes)]
-    size = min(_restorations(forecast, name, shapes[name], limit) for name, in outer)
-    if most == 1:
-        return Plan([[name] for name in shapes], size, max(forecast.peak([shapes[name]], size) for name, in outer))
-    whole = all(forecast.peak([shapes[name]] * most, size) <= limit for name, in outer)  # then every class fits
+    size, groups = len(forecast.todo), _groups(shapes, lambda shape: most)
+    rows, peak = _fitting_rows(forecast, shapes, groups, size, sys.maxsize)
+    if peak > limit:
+        size = min(_restorations(forecast, name, shapes[name], limit) for name in _outermost(shapes))
+        groups = _groups(shapes, lambda shape: _prompts(forecast, shape, size, limit, most))
+        rows, peak = _fitting_rows(forecast, shapes, groups, size, limit)
+    parts = [part for group in groups for part in _sweeps([shapes[name] for name in group], rows)]
+    return Plan(groups, size, rows, peak, len(parts) * -(-len(forecast.todo) // size), max(map(len, parts), default=0))
+
+
+def _groups(shapes: dict, fitting: Callable) -> list[list]:
+    """Groups of prompts of one length, as many of a Shape as `fitting` says, in the order of their first members."""
     groups = []
     for members in _classes(shapes):
-        fitting = most if whole else _prompts(forecast, shapes[members[0]], size, limit, most)
-        groups += shards.split(members, -(-len(members) // fitting))
+        groups += shards.split(members, -(-len(members) // fitting(shapes[members[0]])))
     place = {name: i for i, name in enumerate(shapes)}
-    groups.sort(key=lambda group: min(place[name] for name in group))
-    largest = sorted(groups, key=lambda group: -sum(shapes[name].rows + shapes[name].length for name in group))[:3]
-    return Plan(groups, size, max(forecast.peak([shapes[name] for name in group], size) for group in largest))
+    return sorted(groups, key=lambda group: min(place[name] for name in group))
+
+
+def _fitting_rows(forecast: Forecast, shapes: dict, groups: list[list], size: int, limit: int) -> tuple[int, int]:
+    """How many positions of a group's prompts fit into one sweep over the layers, and the peak in bytes."""
+    groups = {tuple(shapes[name] for name in group) for group in groups}
+    rows = min(forecast.most_rows(size), max(_widest(group, sys.maxsize) for group in groups))
+    while True:
+        telling = _telling(groups, rows)
+        peak = max(forecast.peak(group, size, rows) for group in telling)
+        if peak <= limit or all(len(part) <= 1 for group in telling for part in _sweeps(group, rows)):
+            return rows, peak
+        rows = min(int(rows * limit / peak), rows * 7 // 8)
+
+
+def _telling(groups: set[tuple], rows: int) -> list[tuple]:
+    """Those that no other group equals or exceeds in every size that memory grows with; at most the three largest."""
+    found = {(sum(shape.length for shape in group), sum(shape.rows for shape in group), _widest(group, rows)): group
+             for group in sorted(groups, key=repr)}
+    sizes = [size for size in found if not any(other != size and all(a >= b for a, b in zip(other, size)) for other in found)]
+    largest = sorted(sizes, key=lambda size: -size[0] - size[1])[:3]
+    return [found[size] for size in {*largest, max(sizes, key=lambda size: size[2])}]
 
 
 def _classes(shapes: dict) -> list[list]:
@@ -170,19 +227,21 @@ def _outermost(shapes: dict) -> list:
 def _restorations(forecast: Forecast, name, shape: Shape, limit: int) -> int:
     """How many restorations of one prompt fit at a time."""
     every = size = len(forecast.todo)
-    while (peak := forecast.peak([shape], size)) > limit and size > 1:
+    while (peak := forecast.peak([shape], size, 1)) > limit and size > 1:
         size //= 2
     if peak > limit:
         raise ValueError(f"prompt {name}, {shape.length} tokens: tracing it needs {_gib(peak)} GiB with one restoration at a "
-                         f"time, {_gib(forecast.peak([shape], every))} with all; there are {_gib(limit)} for it (on a CPU "
+                         f"time, {_gib(forecast.peak([shape], every, 1))} with all; there are {_gib(limit)} for it (on a CPU "
                          "trace.memory divided by run.threads, on a GPU what is free)")
     return size
 
 
 def _prompts(forecast: Forecast, shape: Shape, size: int, limit: int, most: int) -> int:
-    """How many prompts of this shape fit together: memory is a straight line in their number."""
-    one = forecast.peak([shape], size)
-    slope = max(1, forecast.peak([shape] * 2, size) - one) if most > 1 else 1
+    """How many prompts of this shape fit together, one token at a time: memory is a straight line in their number."""
+    if most == 1:
+        return 1
+    one = forecast.peak([shape], size, 1)
+    slope = max(1, forecast.peak([shape] * 2, size, 1) - one)
     return max(1, min(most, 1 + (limit - one) // slope))
 
 

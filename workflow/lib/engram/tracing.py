@@ -3,8 +3,10 @@
 Shapes: G prompts of one length T, S noise samples, N corrupted tokens, L layers, d width.
 """
 
+import mmap
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,7 @@ from engram import noise, precision, progress, shards, sweep, trace_memory
 from engram.adapters import Adapter
 from engram.halving import halving
 from engram.models import LM
+from engram.runs import run
 from engram.tokens import encode, subject_range
 from engram.workers import workers
 
@@ -108,8 +111,10 @@ def trace(lm: LM, prompts: pd.DataFrame, corruption: noise.Noise, config: Config
     over samples.
 
     What cannot change a bit of a row: the order of the prompts, the number of shards and of threads, and where a run was
-    interrupted and resumed. With one prompt at a time (a CPU's default) the other prompts cannot either. Otherwise which
-    prompts run together, and on any device the memory, decide the shapes of the products, and with them the last bits.
+    interrupted and resumed. With one prompt at a time (a CPU's default) the other prompts cannot either, as long as all
+    restorations and as many tokens as are wanted fit into memory. What changes the shapes of the products, and with them
+    the last bits: `batch` and which prompts run together, the sites and samples (on a CPU they decide which tokens share a
+    sweep), memory that is too small for that or a GPU's free memory, the device, the libraries.
     """
     with precision.at(lm, config.precision) as cast:
         work = prepared(cast, prompts, config, width, store)
@@ -137,12 +142,22 @@ def prepared(lm: LM, prompts: pd.DataFrame, config: Config, width: int, store: s
     limit = store.agreed("budget", trace_memory.budget(lm.device, config.memory, abreast))
     forecast = trace_memory.Forecast(lm, todo, config.samples)
     plan = trace_memory.plan(forecast, {name: prompt.shape for name, prompt in ready.items()}, most, limit)
-    weights = sum(parameter.nbytes for parameter in lm.model.parameters())
-    print(f"trace: {len(chosen)} of {config.prompts} prompts asked for, {len(prompts)} in the table; predicted peak memory "
-          f"{abreast * plan.peak / 2**30:.3f} GiB of tensors ({abreast * limit / 2**30:.3g} GiB are given), beside "
-          f"{weights / 2**30:.3f} GiB of weights; {plan.size} of {len(todo)} restorations at a time, up to "
-          f"{max(map(len, plan.groups))} prompts", file=sys.stderr)
+    print(f"trace: {len(chosen)} of {config.prompts} prompts asked for, {len(prompts)} in the table; "
+          f"{_memory(lm, abreast * plan.peak, abreast * limit)}; in one sweep over the layers {plan.size} of {len(todo)} "
+          f"restorations of up to {plan.tokens} tokens and {max(map(len, plan.groups))} prompts, {plan.sweeps} sweeps in all",
+          file=sys.stderr)
     return Work(ready, todo, plan)
+
+
+def _memory(lm: LM, peak: int, limit: int) -> str:
+    """The predicted tensors and the bytes given; on a CPU also the process, which will hold as much more than now."""
+    weights = sum(parameter.nbytes for parameter in lm.model.parameters())
+    said = (f"predicted peak memory {peak / 2**30:.3f} GiB of tensors ({limit / 2**30:.3g} GiB are given), beside "
+            f"{weights / 2**30:.3f} GiB of weights")
+    resident = Path("/proc/self/statm")
+    if lm.device.type != "cpu" or not resident.exists():  # it exists on Linux
+        return said
+    return f"{said}; the whole process {(int(resident.read_text().split()[1]) * mmap.PAGESIZE + peak) / 2**30:.3f} GiB"
 
 
 def computed(lm: LM, work: Work, corruption: noise.Noise, config: Config, seed: int, store: shards.Store = shards.Store()):
@@ -168,7 +183,7 @@ def computed(lm: LM, work: Work, corruption: noise.Noise, config: Config, seed: 
 def _group(lm, group, corruption, config, work, seed) -> list[tuple[pd.DataFrame, dict]]:
     """The rows of effects and of prompts of each prompt of a batch; smaller batches if memory falls short after all."""
     def together(part):
-        return trace_group(lm, part, corruption, config, work.todo, seed, work.plan.size)
+        return trace_group(lm, part, corruption, config, work.todo, seed, work.plan.size, work.plan.rows)
 
     return [(_rows(lm.name, about["prompt_id"], scores), about)
             for part in halving(together, group, len(group), "prompt") for scores, about in part]
@@ -176,9 +191,9 @@ def _group(lm, group, corruption, config, work, seed) -> list[tuple[pd.DataFrame
 
 @torch.inference_mode()
 def trace_group(lm: LM, group: list[Prompt], corruption: noise.Noise, config: Config, todo: list, seed: int,
-                size: int | None = None) -> list[tuple[dict, dict]]:
+                size: int | None = None, rows: int | None = None) -> list[tuple[dict, dict]]:
     """Prompts of one length together: for each, in their order, scores [T, L] per site, NaN where not asked for, and its
-    row of the table of prompts. `todo`: sweep.patches, of which `size` are computed at a time (all of them if None).
+    row of the table of prompts. In one sweep: `size` of `todo` (sweep.patches), at the tokens of `rows` positions; None: all.
     """
     place = sorted(range(len(group)), key=lambda i: group[i].begin)
     prompts = [group[i] for i in place]
@@ -186,11 +201,11 @@ def trace_group(lm: LM, group: list[Prompt], corruption: noise.Noise, config: Co
     adapter = Adapter(lm, length)
     embeddings = torch.stack([_corrupted(adapter, prompt, corruption, config, seed) for prompt in prompts])
     answers = torch.tensor([int(prompt.row.answer_id) for prompt in prompts], device=lm.device)
-    runs = sweep.run(adapter, embeddings, tuple(prompt.begin for prompt in prompts), answers)
+    runs = run(adapter, embeddings, tuple(prompt.begin for prompt in prompts), answers)
     starts = sweep.starts(runs, todo)
     swept = sorted({token for prompt in prompts for token in prompt.tokens})
-    means = torch.stack([sweep.restore(runs, token, todo, starts, size or len(todo)).mean(-1) for token in swept])
-    means, base = means.cpu().numpy(), torch.stack((runs.probability[:, 0], runs.probability[:, 1:].mean(1))).tolist()
+    means = sweep.restore(runs, swept, todo, starts, size or len(todo), rows or sys.maxsize).mean(-1).cpu().numpy()
+    base = torch.stack((runs.probability[:, 0], runs.probability[:, 1:].mean(1))).tolist()
     found = [None] * len(group)
     for i, prompt in enumerate(prompts):
         scores = {site: np.full((length, lm.layers), np.nan) for site in config.sites}

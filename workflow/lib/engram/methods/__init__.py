@@ -25,18 +25,21 @@ class Aids:
     earlier: dict[int, torch.Tensor] = field(default_factory=dict)  # K_pK_pᵀ by layer, of the batches before
 
 
-def load(name: str):
-    """The module of method `name` (dashes are underscores in the file name)."""
+def load(method: str | dict):
+    """The module of a method, by the name of its file (dashes are underscores there) or by its block, as `settings`."""
+    name = method if isinstance(method, str) else method.get("method", method["name"])
     return import_module(f"engram.methods.{name.replace('-', '_')}")
 
 
 def settings(block: dict):
-    """The `Settings` of the method that `block` names, from its other keys (hyperparameters in params.yaml)."""
-    values = {key: value for key, value in block.items() if key != "name"}
-    return config.build(load(block["name"]).Settings, values, f"methods.{block['name']}")
+    """The `Settings` of the method that `block` names, from its hyperparameters: `name`, and `method`, the file if that has
+    another name (`ft-l` is a variant of `ft`), are not among them.
+    """
+    values = {key: value for key, value in block.items() if key not in ("name", "method")}
+    return config.build(load(block).Settings, values, f"methods.{block['name']}")
 
 
-def deltas(name: str, lm, facts: list, settings, aids: Aids, n: int = 1) -> list[Delta]:
+def deltas(name: str | dict, lm, facts: list, settings, aids: Aids, n: int = 1) -> list[Delta]:
     """The change that each fact is read with: `n` facts in a row are edited together, those of the last group may be fewer.
 
     With `n` 1 every fact meets a fresh model.

@@ -1,0 +1,42 @@
+"""Fine-tuning of one layer's MLP, free (FT) or with every weight in a box of half width ε (FT+L), over the layers.
+
+S: harmonic mean of the success scores; EM, PM, NM: mean differences of the two objects' probabilities, for the fact, its
+paraphrases and its neighbourhood. Bands: 95% confidence intervals. Dotted: the unedited model. PAPER: ROME Fig. 17, 18.
+"""
+
+# DIFFERS: the original's bands are 1.96 standard deviations over the root of 100, whatever the number of records.
+
+import pandas as pd
+
+from engram import cli, curves, style
+
+METRICS = ("EM", "PM", "NM", "S")
+ITEM = "rome/fig17_ft_layers"
+
+
+def table(paths, points: dict) -> pd.DataFrame:
+    """Every point: the rows of the summaries that hold METRICS, with layer and epsilon (empty: no box)."""
+    frame = curves.with_points(curves.read(paths, METRICS, ["method"], ITEM), points, ["layer", "epsilon"], ITEM)
+    return frame.assign(layer=frame["layer"].astype("Int64"), epsilon=frame["epsilon"].astype(float))
+
+
+def draw(frame: pd.DataFrame):
+    """Four panels over the layers, one line per ε."""
+    boxes = frame["epsilon"].fillna(float("inf"))
+    edited = frame["method"] != curves.UNEDITED
+    lines = {box: curves.Line("FT" if box == float("inf") else f"FT+L, ε = {box:g}", *look)
+             for box, look in zip(sorted(boxes[edited].unique(), reverse=True), style.LOOKS)}
+    model = style.shorten(frame["model"].iloc[0], 30)
+    return curves.draw(frame.assign(box=boxes), "layer", "box", lines, f"layer of {model} whose MLP is fine-tuned")
+
+
+def main(argv=None):
+    job = cli.parse(__file__, __doc__, argv, inputs=["summaries*"], outputs=["pdf", "png", "csv"], keys=["model"])
+    frame = table(job.inputs.summaries, job.config.get("points", {}))
+    fig = draw(frame)
+    for name, value in (("pdf", fig), ("png", fig), ("csv", frame)):
+        job.write(name, value)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""AttnEdit, fine-tuning of a late attention in a box of half width ε, over ε.
+
+S: harmonic mean of ES (efficacy), PS (paraphrases) and NS (neighbourhood). Bands: 95% confidence intervals; S has none.
+Dotted: the unedited model. PAPER: ROME Fig. 23.
+"""
+
+import pandas as pd
+
+from engram import cli, curves, style
+
+METRICS = ("S", "ES", "PS", "NS")
+ITEM = "rome/fig23_attn_edit"
+
+
+def table(paths, points: dict) -> pd.DataFrame:
+    """Every point: the rows of the summaries that hold METRICS, with epsilon. ValueError for a point without a box."""
+    frame = curves.with_points(curves.read(paths, METRICS, ["method"], ITEM), points, ["epsilon"], ITEM)
+    if any(point["epsilon"] is None for point in points.values()):
+        raise ValueError(f"{ITEM}: a point without a box, which has no place on the axis; right are numbers for epsilon")
+    return frame.assign(epsilon=frame["epsilon"].astype(float), name="AttnEdit")
+
+
+def draw(frame: pd.DataFrame):
+    """Four panels over ε, on a logarithmic axis."""
+    lines = {"AttnEdit": curves.Line("AttnEdit", *style.LOOKS[0])}
+    model = style.shorten(frame["model"].iloc[0], 30)
+    return curves.draw(frame, "epsilon", "name", lines, f"ε, the largest change of a weight, {model}", log=True)
+
+
+def main(argv=None):
+    job = cli.parse(__file__, __doc__, argv, inputs=["summaries*"], outputs=["pdf", "png", "csv"], keys=["model"])
+    frame = table(job.inputs.summaries, job.config.get("points", {}))
+    fig = draw(frame)
+    for name, value in (("pdf", fig), ("png", fig), ("csv", frame.drop(columns="name"))):
+        job.write(name, value)
+
+
+if __name__ == "__main__":
+    main()

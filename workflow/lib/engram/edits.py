@@ -1,0 +1,123 @@
+"""Which edits the items of the papers want, and of how many records. Pure functions on the contents of the parameter file.
+
+An edit is {dataset, method, n}, n a word (together.py). An item names its methods, those of its sweep, and for all of them,
+or for each by its name, the words n.
+"""
+
+from engram import families, hyperparameters, sweeps, together
+
+CAN = {"single": "each fact alone", "mass": "many facts at once", "sequential": "facts in batches, one after the other"}
+RIGHT = {"single": "1", "mass": "a number of facts, 100", "sequential": "<facts>by<batch>, 100by1"}
+
+
+def compared(spec: dict) -> dict[str, tuple]:
+    """The methods that one entry of `paper` names, and where: those it lists, and the one it sweeps over."""
+    swept = {spec["sweep"]["method"]: ("sweep", "method")} if "sweep" in spec else {}
+    return swept | {name: ("methods", index) for index, name in enumerate(spec.get("methods", []))}
+
+
+def of_item(spec: dict) -> list[dict]:
+    """The edits that one entry of `paper` compares, in its order; none if it reads no edits."""
+    named = {name: name for name in spec.get("methods", [])}
+    named |= {slug: spec["sweep"]["method"] for slug in sweeps.points(spec)}
+    return [{"dataset": spec["dataset"], "method": method, "n": str(n)}
+            for method, name in named.items() for n in _words(spec, name)[1]]
+
+
+def _words(spec: dict, name: str) -> tuple[tuple, list]:
+    """Where the words n of a method, or of the method that is swept, stand, and what they are."""
+    given, here = (spec["n"].get(name, []), ("n", name)) if isinstance(spec["n"], dict) else (spec["n"], ("n",))
+    return here, given if isinstance(given, list) else [given]
+
+
+def wanted(values: dict) -> list[dict]:
+    """The edits of all items, each once."""
+    return [dict(row) for row in dict.fromkeys(tuple(row.items()) for spec in values["paper"].values() for row in of_item(spec))]
+
+
+def counts(values: dict, model: str) -> dict[tuple, int]:
+    """(dataset, method, n) -> how many records are edited: the most that an item asks for, and n of them at least.
+
+    An item that does not say `records` asks for those of its method, or else of the model. `values`: sweeps expanded.
+    """
+    found: dict[tuple, int] = {}
+    for spec in values["paper"].values():
+        for row in of_item(spec):
+            edit = tuple(row.values())
+            asked = spec.get("records", _usual(values, model, row["method"]))
+            found[edit] = max(found.get(edit, together.group(row["n"]).facts), asked)
+    return found
+
+
+def count(values: dict, model: str, dataset: str, method: str, n: str) -> int:
+    """How many records one edit edits; also of one that no item wants."""
+    usual = max(together.group(n).facts, _usual(values, model, method))
+    return counts(values, model).get((dataset, method, n), usual)
+
+
+def texts(values: dict, model: str, dataset: str, method: str, n: str) -> int | None:
+    """Of how many records texts are generated: the most that an item of the edit asks for, None for all that are edited."""
+    edit = {"dataset": dataset, "method": method, "n": n}
+    asked = [spec.get("texts") for spec in values["paper"].values() if edit in of_item(spec)]
+    size = max(asked) if asked and None not in asked else None
+    return None if size is None or size >= count(values, model, **edit) else size
+
+
+def _usual(values: dict, model: str, method: str) -> int:
+    return values["methods"][method].get("records", values["models"][model]["records"]["count"])
+
+
+def targets(values: dict, model: str) -> dict[tuple, int]:
+    """(dataset, family) -> records whose optimised values are found: the most that any edit reads. `values`: sweeps expanded."""
+    return _most(values, model, "targets", lambda dataset, method: (dataset, families.family_of(values, method, model)))
+
+
+def hypernets(values: dict, model: str) -> dict[str, int]:
+    """Editor -> most records that it edits, none of which it is trained on. `values`: sweeps expanded."""
+    swept = sweeps.swept(values)
+    return _most(values, model, "hypernet", lambda dataset, method: swept.get(method, method))
+
+
+def _most(values: dict, model: str, need: str, artifact) -> dict:
+    found: dict = {}
+    for (dataset, method, _), size in counts(values, model).items():
+        if need in hyperparameters.needs(values, method):
+            key = artifact(dataset, method)
+            found[key] = max(found.get(key, 0), size)
+    return found
+
+
+def problems(values: dict, similar):
+    """(key, what was found, what would be right) for everything that the items of `paper` ask of methods in vain.
+
+    `values` as written, sweeps not expanded; `similar(name, known)` says what an unknown name may have meant.
+    """
+    for item, spec in values["paper"].items():
+        places = {name: ("paper", item, *place) for name, place in compared(spec).items()}
+        if isinstance(spec.get("n"), dict):
+            for name in sorted(set(spec["n"]) - set(places)):
+                yield ("paper", item, "n", name), f"`{name}`, which the item does not compare", similar(name, places)
+            for name in sorted(set(places) - set(spec["n"])):
+                yield ("paper", item, "n", name), "nothing, the key is missing", f"how many facts `{name}` edits together"
+        for name, place in places.items():
+            if name not in values["methods"]:
+                yield place, f"an unknown method, `{name}`", similar(name, values["methods"])
+                continue
+            for model in [model for model in values["run"]["models"] if model in values["models"]]:
+                keys = hyperparameters.keys_of(hyperparameters.file_of(values, name))
+                if keys and model not in hyperparameters.blocks_of(values, name):
+                    yield (place, f"`{name}`, which has no values for the active model {model}",
+                           f"a block methods.{name}.{model}, or the method not listed")
+            yield from _regimes(item, spec, name, hyperparameters.regimes(values, name))
+
+
+def _regimes(item: str, spec: dict, name: str, can: tuple[str, ...]):
+    """What a method is asked for and cannot do (REGIMES). Many facts are one call, within which some methods go in turn."""
+    here, words = _words(spec, name)
+    for index, n in enumerate(words):
+        (facts, batch), place = together.group(n), ("paper", item, *here, *([index] if len(words) > 1 else []))
+        if batch and batch > facts:
+            yield place, f"{n}, a batch of more facts than there are", f"a batch of at most {facts}"
+        elif not set(can) & set(("sequential",) if batch else ("single",) if facts == 1 else ("mass", "sequential")):
+            yield (place, f"{n} for `{name}`, which can edit {' or '.join(CAN[word] for word in can)}",
+                   f"{' or '.join(RIGHT[word] for word in can)}; or `{name}` not listed")
