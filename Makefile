@@ -51,5 +51,7 @@ setup: .venv/.ready
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --no-deps torch==2.13.0
 	$(BIN)/pip install --quiet --no-deps -r requirements.lock
+	@$(BIN)/python -c "import torch" 2> /dev/null || { echo "torch is a CUDA build here: fetching its libraries (some GB)"; \
+	  $(BIN)/pip install --quiet --constraint requirements.lock torch==2.13.0; }
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@

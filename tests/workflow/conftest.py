@@ -106,8 +106,8 @@ class Sandbox:
         return self.run("git", "-c", "user.name=test", "-c", "user.email=test@localhost", *words).stdout
 
 
-def make_sandbox(path: Path) -> Sandbox:
-    """An unbuilt sandbox, as a git repository with one commit."""
+def make_sandbox(path: Path, real: bool = False) -> Sandbox:
+    """An unbuilt sandbox, as a git repository with one commit; `real`: with the scripts that compute, instead of stand-ins."""
     for name in COPIED:
         source, target = ROOT / name, path / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def make_sandbox(path: Path) -> Sandbox:
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.part", ".*"))
         else:
             shutil.copy2(source, target)
-    for script in scripts(path):
+    for script in [] if real else scripts(path):
         script.write_text(stand_in(script), encoding="utf-8")
     sandbox = Sandbox(path)
     sandbox.git("init", "--quiet")

@@ -29,6 +29,10 @@ def deps(name: str) -> set[str]:
     return {resolved(path) for path in STAGES[name]["deps"]}
 
 
+def files_in(folder: str) -> set[str]:
+    return {path.relative_to(ROOT).as_posix() for path in (ROOT / folder).glob("*.py")}
+
+
 def script(name: str) -> str:
     return f"workflow/figures/{ITEMS[name]}.py" if name in ITEMS else f"workflow/scripts/{name}.py"
 
@@ -70,14 +74,15 @@ def test_deps_are_the_code_and_the_inputs(name, built):
     files = lineage.code_files(str(ROOT / script(name)), *map(str, methods))
     code = {path.relative_to(ROOT).as_posix() for path, text in files
             if not text.startswith("Module(body=[Pass()]")}  # not a file with a docstring alone
-    declared = {path for path in deps(name) if path.startswith("workflow/")}
+    named = {path for path in deps(name) if path.startswith("workflow/")}
+    declared = set().union(*({path} if path.endswith(".py") else files_in(path) for path in named))
     assert declared == code, f"{name}: add {sorted(code - declared)}, remove {sorted(declared - code)}"
     inputs = set()
     for out in outs(name):
         for path in (built.path / out).rglob(".lineage/*.json") if (built.path / out).is_dir() else [built.path / out]:
             if path.parent.name == ".lineage":
                 inputs |= {one["path"] for one in json.loads(path.read_text())["inputs"]}
-    folders = deps(name) - declared
+    folders = deps(name) - named
     assert "results/params/valid.json" in folders
     assert all(any(Path(path).is_relative_to(folder) for folder in folders) for path in inputs), inputs
 
