@@ -12,6 +12,8 @@ from engram import style
 METRICS = ("S", "ES", "EM", "PS", "PM", "NS", "NM", "GE", "RS")
 FACTS = [1, 10, 100, 1000]
 LAYERS = {f"ft-{layer}-{box}": {"layer": layer, "epsilon": box} for layer in (0, 1, 5) for box in (None, 0.0005, 0.01)}
+TOKENS = {f"rome-{layer}-{token}": {"layer": layer, "token": token} for layer in (0, 1, 5)
+          for token in ("subject_first", "subject_last", "subject_first_after_last", "last")}
 BOXES = {f"attn-{box}": {"epsilon": box} for box in (0.0005, 0.001, 0.005)}
 
 
@@ -25,11 +27,13 @@ SUMMARIES = {
     "memit/fig5_scaling": [summary("none", 1, 1, 10.0), *(summary("memit", n, n, 90.0 - n / 100) for n in FACTS),
                            pd.concat([summary("rome", "1000by1", n, 85.0 - n / 30) for n in FACTS]),
                            *(summary(method, n, n, 60.0) for n in FACTS for method in ("mend", "ft-w", "emmet", "alphaedit"))],
+    "rome/fig5_sweep": [summary("none", 1, 1, 10.0), *(summary(slug, 1, 1, 60.0 - 5 * point["layer"] - len(point["token"]))
+                                                       for slug, point in TOKENS.items())],
     "rome/fig17_ft_layers": [summary("none", 1, 1, 10.0), *(summary(slug, 1, 1, 50.0 - point["layer"])
                                                             for slug, point in LAYERS.items())],
     "rome/fig23_attn_edit": [summary(slug, 1, 1, 9000 * point["epsilon"]) for slug, point in BOXES.items()],
 }
-POINTS = {"memit/fig5_scaling": {}, "rome/fig17_ft_layers": LAYERS, "rome/fig23_attn_edit": BOXES}
+POINTS = {"memit/fig5_scaling": {}, "rome/fig5_sweep": TOKENS, "rome/fig17_ft_layers": LAYERS, "rome/fig23_attn_edit": BOXES}
 
 
 def load(item, root):
@@ -79,7 +83,7 @@ def test_the_same_bytes_again(drawn, fakes, tmp_path):
     assert all(path.read_bytes() == drawn["memit/fig5_scaling"][0][suffix].read_bytes() for suffix, path in again.items())
 
 
-@pytest.mark.parametrize("item, lines", list(zip(SUMMARIES, (6, 3, 1))))
+@pytest.mark.parametrize("item, lines", list(zip(SUMMARIES, (6, 4, 3, 1))))
 def test_pictures_can_be_read(item, lines, drawn, monkeypatch):
     fig = drawn[item][1]
     assert_readable(fig, monkeypatch)

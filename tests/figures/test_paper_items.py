@@ -35,7 +35,7 @@ def test_bytes_are_the_same_again_and_in_another_process(drawn, runner, fakes):
     subprocess.run([sys.executable, "-c", code, json.dumps(moved)], check=True,
                    env={**os.environ, "PYTHONHASHSEED": "1", "MPLBACKEND": "pdf"})
     first = sorted(path for path in drawn.made.glob("*.*") if path.is_file())
-    assert len(first) == 11 * 3 + 2
+    assert len(first) == 11 * 3 + 2 * 2
     for path, other in itertools.product(first, ("out", "elsewhere")):
         if other == "out" and path.stem not in repeated:
             continue

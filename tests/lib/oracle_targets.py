@@ -9,7 +9,7 @@ from oracle import first, hooks
 def optimised(lm, fact, contexts, s):
     """Value and original value [d] and the losses of every step, for `engram.objective.Settings` s."""
     goal = list(memory.target_tokens(lm.tokenizer, fact))
-    rows = [*memory.lookups(lm.tokenizer, fact, contexts, tuple(goal[:-1])), memory.essence(lm.tokenizer, fact)]
+    rows = [*memory.lookups(lm.tokenizer, fact, contexts, tuple(goal[:-1]), s.token), memory.essence(lm.tokenizer, fact, s.token)]
     width = max(len(row.ids) for row in rows)
     ids = torch.tensor([row.ids + [0] * (width - len(row.ids)) for row in rows], device=lm.device)
     seen = torch.tensor([[1] * len(row.ids) + [0] * (width - len(row.ids)) for row in rows], device=lm.device)

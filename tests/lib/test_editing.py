@@ -61,7 +61,7 @@ def test_rome_is_the_smallest_change_in_the_c_norm():
     model = lm("gpt2", torch.float64)
     (delta, *_), wanted, c = edit(model, ["{}"])
     change = delta.dense(1).double()
-    key = memory.fact_keys(model, 1, FACTS[:1], ["{}"]).bare[0].double()
+    key = memory.fact_keys(model, targets.Settings(layer=1), FACTS[:1], ["{}"]).bare[0].double()
     cost = torch.trace(change @ c @ change.T)
     generator = torch.Generator().manual_seed(2)
     for _ in range(50):
@@ -79,7 +79,7 @@ def test_rome_is_the_limit_of_memits_equation_for_one_fact_and_one_layer():
     """R kᵀ (λC + k kᵀ)⁻¹ (MEMIT eq. 14) tends to ROME's update as λ tends to 0."""
     model = lm("gpt2", torch.float64)
     (delta, *_), wanted, c = edit(model, ["{}"])
-    keys = memory.fact_keys(model, 1, FACTS[:1], ["{}"])
+    keys = memory.fact_keys(model, targets.Settings(layer=1), FACTS[:1], ["{}"])
     key, residual = keys.bare[0], wanted[0] - keys.value[0]
     memit = torch.outer(residual, torch.linalg.solve(1e-9 * c + torch.outer(key, key), key))
     assert (memit - delta.dense(1)).norm() < 1e-4 * memit.norm()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engram import contexts, descent, frozen, memory, shards, targets
+from engram import contexts, descent, frozen, memory, objective, shards, targets
 from oracle_targets import optimised
 from toy import PROMPTS, lm
 
@@ -21,6 +21,8 @@ SETTINGS = {
     "next layer": targets.Settings(layer=1, loss_layer=2, steps=6, rate=0.1, kl_position="end"),
     "end": targets.Settings(layer=0, steps=6, rate=0.1, kl_factor=1.0, kl_position="end"),
     "last": targets.Settings(layer=3, steps=6, rate=0.1),
+    **{token: targets.Settings(layer=1, token=token, steps=5, rate=0.1, kl_factor=1.0)
+       for token in ("subject_first", "subject_first_after_last", "last")},
 }
 
 
@@ -33,7 +35,7 @@ def close(found, wanted, tolerance):
 def test_values_agree_with_the_oracle_in_float64(kind, name):
     model, s = lm(kind, torch.float64), SETTINGS[name]
     # where the move reaches nothing but the looked-up token, only facts that are read there have a gradient
-    facts = many(25)[16:19] if name in ("same layer", "last") else FACTS
+    facts = many(25)[16:19] if name == "same layer" or s.layer == 3 else FACTS
     found = {batch: targets.optimise(model, facts, CONTEXTS, s, batch) for batch in (1, 2)}
     for index, fact in enumerate(facts):
         value, initial, losses = optimised(model, fact, CONTEXTS, s)
@@ -240,3 +242,18 @@ def test_braces_of_a_context_text_become_spaces(monkeypatch):
     monkeypatch.setattr(contexts.generation, "generate", lambda *_args: ["a {} b"] * 2)
     table = contexts.sample(lm("gpt2"), {"memit": {"starts": ["a"], "lengths": [[6, 2]], "top_k": 5}}, 0)
     assert list(table["text"]) == ["a    b"] * 2
+
+
+def test_where_the_key_is_looked_up():
+    """The four places of ROME's Fig. 5, with the subject at the start, in the middle and at the end of a prompt."""
+    tokenizer = lm("gpt2").tokenizer
+    for prompt in ("{} is owned by", "The mother tongue of {} is", "In Rome there is {}"):
+        fact = memory.Fact(0, "Thomas James Martin", prompt, "chess")
+        found = {token: memory.lookups(tokenizer, fact, ["{}"], (5, 6), token)[0] for token in objective.TOKENS}
+        text = prompt.replace("{}", fact.subject)
+        ends = {token: len(tokenizer.decode(row.ids[: row.position + 1])) for token, row in found.items()}
+        start = text.index(fact.subject)
+        assert start < ends["subject_first"] <= start + len("Thomas")
+        assert ends["subject_last"] == start + len(fact.subject)
+        assert found["subject_first_after_last"].position == found["subject_last"].position + (not prompt.endswith("{}"))
+        assert ends["last"] == len(text)

@@ -6,8 +6,27 @@ import shutil
 import yaml
 from conftest import ROOT
 
-EVERYTHING = {"dataset": 1, "train": 1, "known": 1, "noise": 3, "prefixes": 1, "covariance": 1, "trace": 5, "targets": 1,
-              "edit": 2, "evaluate": 2, "paper_figure": 11, "paper_table": 1}
+from engram import edits
+
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+EDITS = edits.wanted(PARAMS)
+
+
+def papers(kind: str, reads: tuple, method: str | None = None) -> int:
+    """Items of a kind that read one of these stages, and of them those that compare a method."""
+    return sum(spec["kind"] == kind and bool({*reads} & {*spec["from"]}) and method in (None, *spec.get("methods", []))
+               for spec in PARAMS["paper"].values())
+
+
+def jobs_of(**counts) -> dict[str, int]:
+    return {rule: count for rule, count in counts.items() if count}
+
+
+ROME = [row for row in EDITS if row["method"] == "rome"]
+EVERYTHING = jobs_of(
+    dataset=1, train=1, known=1, noise=3, prefixes=1, covariance=1, trace=5, targets=len({row["dataset"] for row in ROME}),
+    edit=len(EDITS), evaluate=len(EDITS), paper_figure=papers("figure", ("trace", "edit", "evaluate")),
+    paper_table=papers("table", ("trace", "edit", "evaluate")))
 
 
 def test_the_default_graph(built):
@@ -32,8 +51,10 @@ def more_items(values):
 
 def test_settings_rerun_what_depends_on_them(sandbox):
     """Each change alone; with the file as it was, nothing is to be done."""
-    tracing = {"trace": 5, "paper_figure": 10}
-    editing = {"targets": 1, "edit": 1, "evaluate": 1, "paper_figure": 1, "paper_table": 1}
+    tracing = jobs_of(trace=5, paper_figure=papers("figure", ("trace",)))
+    reading = {kind: papers(kind, ("edit", "evaluate")) for kind in ("figure", "table")}
+    editing = jobs_of(targets=EVERYTHING["targets"], edit=len(ROME), evaluate=len(ROME), **{
+        f"paper_{kind}": papers(kind, ("edit", "evaluate"), "rome") for kind in reading})
     for change, jobs in [
         (lambda values: values["trace"].update(samples=11), tracing),
         (lambda values: values["trace"]["variants"]["extra"].update(samples=11), {"trace": 1, "paper_figure": 2}),
@@ -42,7 +63,7 @@ def test_settings_rerun_what_depends_on_them(sandbox):
         (lambda values: values["trace"]["variants"].update(more={"noise": 0.1}), {"noise": 1, "trace": 1}),
         (lambda values: values["methods"]["rome"]["mini"].update(kl_factor=0.9), editing),
         (lambda values: values["edit"].update(generation_tokens=11), {
-            "edit": 2, "evaluate": 2, "paper_figure": 1, "paper_table": 1}),
+            "edit": len(EDITS), "evaluate": len(EDITS), "paper_figure": reading["figure"], "paper_table": reading["table"]}),
         (lambda values: values["run"].update(device="cpu"), {
             rule: count for rule, count in EVERYTHING.items() if rule != "dataset"}),
         (more_items, {"targets": 2, "edit": 7, "evaluate": 7, "paper_figure": 2, "paper_table": 1}),
@@ -63,12 +84,14 @@ def test_code_reruns_what_depends_on_it(sandbox):
     assert sandbox.jobs() == {}
     path = sandbox.path / library / "metrics.py"
     path.write_text(path.read_text() + "\nANOTHER = 1\n")
-    assert sandbox.jobs() == {"evaluate": 2, "paper_table": 1}
+    assert sandbox.jobs() == jobs_of(evaluate=len(EDITS), paper_figure=papers("figure", ("evaluate",)),
+                                     paper_table=papers("table", ("evaluate",)))
     path.write_text(path.read_text().replace("\nANOTHER = 1\n", ""))
     path = sandbox.path / library / "methods" / "rome.py"
     path.write_text(path.read_text() + "\nANOTHER = 1\n")
     jobs = sandbox.jobs()
-    assert jobs == {"targets": 1, "edit": 1, "evaluate": 1, "paper_figure": 1, "paper_table": 1}, "not edit/none"
+    assert jobs == jobs_of(targets=EVERYTHING["targets"], edit=len(ROME), evaluate=len(ROME), **{
+        f"paper_{kind}": papers(kind, ("edit", "evaluate"), "rome") for kind in ("figure", "table")}), "not edit/none"
 
 
 def test_a_second_model_from_local_files(sandbox):

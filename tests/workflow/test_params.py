@@ -41,7 +41,7 @@ BAD = [
     ("no_mlp, no_attn]", "no_mpl, no_attn]", "trace.variants.severed.sites[1]", "did you mean `no_mlp`?"),
     ("    uniform: {", "    Uniform Noise: {", "trace.variants", "a word of the form"),
     ("[gaussian, uniform]", "[gaussian, unifrom]", "paper.rome/fig13_noise_kinds.variants[1]", "did you mean `uniform`?"),
-    ("from: [evaluate],", "from: [evaluate], variants: [main],", "paper.rome/table4_counterfact.variants", "from: [trace]"),
+    ("from: [evaluate],", "from: [evaluate], variants: [main],", "paper.rome/table1_zsre.variants", "from: [trace]"),
     ("{count: 5}", "{prompts: {mni: [3]}}", "paper.rome/fig10_examples.options.prompts.mni", "did you mean `mini`?"),
     ("{count: 5}", "{prompts: [3]}", "paper.rome/fig10_examples.options.prompts", "a block of keys"),
     ("{count: 5}", "{prompts: {mini: [3.5]}}", "paper.rome/fig10_examples.options.prompts.mini[0]", "a whole number or a word"),
@@ -56,7 +56,7 @@ BAD = [
     ("from: [trace]", "from: [trase]", "paper.rome/fig1_trace_example.from[0]", "did you mean `trace`?"),
     ("from: [trace]", "from: [trace], n: 1", "paper.rome/fig1_trace_example.n", "Only an item `from` edit or evaluate"),
     (", n: 1}", "}", "paper.rome/fig6_generations.n", "the key is missing"),
-    ("kind: table", "kind: tabel", "paper.rome/table4_counterfact.kind", "did you mean `table`?"),
+    ("kind: table", "kind: tabel", "paper.rome/table1_zsre.kind", "did you mean `table`?"),
     ("seed: 0", "seed: [0", "", "not YAML"),
     ("seed: 0", "1: 0", "1", "a word"),
 ]

@@ -19,7 +19,7 @@ __all__ = ["NEEDS", "REGIMES", "Settings", "edit"]
 
 def edit(lm, facts, settings, aids) -> Delta:
     """W += (v* - W k) kT / (k.k) for the key k of the bare prompt."""
-    keys = memory.fact_keys(lm, settings.layer, facts, list(aids.contexts))
+    keys = memory.fact_keys(lm, settings, facts, list(aids.contexts))
     lacking = spread.wanted(facts, aids.targets, keys.value.double()) - keys.value.double()
     share = keys.bare.double() / keys.bare.double().pow(2).sum(1, keepdim=True)
     return Delta({settings.layer: closed_form.part(lacking.T, share.T, keys.value.dtype)})

@@ -65,9 +65,10 @@ def work(tokenizer, fact: memory.Fact, shared: Plan) -> Work:
     PAPER: ROME eq. 4 reads what follows "{subject} is a". DIFFERS: as published, `subject_last` reads at the subject.
     """
     goal = memory.target_tokens(tokenizer, fact)
-    rows = memory.lookups(tokenizer, fact, list(shared.contexts), goal[:-1])
+    token = shared.settings.token
+    rows = memory.lookups(tokenizer, fact, list(shared.contexts), goal[:-1], token)
     reads = [list(range(len(row.ids) - len(goal), len(row.ids))) for row in rows]
-    essence = memory.essence(tokenizer, fact)
+    essence = memory.essence(tokenizer, fact, token)
     if shared.settings.kl_position == "subject_last":
         essence = replace(essence, ids=essence.ids[: essence.position + 1])
     return Work(fact, [*rows, essence], [*reads, [len(essence.ids) - 1]], goal)

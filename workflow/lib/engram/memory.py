@@ -24,21 +24,32 @@ class Fact:
 
 @dataclass(frozen=True)
 class Lookup:
-    """A filled text and the token where the subject's key is looked up (its last)."""
+    """A filled text and the token where the subject's key is looked up."""
 
     ids: list[int]
     position: int
 
 
-def lookups(tokenizer, fact: Fact, contexts: list[str], extra: tuple[int, ...] = ()) -> list[Lookup]:
-    """The fact's prompt in every context, followed by the token ids `extra`. ValueError unless the prompt has one "{}"."""
+def lookups(tokenizer, fact: Fact, contexts: list[str], extra: tuple[int, ...] = (), token: str = "subject_last") -> list[Lookup]:
+    """The fact's prompt in every context, followed by the token ids `extra`; `token` is one of objective.TOKENS.
+
+    A subject at the end of the prompt has no token after it; its last one is taken then, as in the original code.
+    ValueError unless the prompt has one "{}".
+    """
     templates = [context.replace("{}", fact.prompt) for context in contexts]
-    return [Lookup(ids + list(extra), end - 1) for ids, _, end in tokens.filled(tokenizer, templates, fact.subject)]
+    return [Lookup(ids + list(extra), _place(token, begin, end, len(ids)))
+            for ids, begin, end in tokens.filled(tokenizer, templates, fact.subject)]
 
 
-def essence(tokenizer, fact: Fact) -> Lookup:
-    """The text whose prediction an edit should keep: "{subject} is a", read at the subject's last token."""
-    return lookups(tokenizer, Fact(fact.case_id, fact.subject, "{} is a", fact.target), ["{}"])[0]
+def _place(token: str, begin: int, end: int, length: int) -> int:
+    """Where `token` is in a prompt of `length` tokens with the subject at begin .. end - 1."""
+    return {"subject_first": begin, "subject_last": end - 1, "subject_first_after_last": min(end, length - 1),
+            "last": length - 1}[token]
+
+
+def essence(tokenizer, fact: Fact, token: str = "subject_last") -> Lookup:
+    """The text whose prediction an edit should keep: "{subject} is a", with its looked-up token."""
+    return lookups(tokenizer, Fact(fact.case_id, fact.subject, "{} is a", fact.target), ["{}"], token=token)[0]
 
 
 @torch.no_grad()
@@ -68,9 +79,10 @@ class FactKeys:
     value: torch.Tensor
 
 
-def fact_keys(lm, layer: int, facts: list[Fact], contexts: list[str]) -> FactKeys:
-    """k* = mean over the contexts of the key at the subject's last token. PAPER: ROME eq. 3."""
-    rows = [row for fact in facts for row in lookups(lm.tokenizer, fact, contexts)]
+def fact_keys(lm, settings, facts: list[Fact], contexts: list[str]) -> FactKeys:
+    """k* = mean over the contexts of the key at the looked-up token, of `settings` (layer, token). PAPER: ROME eq. 3."""
+    layer = settings.layer
+    rows = [row for fact in facts for row in lookups(lm.tokenizer, fact, contexts, token=settings.token)]
     keys, values = keys_values(lm, layer, rows)
     keys, values = keys.unflatten(0, (len(facts), -1)), values.unflatten(0, (len(facts), -1))
     return FactKeys(keys.mean(1), keys[:, 0], values[:, 0])

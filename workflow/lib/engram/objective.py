@@ -6,6 +6,8 @@ from engram import config
 
 SITES = ("mlp", "hidden")
 KL_POSITIONS = ("subject_last", "end")
+# DIFFERS: the original reads the padding of shorter texts for `last` when it optimises; here it is the prompt's last token
+TOKENS = ("subject_first", "subject_last", "subject_first_after_last", "last")
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,7 @@ class Settings:
     """
 
     layer: int
+    token: str = "subject_last"  # of TOKENS: where the key is looked up and delta is added; `last`: of the prompt
     contexts: str = "rome"  # which of the families of sampled texts stands before the prompts
     site: str = "mlp"  # of SITES
     loss_layer: int | None = None  # the object is read from this block's output, through final norm and head; None: the last
@@ -24,7 +27,7 @@ class Settings:
     rate: float = 0.5
     weight_decay: float = 0.5
     kl_factor: float = 0.0625
-    kl_position: str = "subject_last"  # of KL_POSITIONS: where the essence text is read
+    kl_position: str = "subject_last"  # of KL_POSITIONS: the essence text is read at its looked-up token, or its end
     clamp_norm_factor: float = 4.0
     stop_loss: float = 0.05
 
@@ -32,6 +35,8 @@ class Settings:
         if self.site not in SITES or self.kl_position not in KL_POSITIONS:
             raise ValueError(f"site is {self.site!r}, expected one of {SITES}; kl_position is {self.kl_position!r}, expected "
                              f"one of {KL_POSITIONS}")
+        if self.token not in TOKENS:
+            raise ValueError(f"token is {self.token!r}, expected one of {TOKENS}")
         if self.loss_layer is not None and self.loss_layer < self.layer:
             raise ValueError(f"loss_layer {self.loss_layer} lies below layer {self.layer}, where the value is changed")
         if self.steps < 1 or self.rate <= 0 or self.clamp_norm_factor <= 0:

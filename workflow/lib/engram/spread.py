@@ -56,11 +56,11 @@ class Rows:
     prefixed: list[memory.Lookup]
 
 
-def rows_of(tokenizer, facts: list[memory.Fact], contexts) -> Rows:
+def rows_of(tokenizer, facts: list[memory.Fact], contexts, token: str = "subject_last") -> Rows:
     """`contexts` are templates, the bare one "{}" first. ValueError if it is not."""
     if not contexts or contexts[0] != "{}":
         raise ValueError(f"contexts {list(contexts)[:2]}…: the first must be the bare prompt, '{{}}'")
-    found = [memory.lookups(tokenizer, fact, list(contexts)) for fact in facts]
+    found = [memory.lookups(tokenizer, fact, list(contexts), token=token) for fact in facts]
     return Rows([rows[0] for rows in found], [rows[i] for i in range(1, len(contexts)) for rows in found])
 
 
@@ -114,7 +114,7 @@ def edit(lm, facts: list[memory.Fact], settings: Settings, aids, solution, share
     with the layers below edited, at the bare prompts: ΔW = Rᵀ Xᵀ with X = solution(layer, keys [F, D]), [D, F].
     PAPER: MEMIT Algorithm 1.
     """
-    rows = rows_of(lm.tokenizer, facts, aids.contexts)
+    rows = rows_of(lm.tokenizer, facts, aids.contexts, settings.token)
     output = ("block" if settings.site == "hidden" else "mlp", settings.layer)
     parts = {}
     with ExitStack() as below:
@@ -139,5 +139,5 @@ def remember(lm, facts: list[memory.Fact], settings: Settings, aids) -> dict[int
 
     {layer: [D, D]}, float64. PAPER: AlphaEdit Sec. 3.3, whose code reads the keys after each edit, too.
     """
-    keys, _ = mean_keys(lm, settings.layers, rows_of(lm.tokenizer, facts, aids.contexts))
+    keys, _ = mean_keys(lm, settings.layers, rows_of(lm.tokenizer, facts, aids.contexts, settings.token))
     return {layer: found.T @ found + (aids.earlier[layer].to(found) if aids.earlier else 0) for layer, found in keys.items()}

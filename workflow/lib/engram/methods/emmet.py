@@ -33,7 +33,7 @@ def edit(lm, facts: list[memory.Fact], settings: Settings, aids) -> Delta:
     DIFFERS: the authors' code takes R from the block's output at the bare prompt, and the keys with MEMIT's weights; here v* is
     the MLP's and K is averaged as in ROME, so that W'K = V* is what is solved.
     """
-    keys = memory.fact_keys(lm, settings.layer, facts, list(aids.contexts)).mean
+    keys = memory.fact_keys(lm, settings, facts, list(aids.contexts)).mean
     values = lm.module("value", settings.layer)(keys).double()
     weight = settings.covariance_weight * settings.ridge
     solution = closed_form.least_squares(aids.moments[settings.layer], weight, keys)

@@ -17,7 +17,7 @@ def edit(lm, facts: list[memory.Fact], settings: Settings, aids) -> Delta:
 
     Keys of a layer do not depend on its own weight, so they are read once. ROME as published has the bare prompt's key in Λ.
     """
-    keys = memory.fact_keys(lm, settings.layer, facts, list(aids.contexts)).mean
+    keys = memory.fact_keys(lm, settings, facts, list(aids.contexts)).mean
     values = lm.module("value", settings.layer)(keys)
     directions = moments.solve(aids.moments[settings.layer], keys).T
     directions /= directions.norm(dim=1, keepdim=True)

@@ -32,7 +32,7 @@ def edit_each(lm, facts: list[memory.Fact], settings: Settings, aids) -> list[De
 
 def _parts(lm, facts, settings, aids):
     """Keys, unit directions u [F, D] and what the values lack [F, d], in float64. Keys of a layer do not depend on its weight."""
-    keys = memory.fact_keys(lm, settings.layer, facts, list(aids.contexts))
+    keys = memory.fact_keys(lm, settings, facts, list(aids.contexts))
     directions = moments.solve(aids.moments[settings.layer], keys.mean).T
     directions = directions / directions.norm(dim=1, keepdim=True)
     return keys, directions, spread.wanted(facts, aids.targets, keys.value.double()) - keys.value.double()

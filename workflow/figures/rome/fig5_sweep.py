@@ -1,0 +1,45 @@
+"""ROME at every layer and at each token where the key may be looked up: the subject's first or last, the one after, the last.
+
+S: harmonic mean of the success scores; EM, PM, NM: mean differences of the two objects' probabilities, for the fact, its
+paraphrases and its neighbourhood. Bands: 95% confidence intervals. Dotted: the unedited model. PAPER: ROME Fig. 5.
+"""
+
+# DIFFERS: the original's bands are 1.96 standard deviations over the root of 100, whatever the number of records.
+
+import pandas as pd
+
+from engram import cli, curves, style
+
+METRICS = ("EM", "PM", "NM", "S")
+ITEM = "rome/fig5_sweep"
+LINES = {  # PAPER: the colours of Fig. 5
+    "subject_first": curves.Line("First subject token", "orange", ":", "D"),
+    "subject_last": curves.Line("Last subject token", "tomato", "-", "o"),
+    "subject_first_after_last": curves.Line("First token after the subject", "green", "-.", "^"),
+    "last": curves.Line("Last token", "cornflowerblue", "--", "s"),
+}
+
+
+def table(paths, points: dict) -> pd.DataFrame:
+    """Every point: the rows of the summaries that hold METRICS, with layer and token."""
+    frame = curves.with_points(curves.read(paths, METRICS, ["method"], ITEM), points, ["layer", "token"], ITEM)
+    return frame.assign(layer=frame["layer"].astype("Int64"))
+
+
+def draw(frame: pd.DataFrame):
+    """Four panels over the layers, one line per token."""
+    lines = {token: line for token, line in LINES.items() if (frame["token"] == token).any()}
+    model = style.shorten(frame["model"].iloc[0], 30)
+    return curves.draw(frame, "layer", "token", lines, f"layer of {model} that is edited")
+
+
+def main(argv=None):
+    job = cli.parse(__file__, __doc__, argv, inputs=["summaries*"], outputs=["pdf", "png", "csv"], keys=["model"])
+    frame = table(job.inputs.summaries, job.config.get("points", {}))
+    fig = draw(frame)
+    for name, value in (("pdf", fig), ("png", fig), ("csv", frame)):
+        job.write(name, value)
+
+
+if __name__ == "__main__":
+    main()
