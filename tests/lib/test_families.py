@@ -25,7 +25,7 @@ def test_the_settings_of_the_values_are_those_of_the_family_and_nothing_else():
 
 def test_a_method_sees_its_own_block_and_what_its_family_says():
     assert families.method_of(VALUES, "rome", "mini") == {"name": "rome"} | OWN
-    defaults = {"site": "mlp", "loss_layer": None, "rate": 0.5, "weight_decay": 0.5, "kl_factor": 0.0625,
+    defaults = {"token": "subject_last", "site": "mlp", "loss_layer": None, "rate": 0.5, "weight_decay": 0.5, "kl_factor": 0.0625,
                 "kl_position": "subject_last", "clamp_norm_factor": 4.0, "stop_loss": 0.05}
     assert families.method_of(VALUES, "r-rome", "mini") == {"name": "r-rome"} | defaults | OWN
     emmet = families.method_of(VALUES, "emmet", "mini")
