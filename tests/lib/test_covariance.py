@@ -330,3 +330,17 @@ def test_a_dataset_is_known_by_its_texts_in_their_order():
     others = [table, table[::-1], table[:2], table.assign(text=["a", "bc", ""]), table.assign(article_id=[0, 1, 3])]
     assert len({covariance.fingerprint(one) for one in others}) == 5
     assert covariance.fingerprint(table.reset_index()) == covariance.fingerprint(table)
+
+
+def test_the_moment_that_was_solved_last_is_factored_once(monkeypatch):
+    factored, real = [], moments._factor
+    monkeypatch.setattr(moments, "_factor", lambda matrix: factored.append(1) or real(matrix))
+    draws = torch.randn(2, 50, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    first, second = (moments.Moment(keys.T @ keys, 50) for keys in draws)
+    key = torch.ones(1, 6, dtype=torch.float64)
+    found = [moments.solve(first, key) for _ in range(3)]
+    assert len(factored) == 1 and all(torch.equal(one, found[0]) for one in found)
+    assert torch.allclose(first.mean @ found[0], key.T)
+    ridged = moments.solve(moments.Moment(first.total, 50, ridge=0.5), key)
+    assert len(factored) == 2 and not torch.allclose(ridged, found[0], rtol=1e-2), "another ridge, another matrix"
+    assert torch.allclose(second.mean @ moments.solve(second, key), key.T) and len(moments._FACTORS) == 1

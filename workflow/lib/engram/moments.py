@@ -9,12 +9,14 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from engram import io, lineage
 
 STRIPE = 1024  # rows of the lower triangle that are kept and multiplied together
 ROOM = 10  # the sum may grow 2^ROOM times beyond what the first block promises
 CLEAR = 1e-8  # pivots of Cholesky that are a larger share of their diagonal entry are beyond doubt
+_FACTORS = WeakTensorKeyDictionary()  # sum of the moment that was solved last -> its factors; more would fill a GPU
 
 
 @dataclass(frozen=True)
@@ -145,15 +147,26 @@ def solve(moment: Moment, keys: torch.Tensor) -> torch.Tensor:
     With a ridge r the matrix is C + r · (mean diagonal entry of C) · I. ValueError, with the rank, if it cannot be inverted.
     PAPER: ROME eq. 2. DIFFERS: the reference inverts a float32 matrix explicitly.
     """
-    matrix = moment.total.to(keys.device, torch.float64) / moment.count
-    if moment.ridge:
-        matrix.diagonal().add_(moment.ridge * matrix.diagonal().mean())
-    if moment.ridge or moment.count >= len(matrix):
-        factor = _factor(matrix)
-        if factor is not None:
-            return torch.cholesky_solve(keys.double().T, factor)
-    raise ValueError(f"the second moment has rank {rank(moment)} of {len(matrix)} ({moment.count} keys, ridge {moment.ridge:g}): "
+    factor = _factor_of(moment, keys.device)
+    if factor is not None:
+        return torch.cholesky_solve(keys.double().T, factor)
+    width = len(moment.total)
+    raise ValueError(f"the second moment has rank {rank(moment)} of {width} ({moment.count} keys, ridge {moment.ridge:g}): "
                      "raise covariance.articles, or ask for a larger covariance.ridge, which changes the result")
+
+
+def _factor_of(moment: Moment, device) -> torch.Tensor | None:
+    """The Cholesky factor of C with its ridge; None if it cannot be inverted. Edits in sequence ask for one again and again."""
+    if moment.total not in _FACTORS:
+        _FACTORS.clear()
+        _FACTORS[moment.total] = {}
+    kept, at = _FACTORS[moment.total], (moment.count, moment.ridge, device)
+    if at not in kept:
+        matrix = moment.total.to(device, torch.float64) / moment.count
+        if moment.ridge:
+            matrix.diagonal().add_(moment.ridge * matrix.diagonal().mean())
+        kept[at] = _factor(matrix) if moment.ridge or moment.count >= len(matrix) else None
+    return kept[at]
 
 
 def _factor(matrix: torch.Tensor) -> torch.Tensor | None:
