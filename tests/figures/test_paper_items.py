@@ -130,6 +130,13 @@ def test_table1_rows_and_cells(drawn):
     assert lines[3] == "| ROME | 99.0 (0.5) | 100.0 (0.5) | 101.0 (0.5) |"
 
 
+def test_table4_says_whose_texts_are_fewer(fakes):
+    table4, rome, none = fakes.load("table4_counterfact"), fakes.summary("rome"), fakes.summary("none")
+    few = rome.assign(count=rome["count"].where(~rome["metric"].isin(["GE", "RS"]), 5))
+    assert "Records: 200. GE and RS: ROME 5. In parentheses" in table4.draw(table4.table([few, none]), "mini")
+    assert "GE and RS:" not in table4.draw(table4.table([rome, none]), "mini")
+
+
 def test_table4_names_what_is_missing_or_doubled(fakes):
     table4, rome = fakes.load("table4_counterfact"), fakes.summary("rome")
     with pytest.raises(ValueError, match=r"method rome: metrics \['GE'\] are missing"):

@@ -117,6 +117,7 @@ def test_points_share_optimised_values_wherever_they_are_the_same():
     ({"methods": ["rome"], "n": {"roem": 1}}, "n.roem", "did you mean `rome`?"),
     ({"methods": ["rome", "none"], "n": {"rome": 1}}, "n.none", "the key is missing"),
     ({"methods": ["rome"], "records": 0}, "records", "at least 1"),
+    ({"methods": ["rome"], "texts": 0}, "texts", "metrics of the texts"),
     ({}, "methods", "by dataset, n, and methods or a sweep"),
     ({"sweep": {"method": "fft", "over": {"layer": [0]}}}, "sweep.method", "did you mean `ft`?"),
     ({"sweep": {"method": "ft", "over": {"layr": [0]}}}, "sweep.over.layr", "key of `ft`, `layr`\n  right: did you mean `layer`"),

@@ -1,4 +1,4 @@
-"""Fine-tuning on many single facts at once: every row of a batch has weights of its own (ROME App. E.1; spec 4.1).
+"""Fine-tuning on many single facts at once: every row of a batch has weights of its own (ROME App. E.1).
 
 What `finetune.tune` does for one fact after the other, for linear maps: the rows share all but the tuned weights, and as Adam
 works on each number by itself, one Adam over the stack of weights is one per fact. A fact that is done leaves the batch.

@@ -1,4 +1,4 @@
-"""Closed-form solutions for the change of a linear memory W, all on the second moment C of its keys (spec 2.7, 3.4, 8.2).
+"""Closed-form solutions for the change of a linear memory W, all on the second moment C of its keys.
 
 Every change here is residual times solution: W' = W + R Xᵀ with R [d, F], what is missing, and X [D, F] from the keys alone.
 All is computed in float64. Shapes: F facts, d values, D keys, r dimensions that C hardly uses.
@@ -61,8 +61,8 @@ def null_space(moment: Moment, threshold: float, device="cpu") -> torch.Tensor:
 def projected(space: torch.Tensor, ridge: float, keys: torch.Tensor, earlier: torch.Tensor | None = None) -> torch.Tensor:
     """X = (P(KKᵀ + S) + L₂I)⁻¹ P K [D, F] for keys Kᵀ [F, D]; P = Û Ûᵀ with Û = `space` [D, r], L₂ = `ridge`, S = `earlier`.
 
-    X lies in the range of P, so it is Û y with (Ûᵀ(KKᵀ + S)Û + L₂I) y = ÛᵀK, a symmetric positive system. PAPER: AlphaEdit
-    (spec 8.2). DIFFERS: the reference solves the D x D system, which is not symmetric, in float32. ValueError if L₂ is too small.
+    X lies in the range of P, so it is Û y with (Ûᵀ(KKᵀ + S)Û + L₂I) y = ÛᵀK, a symmetric positive system. PAPER: AlphaEdit.
+    DIFFERS: the reference solves the D x D system, which is not symmetric, in float32. ValueError if L₂ is too small.
     """
     inside = keys.double() @ space
     matrix = inside.T @ inside

@@ -4,6 +4,7 @@ import pandas as pd
 
 from engram import style
 
+TEXTS = ("GE", "RS")  # metrics of generated texts
 COLUMNS = ["model", "dataset", "method", "n", "metric", "value", "ci", "count"]
 
 
@@ -38,7 +39,15 @@ def markdown(frame: pd.DataFrame, model: str, heads: dict[str, str]) -> str:
         records = f"{next(iter(counts.values())):,}"
     else:
         records = ", ".join(f"{style.method_label(method, model)} {count:,}" for method, count in counts.items())
-    return "\n".join(lines) + f"\n\nRecords: {records}. In parentheses: 95% confidence interval, as ±.\n"
+    return "\n".join(lines) + (f"\n\nRecords: {records}. {_written(frame, counts, model)}In parentheses: 95% confidence "
+                               "interval, as ±.\n")
+
+
+def _written(frame: pd.DataFrame, counts: dict[str, int], model: str) -> str:
+    """Whose GE and RS are those of fewer records, and of how many."""
+    texts = frame[frame["metric"].isin(TEXTS)].groupby("method", sort=False)["count"].max()
+    fewer = [f"{style.method_label(method, model)} {count:,}" for method, count in texts.items() if count < counts[method]]
+    return f"GE and RS: {', '.join(fewer)}. " if fewer else ""
 
 
 def _cell(value: float, ci: float) -> str:

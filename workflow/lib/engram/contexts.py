@@ -1,4 +1,4 @@
-"""Context texts that a model writes, to stand before a prompt (ROME Sec. 3.1; spec 2.4, 3.2): sampled once, kept as a table."""
+"""Context texts that a model writes, to stand before a prompt (ROME Sec. 3.1): sampled once, kept as a table."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Second moments of the keys of every wanted layer from one pass over the text (ROME eq. 2's C; spec 2.6).
+"""Second moments of the keys of every wanted layer from one pass over the text (ROME eq. 2's C).
 
 The reference goes through the text once per layer. Here one forward, which ends at the last wanted layer, feeds them all. The
 texts and their batches are fixed by the whole list; shards are runs of whole batches, after each of which a job can resume.

@@ -1,4 +1,4 @@
-"""The descent of a few facts to their optimised values (ROME Sec. 3.1, eq. 4; MEMIT Sec. 4.2; spec 2.7, 3.3).
+"""The descent of a few facts to their optimised values (ROME Sec. 3.1, eq. 4; MEMIT Sec. 4.2).
 
 Shapes: F facts, C contexts, R = C + 1 rows a fact (the last is the essence text), m target tokens, d values, V vocabulary.
 """

@@ -99,6 +99,8 @@ def problems(values: dict, similar):
                 yield ("paper", item, "n", name), f"`{name}`, which the item does not compare", similar(name, places)
             for name in sorted(set(places) - set(spec["n"])):
                 yield ("paper", item, "n", name), "nothing, the key is missing", f"how many facts `{name}` edits together"
+        if spec["kind"] == "table" and spec.get("texts") == 0 and spec["dataset"] == "counterfact":
+            yield ("paper", item, "texts"), "0, for a table with GE and RS", "at least 1: they are metrics of the texts"
         for name, place in places.items():
             if name not in values["methods"]:
                 yield place, f"an unknown method, `{name}`", similar(name, values["methods"])

@@ -1,5 +1,5 @@
 """Fine-tuning of a few weights on the facts themselves: what FT, FT+L, FT-W and AttnEdit have in common (ROME App. E.1;
-MEMIT Sec. 5.1; spec 4.1).
+MEMIT Sec. 5.1).
 
 Shapes: B facts of a batch, T tokens, d width, m target tokens.
 """

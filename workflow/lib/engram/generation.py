@@ -1,4 +1,4 @@
-"""Top-k sampling, batched with a KV cache; every row draws from its own generator (spec: 2.4, 5.2).
+"""Top-k sampling, batched with a KV cache; every row draws from its own generator.
 
 Shapes: B rows, V vocabulary.
 """

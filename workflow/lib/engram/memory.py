@@ -1,4 +1,4 @@
-"""The MLP as a memory: keys at the subject, and the values one wants to find there (ROME Sec. 3.1, App. E.5; spec 2.4–2.7).
+"""The MLP as a memory: keys at the subject, and the values one wants to find there (ROME Sec. 3.1, App. E.5).
 
 Shapes: F facts, C contexts (the first is the bare prompt), B = F * C rows, T tokens, d values, D keys, V vocabulary.
 """

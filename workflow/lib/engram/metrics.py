@@ -1,4 +1,4 @@
-"""Metrics from raw outcomes, their means and confidence intervals (ROME Sec. 3.3, App. C; MEMIT Sec. 5; spec 5). No torch."""
+"""Metrics from raw outcomes, their means and confidence intervals (ROME Sec. 3.3, App. C; MEMIT Sec. 5). No torch."""
 
 import numpy as np
 import pandas as pd

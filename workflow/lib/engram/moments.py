@@ -1,6 +1,6 @@
 """The uncentred second moment of keys as a statistic: summed exactly, solved with, kept on file and checked on the way in.
 
-C = (1/N) Σ k kᵀ of ROME eq. 2 and MEMIT Sec. 4.1 (spec 2.6). Shapes: n tokens of a block, D keys.
+C = (1/N) Σ k kᵀ of ROME eq. 2 and MEMIT Sec. 4.1. Shapes: n tokens of a block, D keys.
 """
 
 import hashlib

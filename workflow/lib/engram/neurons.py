@@ -1,5 +1,4 @@
-"""Knowledge neurons: which neurons of the MLPs an answer rests on, by integrated gradients (Dai et al. 2022; ROME App. E.2;
-spec 4.2).
+"""Knowledge neurons: which neurons of the MLPs an answer rests on, by integrated gradients (Dai et al. 2022; ROME App. E.2).
 
 A neuron is an input of an MLP's last projection. Its score says how p(answer) grows while the activations of its layer at
 the last prompt token go from nothing to what they are. Only that token changes, so the keys and values of the tokens before

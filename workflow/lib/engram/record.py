@@ -24,7 +24,9 @@ def record(root=".") -> int:
     verdicts = audit.verify(root, models)
     if any(verdict.word != audit.OK for verdict in verdicts):
         print(f"nothing recorded:\n{audit.report(verdicts, every=False)}", file=sys.stderr)
-        print("run `snakemake --cores all`; delete a file that the run no longer makes", file=sys.stderr)
+        print("what is missing or out of date: run `snakemake --cores all`. What was modified: `dvc checkout --force` and\n"
+              "`git checkout figures` bring back what dvc.lock holds (then `make restore`), or delete the file and run.\n"
+              "A file without a record, of an item that is gone: delete it.", file=sys.stderr)
         return 1
     with Repo(root) as repo:
         changed = repo.status()

@@ -42,7 +42,7 @@ def queries(tokenizer, records: pd.DataFrame, dataset: str) -> tuple[list[scorin
 
 
 def counterfact(tokenizer, row):
-    """Every prompt with both targets, each target as a whole (spec 5.1)."""
+    """Every prompt with both targets, each target as a whole."""
     texts = {"rewrite": [row.prompt.replace("{}", row.subject)], "paraphrase": row.paraphrase_prompts,
              "neighborhood": row.neighborhood_prompts, "attribute": row.attribute_prompts}
     targets = {name: scoring.target_ids(tokenizer, getattr(row, f"target_{name}")) for name in ("new", "true")}
@@ -54,7 +54,7 @@ def counterfact(tokenizer, row):
 
 
 def zsre(tokenizer, row):
-    """Every token of the answer by itself, after the text of question and answer so far (spec 5.3).
+    """Every token of the answer by itself, after the text of question and answer so far.
 
     PAPER: as the code that made the tables: the answer's first tokens are decoded and tokenised again with the question; the
     goal is the first token of the decoded token ("hack for foreign characters"); the neighbour's goal is its true answer.

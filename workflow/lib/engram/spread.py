@@ -1,6 +1,6 @@
 """Editing several layers in turn: what a fact lacks at the last one is spread over all, each seeing the ones below edited.
 
-PAPER: MEMIT Sec. 4.3, Algorithm 1 (spec 3.4). Shapes: F facts, C contexts (the first is the bare prompt), B rows, d values,
+PAPER: MEMIT Sec. 4.3, Algorithm 1. Shapes: F facts, C contexts (the first is the bare prompt), B rows, d values,
 D keys.
 """
 

@@ -1,4 +1,4 @@
-"""Optimised values of many facts: v* of ROME, z of MEMIT and its kin (spec 2.7, 3.3); one table per family of methods.
+"""Optimised values of many facts: v* of ROME, z of MEMIT and its kin; one table per family of methods.
 
 Shapes: F facts, d values.
 """

@@ -1,4 +1,4 @@
-"""Metrics of generated texts: n-gram entropy and TF-IDF similarity to reference texts (ROME App. C; spec 5.2). No torch."""
+"""Metrics of generated texts: n-gram entropy and TF-IDF similarity to reference texts (ROME App. C). No torch."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Trained editors: how one is built for a model, kept as an artifact, and used to edit (spec 4.3, 4.4)."""
+"""Trained editors: how one is built for a model, kept as an artifact, and used to edit."""
 
 import hashlib
 from dataclasses import asdict

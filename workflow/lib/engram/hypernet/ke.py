@@ -1,4 +1,4 @@
-"""KE: a one-shot learner that scales, shifts and gates the gradient of an edit after reading it (spec 4.3; De Cao et al. 2021).
+"""KE: a one-shot learner that scales, shifts and gates the gradient of an edit after reading it (De Cao et al. 2021).
 
 Shapes: B texts, T tokens, V vocabulary, e embedding, h hidden, c condition; in, out: widths of one linear map.
 """
@@ -59,7 +59,7 @@ class Net(nn.Module):
     def forward(self, batch, factors: dict[str, tuple]) -> dict[str, tuple]:
         """The change of every text: {name: (left [B, T + 1, out], right [B, T + 1, in])}, W += sum of left right T.
 
-        PAPER: spec 4.3, W += max_scale * gate * (G * a + b), elementwise, with a = linear (x) softmax, b alike: the softmax
+        PAPER: KE, W += max_scale * gate * (G * a + b), elementwise, with a = linear (x) softmax, b alike: the softmax
         runs over the inputs. G * a keeps the factors of G, each scaled, and b is one factor more.
         """
         condition, found = self.reader(batch.ids, batch.lengths), {}

@@ -1,4 +1,4 @@
-"""MEND: a network that rewrites the factors of the gradient of an edit (spec 4.4; Mitchell et al. 2022).
+"""MEND: a network that rewrites the factors of the gradient of an edit (Mitchell et al. 2022).
 
 Shapes: B texts, T tokens, N tokens with a gradient, w = in + out; in, out: widths of one linear map.
 """
@@ -107,7 +107,7 @@ class Net(nn.Module):
     def forward(self, batch, factors: dict[str, tuple]) -> dict[str, tuple]:
         """The change of every text: {name: (left [B, T, out], right [B, T, in])}, W += sum over t of left right T.
 
-        PAPER: spec 4.4, W -= rate * v~ u~T; with an untrained network a step of `rate` down the gradient. DIFFERS: the
+        PAPER: MEND, W -= rate * v~ u~T; with an untrained network a step of `rate` down the gradient. DIFFERS: the
         published rates are added, so they come with the other sign.
         """
         found = {}

@@ -1,4 +1,4 @@
-"""Editors that the authors of ROME trained for GPT-2 XL and GPT-J (`mend-*.pt`, `efk-*.pt`), as artifacts of ours (spec 0.2).
+"""Editors that the authors of ROME trained for GPT-2 XL and GPT-J (`mend-*.pt`, `efk-*.pt`), as artifacts of ours.
 
 ASSUME: the names of the tensors follow from the structure of MEND's public code (its modules and parameters); no such file
 was at hand. So a file is used only if it holds exactly the tensors expected here, in exactly these shapes.

@@ -1,4 +1,4 @@
-"""What an editor is trained on: edits, other ways to ask for the same, and text that an edit should leave alone (spec 4.5).
+"""What an editor is trained on: edits, other ways to ask for the same, and text that an edit should leave alone.
 
 gen     completions of text that the model sampled itself, asked for again with the beginning cut off
 facts   records of CounterFact's shape, asked for by the rewrite prompt or a paraphrase
@@ -97,7 +97,7 @@ def _check_lengths(lm, made: list[list[Example]], settings: Settings) -> None:
 def split(table: pd.DataFrame, evaluated: pd.DataFrame, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Records to train on and to stop by: the last of `table` that are not in `evaluated`, the very last for validation.
 
-    The same question about the same subject counts as the same record. DIFFERS: the published split is not known (spec 4.5).
+    The same question about the same subject counts as the same record. DIFFERS: the published split is not known.
     """
     used = {mark(row.subject, row.prompt) for row in evaluated.itertuples()}
     free = table[[mark(row.subject, row.prompt) not in used for row in table.itertuples()]]

@@ -1,4 +1,4 @@
-"""Training an editor: the edit should take, in other words too, and leave other text alone (spec 4.5; ROME App. E.3, E.4).
+"""Training an editor: the edit should take, in other words too, and leave other text alone (ROME App. E.3, E.4).
 
 Shapes: E edits of a step, T tokens, V vocabulary.
 """

@@ -1,4 +1,4 @@
-"""AlphaEdit: MEMIT's layers, changed only where the keys of text have next to no weight (Fang et al. 2025; spec 8.2)."""
+"""AlphaEdit: MEMIT's layers, changed only where the keys of text have next to no weight (Fang et al. 2025)."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""EMMET: many facts at once under ROME's equality constraint, in one layer (Gupta et al. 2024; spec 8.2).
+"""EMMET: many facts at once under ROME's equality constraint, in one layer (Gupta et al. 2024).
 
 Shapes: F facts, d values, D keys.
 """

@@ -1,4 +1,4 @@
-"""KE: a learner that has read the edit scales, shifts and gates its gradient (spec 4.3; ROME App. E.3)."""
+"""KE: a learner that has read the edit scales, shifts and gates its gradient (ROME App. E.3)."""
 
 from dataclasses import dataclass
 

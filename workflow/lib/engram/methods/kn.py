@@ -1,5 +1,5 @@
 """KN: the value rows of the neurons that an answer rests on get the target's embedding instead of the answer's (Dai et al.
-2022; ROME App. E.2; spec 4.2).
+2022; ROME App. E.2).
 
 Shapes: d values, D keys, V vocabulary.
 """

@@ -1,4 +1,4 @@
-"""MEMIT: many facts at once, stored by least squares in the MLPs of several layers (MEMIT Sec. 4; spec 3)."""
+"""MEMIT: many facts at once, stored by least squares in the MLPs of several layers (MEMIT Sec. 4)."""
 
 from engram import memory, spread
 from engram.delta import Delta

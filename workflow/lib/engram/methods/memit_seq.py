@@ -1,4 +1,4 @@
-"""MEMIT for edits in sequence: keys of earlier batches are protected as those of the text are (Gu et al. 2024; spec 8.2)."""
+"""MEMIT for edits in sequence: keys of earlier batches are protected as those of the text are (Gu et al. 2024)."""
 
 from engram import memory, spread
 from engram.delta import Delta

@@ -1,4 +1,4 @@
-"""MEND: a trained network rewrites the gradient of each fact, token by token (spec 4.4; ROME App. E.4)."""
+"""MEND: a trained network rewrites the gradient of each fact, token by token (ROME App. E.4)."""
 
 from dataclasses import dataclass
 

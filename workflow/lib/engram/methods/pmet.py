@@ -1,4 +1,4 @@
-"""PMET: MEMIT's layers with values of the MLP alone and a residual that shrinks more slowly (Li et al. 2024; spec 8.2).
+"""PMET: MEMIT's layers with values of the MLP alone and a residual that shrinks more slowly (Li et al. 2024).
 
 DIFFERS: the authors optimise a change of the attention's output together with the MLP's and keep the MLP's part, and end a
 fact on its own KL; here v* is what the MLP alone should return (site `mlp` of engram.objective), as in ROME. Everything after

@@ -1,4 +1,4 @@
-"""r-ROME: ROME with one key everywhere, the mean over contexts (Gupta et al. 2024, "Rebuilding ROME"; spec 8.2).
+"""r-ROME: ROME with one key everywhere, the mean over contexts (Gupta et al. 2024, "Rebuilding ROME").
 
 Shapes: F facts, d values, D keys.
 """
