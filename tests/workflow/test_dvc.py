@@ -180,6 +180,12 @@ def test_differences_from_the_committed_lock():
     assert record.differences(before, before | {"train@mini": reseeded}) == ["train@mini: changed with params"]
 
 
+def test_an_item_without_a_stage_is_said():
+    """A new line under `paper:` runs without DVC; `engram record` says that its files are not versioned."""
+    assert record.unlisted(PARAMS["paper"], PIPELINE) == []
+    assert record.unlisted([*PARAMS["paper"], "rome/fig99_new"], PIPELINE) == ["rome/fig99_new"]
+
+
 def test_an_unfinished_run_is_not_recorded(sandbox):
     """Artifacts in order, made with other settings than those of params.yaml."""
     sandbox.edit("params.yaml", "samples: 10", "samples: 11")

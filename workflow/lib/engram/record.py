@@ -38,7 +38,14 @@ def record(root=".") -> int:
     print(f"dvc.lock: {len(verdicts)} artifacts of {', '.join(models)}, {done}")
     for line in differences(_committed_lock(), _stages(Path("dvc.lock").read_text())):
         print(line)
+    for item in unlisted(params.load("params.yaml")["paper"], yaml.load(Path("dvc.yaml").read_text(), yaml.CSafeLoader)):
+        print(f"paper item {item}: no stage {item.replace('/', '-')} in dvc.yaml, so DVC does not know its files", file=sys.stderr)
     return 0
+
+
+def unlisted(items, pipeline: dict) -> list[str]:
+    """The items of `paper` without a stage in the content of dvc.yaml."""
+    return [item for item in items if item.replace("/", "-") not in pipeline["stages"]]
 
 
 def _finished() -> bool:
