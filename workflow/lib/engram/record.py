@@ -39,7 +39,7 @@ def record(root=".") -> int:
     for line in differences(_committed_lock(), _stages(Path("dvc.lock").read_text())):
         print(line)
     for item in unlisted(params.load("params.yaml")["paper"], yaml.load(Path("dvc.yaml").read_text(), yaml.CSafeLoader)):
-        print(f"paper item {item}: no stage {item.replace('/', '-')} in dvc.yaml, so DVC does not know its files", file=sys.stderr)
+        print(f"paper item {item}: no stage {item.replace('/', '-')} in dvc.yaml: DVC does not know its files", file=sys.stderr)
     return 0
 
 
