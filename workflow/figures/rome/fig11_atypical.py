@@ -49,7 +49,7 @@ def main(argv=None):
     effects, traced = traces.read(job.inputs, traces.SITES, most=1)
     extra = job.config["variants"][traced["variant"].iloc[0]]["extra_tokens"]
     frame = table(effects, traced, settings.count, extra)
-    panels.save(job, draw(frame, job.config["model"]["trace_window"]), frame)
+    style.save(job, draw(frame, job.config["model"]["trace_window"]), frame)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ the model, the prompts are chosen by rule, as in Fig. 10, among those traced bot
 
 import pandas as pd
 
-from engram import cli, config, panels, traces
+from engram import cli, config, panels, style, traces
 
 
 def table(effects, traced, settings, model: str, variants: dict) -> pd.DataFrame:
@@ -31,7 +31,7 @@ def main(argv=None):
     job = cli.parse(__file__, __doc__, argv, inputs=["effects*", "traced*"], outputs=["pdf", "png", "csv"], keys=["model"])
     settings = config.build(traces.Settings, job.config["paper"], "paper: rome/fig12_extra_token")
     frame = table(*traces.read(job.inputs, traces.SITES), settings, job.keys.model, job.config["variants"])
-    panels.save(job, draw(frame, job.config["model"]["trace_window"]), frame)
+    style.save(job, draw(frame, job.config["model"]["trace_window"]), frame)
 
 
 if __name__ == "__main__":

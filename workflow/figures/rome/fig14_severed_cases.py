@@ -41,7 +41,7 @@ def main(argv=None):
     settings = config.build(traces.Settings, job.config["paper"], "paper: rome/fig14_severed_cases")
     effects, traced = traces.read(job.inputs, traces.SEVERED, most=1)
     frame = table(effects, traced, settings, job.keys.model, job.config["variants"])
-    panels.save(job, draw(frame), frame)
+    style.save(job, draw(frame), frame)
 
 
 if __name__ == "__main__":

@@ -33,9 +33,7 @@ def draw(frame: pd.DataFrame):
 def main(argv=None):
     job = cli.parse(__file__, __doc__, argv, inputs=["summaries*"], outputs=["pdf", "png", "csv"], keys=["model"])
     frame = table(job.inputs.summaries, job.config.get("points", {}))
-    fig = draw(frame)
-    for name, value in (("pdf", fig), ("png", fig), ("csv", frame)):
-        job.write(name, value)
+    style.save(job, draw(frame), frame)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ other models Fig. 8.
 import numpy as np
 import pandas as pd
 
-from engram import cli, panels, style, traces
+from engram import cli, style, traces
 from engram.effects import average_effects, summary
 
 PEAKS = ("Last subject token", "Last token")  # the early and the late site: their largest effect is printed
@@ -62,7 +62,7 @@ def _note_peak(ax, row: int, effects: pd.Series, top: float) -> None:
 def main(argv=None):
     job = cli.parse(__file__, __doc__, argv, inputs=["effects*", "traced*"], outputs=["pdf", "png", "csv"], keys=["model"])
     frame = table(*traces.read(job.inputs, traces.SITES, most=1), job.keys.model)
-    panels.save(job, draw(frame, job.config["model"]["trace_window"]), frame)
+    style.save(job, draw(frame, job.config["model"]["trace_window"]), frame)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def draw(frame: pd.DataFrame):
 def main(argv=None):
     job = cli.parse(__file__, __doc__, argv, inputs=["effects*", "traced*"], outputs=["pdf", "png", "csv"], keys=["model"])
     frame = table(*traces.read(job.inputs, traces.SEVERED, most=1), job.keys.model)
-    panels.save(job, draw(frame), frame)
+    style.save(job, draw(frame), frame)
 
 
 if __name__ == "__main__":

@@ -23,9 +23,7 @@ def draw(frame: pd.DataFrame, model: str) -> str:
 
 def main(argv=None):
     job = cli.parse(__file__, __doc__, argv, inputs=["summaries*"], outputs=["csv", "md"], keys=["model"])
-    frame = table(comparison.read(job.inputs.summaries))
-    job.write("csv", frame)
-    job.write("md", draw(frame, job.keys.model))
+    comparison.write(job, table, draw)
 
 
 if __name__ == "__main__":

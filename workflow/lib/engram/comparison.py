@@ -13,6 +13,13 @@ def read(paths: list) -> list[pd.DataFrame]:
     return [pd.read_csv(path, keep_default_na=False, na_values=[""]) for path in paths]
 
 
+def write(job, table, draw) -> None:
+    """The two files of a table of the summaries: `table(summaries)`, and `draw` of it, as Markdown."""
+    frame = table(read(job.inputs.summaries))
+    job.write("csv", frame)
+    job.write("md", draw(frame, job.keys.model))
+
+
 def table(summaries: list[pd.DataFrame], metrics: tuple[str, ...]) -> pd.DataFrame:
     """The rows of `metrics` in table order, methods in the papers'. ValueError names what is missing or doubled."""
     frame = pd.concat(summaries, ignore_index=True)

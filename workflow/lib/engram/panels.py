@@ -10,18 +10,12 @@ CELL, HEAD, TITLE, FOOT = 0.135, 0.16, 0.15, 0.42  # inches: a row of a heatmap,
 TITLE_PT = 420.0  # width of a title that is centred above the middle panel
 
 
-def save(job, fig, frame: pd.DataFrame) -> None:
-    """The three files of a figure: the picture twice, and every number in it."""
-    for name, value in (("pdf", fig), ("png", fig), ("csv", frame)):
-        job.write(name, value)
-
-
 def heatmaps_item(job, draw) -> None:
     """A figure of single prompts: `draw(frame, window)` of `traces.gallery`'s frame, for the one variant of the job."""
     settings = config.build(traces.Settings, job.config["paper"], f"paper: {job.script.stem}")
     tables = traces.read(job.inputs, SITES, most=1)
     frame = traces.gallery(*tables, settings, job.keys.model, job.config["variants"])
-    save(job, draw(frame, job.config["model"]["trace_window"]), frame)
+    style.save(job, draw(frame, job.config["model"]["trace_window"]), frame)
 
 
 def heatmaps(frame: pd.DataFrame, window: int, title: str = ""):
@@ -82,7 +76,7 @@ def _layer_labels(axes, window: int, model: str) -> None:
 def lines_item(job, draw) -> None:
     """A figure of averages: `draw(frame, window, variants)` of `effects.by_layer`'s frame, for all variants of the job."""
     frame = effects.by_layer(*traces.read(job.inputs, SITES), SITES, job.keys.model)
-    save(job, draw(frame, job.config["model"]["trace_window"], job.config["variants"]), frame)
+    style.save(job, draw(frame, job.config["model"]["trace_window"], job.config["variants"]), frame)
 
 
 def lines(frame: pd.DataFrame, window: int, settings: dict[str, dict]):

@@ -83,6 +83,12 @@ def finish(fig: Figure) -> Figure:
     return fig
 
 
+def save(job, fig, frame) -> None:
+    """The three files of a figure: the picture twice, and every number in it, a frame."""
+    for name, value in (("pdf", fig), ("png", fig), ("csv", frame)):
+        job.write(name, value)
+
+
 def method_label(method: str, model: str) -> str:
     """Name of a table row: `Unedited (mini)`, `ROME`."""
     return f"{METHODS['none']} ({model})" if method == "none" else METHODS.get(method, method.upper())
