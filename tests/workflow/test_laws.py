@@ -48,8 +48,9 @@ def test_a_stage_is_one_word(stage):
     assert f'"python workflow/scripts/{stage}.py"' in RULES[stage]
     assert f'"logs/{stage}/' in RULES[stage]
     folder = "data" if stage == "dataset" else f"results/{stage}"
+    starts = (f'="{folder}/{{model}}/',) if stage != "fetch" else ('="results/fetch/{name}/', '="data/original/{name}"')
     outputs = re.search(r"    output:\n((?:        .*\n)+)", RULES[stage])[1]
-    assert all(f'="{folder}/{{model}}/' in line for line in outputs.splitlines())
+    assert all(any(start in line for start in starts) for line in outputs.splitlines())
     values, pipeline = (yaml.safe_load((ROOT / name).read_text()) for name in ("params.yaml", "dvc.yaml"))
     assert (stage in pipeline["stages"]) == (stage in remembered(STAGES, values))
 
@@ -78,7 +79,7 @@ def test_rules_say_all_they_do(stage):
         assert lines[0].startswith('"python workflow/') and lines[-1] == '" 2>&1 | tee {log:q} >&2"'
         for line in lines[1:-1]:
             assert re.fullmatch(r'" (--[a-z-]+ )?\{[a-z_.]+:q\}"', line), f"{stage}: {line}"
-        if stage not in ("dataset", "evaluate", "paper"):
+        if stage not in ("fetch", "dataset", "evaluate", "paper"):
             assert 'threads: config["run"]["threads"]' in rule and "gpu=1" in rule
         assert "script:" not in rule and "run:" not in rule
 

@@ -6,14 +6,14 @@ import re
 import sys
 from pathlib import Path
 
-from engram import edits, families, hyperparameters, sweeps, variants
+from engram import edits, families, fetched, hyperparameters, sweeps, variants
 from engram.lineage import code_digest, code_roots
 
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # jobs run under this Python
 
 config["methods"].update(sweeps.blocks(config))  # from here on, a point of a sweep is a method as any other
 MODELS, PAPER, EDITS, SWEPT = config["run"]["models"], config["paper"], edits.wanted(config), sweeps.swept(config)
-STAGES = "dataset train known noise prefixes covariance trace targets hypernet edit evaluate paper".split()
+STAGES = "fetch dataset train known noise prefixes covariance trace targets hypernet edit evaluate paper".split()
 RECORDS = {"counterfact": "facts", "zsre": "zsre"}  # datasets to edit -> table of stages dataset, known
 ITEM_TABLES = {  # what an item of a paper reads `from` a stage: flag of its script -> output of the rule
     "dataset": {"facts": "facts"},
@@ -50,18 +50,6 @@ def slice_of(stage, model, *keys, torch=True, count=None, **more):
         block["records"] = block["records"] | {"count": count}
     found = {"seed": config["seed"], "model": {"name": model} | block} | ({"run": run} if torch else {})
     return json.dumps(found | ({stage: config[stage]} if stage in config else {}) | more)
-
-
-def source_of(wc):
-    """The source block of a model, with its name."""
-    name = config["models"][wc.model]["source"]
-    return {"name": name} | config["sources"][name]
-
-
-def raw_files(wc):
-    """The original files of a source of kind `folder`; none for a generated one."""
-    source = source_of(wc)
-    return [Path(source["path"], source[key]) for key in ("facts", "zsre", "prompts", "text") if "path" in source]
 
 
 def checkpoint(wc):
@@ -106,7 +94,9 @@ def files_of(stage, model):
     corruptions = [{"corruption": name} for name in variants.rules(config, model)]
     targets = [{"dataset": dataset, "family": family} for dataset, family in edits.targets(config, model)]
     rows = {"noise": corruptions, "trace": traces, "targets": targets, "edit": EDITS, "evaluate": EDITS,
-            "hypernet": [{"name": name} for name in edits.hypernets(config, model)]}
+            "hypernet": [{"name": name} for name in edits.hypernets(config, model)],
+            "fetch": [{"name": name} for name in fetched.wanted(
+                config, model, params.ORIGINALS, edits.hypernets(config, model))]}
     rows = rows.get(stage, [{}])
     outputs = [(getattr(rules, stage).output, row) for row in rows] if stage != "paper" else [
         (getattr(rules, f"paper_{spec['kind']}").output, {"item": item}) for item, spec in PAPER.items()]

@@ -12,10 +12,11 @@ from typing import NamedTuple
 import yaml
 from jsonschema import Draft202012Validator
 
-from engram import edits, families, hyperparameters, lineage, sweeps, variants
+from engram import edits, families, fetched, hyperparameters, lineage, sweeps, variants
 from engram.hypernet import blocks as hypernets
 
 SCHEMA = lineage.LIBRARY.parent / "schemas" / "params.schema.yaml"
+ORIGINALS = "data/original"  # where stage `fetch` puts the files that sources name
 WORDS = {"integer": "a whole number", "number": "a number", "string": "a word", "boolean": "true or false",
          "array": "a list, [a, b]", "object": "a block of keys", "null": "null"}
 
@@ -164,6 +165,7 @@ def _against_itself(values: dict, root: Path):
     yield from _paper(values, root)
     yield from (Problem(*problem) for problem in variants.problems(values, similar))
     yield from (Problem(*problem) for problem in families.problems(values, similar))
+    yield from (Problem(*problem) for problem in fetched.problems(values, ORIGINALS, similar))
     used = {method for spec in values["paper"].values() for method in edits.compared(spec) if method in values["methods"]}
     used = {method for method in used if "hypernet" in hyperparameters.needs(values, method)}
     yield from (Problem(*problem) for problem in hypernets.problems(values, used, similar))
