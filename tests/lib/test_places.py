@@ -25,6 +25,7 @@ def fact(number: int, **request) -> dict:
 
 FACTS = [fact(number) for number in range(120)]
 BODY = json.dumps(FACTS).encode()
+HASH = hashlib.sha256(BODY).hexdigest()
 assert len(BODY) > 3 * 65536
 
 
@@ -61,7 +62,8 @@ def test_a_good_file(tmp_path):
 
 
 @pytest.mark.parametrize("body, more, said", (
-    (BODY[:-1] + b" ", {"sha256": hashlib.sha256(BODY).hexdigest()}, "sha256 .*, expected .*damaged"),
+    (BODY[:-1] + b" ", {"sha256": HASH}, "sha256 .*, expected .*: truncated or damaged: not valid"),
+    (BODY[:-1] + b"\n]", {"bytes": len(BODY) + 1, "sha256": HASH}, "another version of it, with 120 records"),
     (BODY[:90000], {"bytes": len(BODY)}, f"has 90,000 bytes, expected {len(BODY):,}"),
     (BODY[:90000], {"bytes": None, "sha256": None}, "not valid json .* truncated"),
     (POINTER, {}, "a Git-LFS pointer"), (POINTER, {"bytes": None, "sha256": None}, "a Git-LFS pointer"),
@@ -215,7 +217,7 @@ def test_counterfact_under_the_other_name(tmp_path):
     assert "case_id 120: asks for 'Danish' where case_id 3 asks for 'Welsh' (prompt 'Zoë 3 speaks')" in text
     (tmp_path / "facts.json").write_text(json.dumps(FACTS[:100]))
     text = failure(tmp_path, wanted(), where(tmp_path, local=(tmp_path,), counts=counts))
-    assert "truncated: this is multi_counterfact.json under the name of facts.json" in text
+    assert f"expected {len(BODY):,}: this is multi_counterfact.json under the name of facts.json" in text
 
 
 ARTICLES = [{"id": str(number), "title": f"Title {number}", "text": f"Text\u2028of {number}."} for number in range(50)]

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import pytest
 import yaml
 from conftest import ROOT
 
@@ -92,6 +93,20 @@ def test_code_reruns_what_depends_on_it(sandbox):
     jobs = sandbox.jobs()
     assert jobs == jobs_of(targets=EVERYTHING["targets"], edit=len(ROME), evaluate=len(ROME), **{
         f"paper_{kind}": papers(kind, ("edit", "evaluate"), "rome") for kind in ("figure", "table")}), "not edit/none"
+
+
+@pytest.mark.parametrize("model", ("gpt2-xl", "gpt-j-6b"))
+def test_a_published_model_lists_every_job_without_network(sandbox, model):
+    """The original files are fetched, each by a job of its own; all else is as for `mini`, without training."""
+    sandbox.edit("params.yaml", "models: [mini]", f"models: [{model}]")
+    sandbox.edit("params.yaml", "https://rome.baulab.info", "http://origin.invalid")
+    expected = {rule: count for rule, count in EVERYTHING.items() if rule != "train"} | {"fetch": 7}
+    assert sandbox.jobs() == expected
+    assert sandbox.jobs(f"fetch@{model}") == {"fetch": 7}
+    sandbox.edit("params.yaml", "  published: {}", f"  published: {{{model}: {{mend: data/original/mend.pt}}}}")
+    sandbox.edit("params.yaml", "    idf.npy:\n", "    mend.pt: {schema: editor, licence: x, places: []}\n    idf.npy:\n")
+    sandbox.edit("params.yaml", "zsre, methods: [none, rome]", "zsre, methods: [none, rome, mend]")
+    assert sandbox.jobs(f"fetch@{model}") == {"fetch": 8}
 
 
 def test_a_second_model_from_local_files(sandbox):

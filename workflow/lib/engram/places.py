@@ -102,7 +102,10 @@ def _places(wanted: Original, where: Where) -> list[tuple[str, Callable[[], Foun
     """(name, how to get the file there) in the order in which they are tried."""
     stem = wanted.name.rsplit(".", 1)[0]
     names = [wanted.name] + ([stem, *(stem + suffix for suffix in snapshots.SUFFIXES)] if wanted.sample else [])
-    paths = [folder / name for folder in (*where.local, where.store) for name in dict.fromkeys(names)]
+    paths: list = []
+    for folder in (*where.local, where.store):
+        found = [folder / name for name in dict.fromkeys(names)]
+        paths += [path for path in found if path.exists()] or found[:1]
     remote = [f"{mirror.rstrip('/')}/{wanted.name}" for mirror in where.mirrors]
     for place in wanted.places:
         (remote if re.match(r"[a-z]+:", place) else paths).append(place)
@@ -190,11 +193,9 @@ def _checked(path: Path, place: str, wanted: Original, where: Where) -> Found:
         raise NotHere(wrong)
     size = path.stat().st_size
     if wanted.bytes is not None and size != wanted.bytes:
-        cut = ": the file is truncated" if size < wanted.bytes else ""
-        raise NotHere(f"{size:,} bytes, expected {wanted.bytes:,}{cut}{_mistaken(path, wanted, where)}")
+        raise NotHere(f"{size:,} bytes, expected {wanted.bytes:,}{_instead(path, wanted, where)}")
     if wanted.sha256 is not None and (digest := lineage.sha256(path)) != wanted.sha256:
-        raise NotHere(f"sha256 {digest}, expected {wanted.sha256}: other content, or damaged on the way"
-                      f"{_mistaken(path, wanted, where)}")
+        raise NotHere(f"sha256 {digest}, expected {wanted.sha256}{_instead(path, wanted, where)}")
     try:
         count, records = originals.index(path, wanted.schema)
     except ValueError as error:
@@ -205,12 +206,13 @@ def _checked(path: Path, place: str, wanted: Original, where: Where) -> Found:
     return Found(path, place, count, records)
 
 
-def _mistaken(path: Path, wanted: Original, where: Where) -> str:
-    """Whose records a file of the wrong size holds, if it can be read at all."""
+def _instead(path: Path, wanted: Original, where: Where) -> str:
+    """What a file of another size or hash is: one that cannot be read, or a whole one with other records."""
     try:
-        return _whose(originals.index(path, wanted.schema)[0], wanted, where)
-    except ValueError:
-        return ""
+        count, _ = originals.index(path, wanted.schema)
+    except ValueError as error:
+        return f": truncated or damaged: {str(error).splitlines()[0].replace(f'{path}: ', '')}"
+    return _whose(count, wanted, where) or f": another version of it, with {count:,} records"
 
 
 def _whose(count: int, wanted: Original, where: Where) -> str:
