@@ -10,7 +10,8 @@ import yaml
 from conftest import ROOT, remembered, scripts
 
 LIBRARY = ROOT / "workflow" / "lib" / "engram"
-PLUMBING = {"audit", "cli", "console", "lineage", "params", "readme", "record"}  # may know paths, params.yaml and DVC
+PLUMBING = {"audit", "cli", "console", "doctor", "lineage", "params", "readme", "record",
+            "supplies"}  # may know paths, params.yaml and DVC
 STAGES = re.search(r'STAGES = "([a-z ]+)"', (ROOT / "workflow/rules/common.smk").read_text())[1].split()
 RULES = {stage: (ROOT / f"workflow/rules/{stage}.smk").read_text() for stage in STAGES}
 MODULES = sorted(LIBRARY.rglob("*.py"))

@@ -15,6 +15,12 @@ def source_files(source: dict) -> dict[str, PurePath]:
     return {key: PurePath(source["path"], source[key]) for key in KEYS if "path" in source and source.get(key)}
 
 
+def offline(environment) -> str | None:
+    """Why the network is not to be touched, if it is not: HF_HUB_OFFLINE, as the hub's own library reads it."""
+    word = environment.get("HF_HUB_OFFLINE", "")
+    return f"HF_HUB_OFFLINE is {word}" if word.upper() in ("1", "ON", "YES", "TRUE") else None
+
+
 def section(values: dict, name: str) -> dict:
     """What one job of stage `fetch` depends on: its file's block, and the numbers of records of the others."""
     fetch = values["fetch"]

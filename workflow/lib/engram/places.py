@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engram import config, download, lineage
+from engram import config, download, fetched, lineage
 from engram.datasets import originals, snapshots
 from engram.datasets.parsing import recognised
 from engram.download import NotHere, Patience
@@ -71,11 +71,10 @@ def where(section: dict, store: Path, environment) -> Where:
     given = environment.get("ENGRAM_DATA_DIR", "")
     if given and not Path(given).is_dir():
         raise NotFound(f"ENGRAM_DATA_DIR: {given} is not a folder")
-    word = environment.get("HF_HUB_OFFLINE", "")
-    offline = f"HF_HUB_OFFLINE is {word}" if word.upper() in ("1", "ON", "YES", "TRUE") else None
     patience = Patience(section["attempts"], section["timeout"], section["pause"])
     counts = {count: name for name, count in section["counts"].items()}
-    return Where(store, (Path(given),) if given else (), tuple(section["mirrors"]), patience, offline, counts)
+    local, offline = (Path(given),) if given else (), fetched.offline(environment)
+    return Where(store, local, tuple(section["mirrors"]), patience, offline, counts)
 
 
 def obtain(wanted: Original, where: Where) -> Found:
