@@ -250,9 +250,42 @@ def test_a_sample_of_articles_from_any_snapshot(tmp_path, form):
     order = list(range(50))
     random.Random(1).shuffle(order)
     assert [row["id"] for row in found.records] == [str(number) for number in order[:20]]
-    assert found.path == tmp_path / "store/wikipedia.jsonl" and str(given) in found.place
-    again = places.obtain(asked, where(tmp_path))
-    assert again.records == found.records, "the sample itself serves as a snapshot"
+    assert found.path == tmp_path / "store/wikipedia.20.jsonl"
+    assert found.place.startswith("local folder, wikipedia") and found.place.endswith(": 20 of 50 articles")
+    assert places.obtain(asked, where(tmp_path)) == found, "the sample is kept"
+    smaller = Original("wikipedia.jsonl", "articles", "none", sample=10)
+    assert "no place has it" in failure(tmp_path, smaller, where(tmp_path)), "and is no snapshot to draw from"
+    assert places.obtain(smaller, where(tmp_path, local=(given,))).records == found.records[:10]
+
+
+def test_a_snapshot_in_the_store_stays_as_it_is(tmp_path):
+    (tmp_path / "store").mkdir()
+    snapshots.write(ARTICLES, tmp_path / "store/wikipedia.jsonl")
+    before = (tmp_path / "store/wikipedia.jsonl").read_bytes()
+    for size in (20, 10, 50):
+        found = places.obtain(Original("wikipedia.jsonl", "articles", "none", sample=size), where(tmp_path))
+        assert found.count == size and (tmp_path / "store/wikipedia.jsonl").read_bytes() == before
+
+
+def test_a_data_set_of_the_hub(tmp_path, monkeypatch):
+    """`datasets` reads a folder as it reads a repository: streamed, with the number of rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (tmp_path / "repository").mkdir()
+    pq.write_table(pa.Table.from_pylist(ARTICLES), tmp_path / "repository/train.parquet")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    stream, total = snapshots.hub(str(tmp_path / "repository"))
+    assert total == 50 and list(stream) == ARTICLES
+    asked, real = Original("wikipedia.jsonl", "articles", "none", ("hub:owner/name@20200501",), sample=20), snapshots.hub
+    given = []
+    monkeypatch.setattr(snapshots, "hub", lambda *words: given.append(words) or real(str(tmp_path / "repository")))
+    found = places.obtain(asked, where(tmp_path))
+    assert given == [("owner/name", "20200501")] and found.place == "hub:owner/name@20200501: 20 of 50 articles"
+    assert found.records == places.obtain(asked, where(tmp_path)).records
+    monkeypatch.setattr(snapshots, "hub", lambda *words: 1 / 0)
+    text = failure(tmp_path, asked, where(tmp_path / "other"))
+    assert "hub:owner/name@20200501: ZeroDivisionError" in text and left(tmp_path / "other") == set()
 
 
 def test_a_snapshot_that_is_too_small_or_malformed(tmp_path):

@@ -21,6 +21,18 @@ def offline(environment) -> str | None:
     return f"HF_HUB_OFFLINE is {word}" if word.upper() in ("1", "ON", "YES", "TRUE") else None
 
 
+def kept_name(name: str, sample: int | None) -> str:
+    """The name under which a file is kept. A sample has one of its own: it is never taken for a snapshot and replaces none."""
+    stem, _, suffix = name.rpartition(".")
+    return f"{stem}.{sample}.{suffix}" if sample else name
+
+
+def local_names(name: str, sample: int | None) -> list[str]:
+    """The names that a file may have in a local folder; a snapshot may be a folder or have another format."""
+    stem = name.rpartition(".")[0]
+    return [name, *([stem, f"{stem}.parquet", f"{stem}.arrow"] if sample else [])]
+
+
 def section(values: dict, name: str) -> dict:
     """What one job of stage `fetch` depends on: its file's block, and the numbers of records of the others."""
     fetch = values["fetch"]

@@ -99,11 +99,11 @@ def obtain(wanted: Original, where: Where) -> Found:
 
 def _places(wanted: Original, where: Where) -> list[tuple[str, Callable[[], Found]]]:
     """(name, how to get the file there) in the order in which they are tried."""
-    stem = wanted.name.rsplit(".", 1)[0]
-    names = [wanted.name] + ([stem, *(stem + suffix for suffix in snapshots.SUFFIXES)] if wanted.sample else [])
+    names = fetched.local_names(wanted.name, wanted.sample)
     paths: list = []
     for folder in (*where.local, where.store):
-        found = [folder / name for name in dict.fromkeys(names)]
+        drawn = [fetched.kept_name(wanted.name, wanted.sample)] if folder == where.store else []
+        found = [folder / name for name in dict.fromkeys([*drawn, *names])]
         paths += [path for path in found if path.exists()] or found[:1]
     remote = [f"{mirror.rstrip('/')}/{wanted.name}" for mirror in where.mirrors]
     for place in wanted.places:
@@ -116,11 +116,13 @@ def _local(path: Path, wanted: Original, where: Where) -> Found:
     if not path.exists():
         raise NotHere(ABSENT)
     if wanted.sample and (path.is_dir() or path.suffix != ".jsonl" or snapshots.count(path) != wanted.sample):
-        return _drawn(snapshots.rows(path), snapshots.count(path), str(path), wanted, where)
+        if path.parent == where.store and _origin(path):
+            raise NotHere(f"a sample of another size than {wanted.sample:,}")
+        return _drawn(snapshots.rows(path), snapshots.count(path), f"local folder, {path.name}", wanted, where)
     if not path.is_file():
         raise NotHere("a folder, expected a file")
-    came = _origin(where.store / wanted.name)
-    return _checked(path, came if path.parent == where.store and came else "local folder", wanted, where)
+    came = _origin(path) if path.parent == where.store else None
+    return _checked(path, came or "local folder", wanted, where)
 
 
 def _remote(place: str, wanted: Original, where: Where) -> Found:
@@ -148,6 +150,7 @@ def _drawn(rows, total: int, place: str, wanted: Original, where: Where) -> Foun
     where.store.mkdir(parents=True, exist_ok=True)
     part = _part(where, wanted)
     download.discard(part)
+    place = f"{place}: {wanted.sample:,} of {total:,} articles"
     try:
         snapshots.write(snapshots.sample(rows, total, wanted.sample), part)
     except BaseException:
@@ -163,7 +166,7 @@ def _kept(part: Path, place: str, wanted: Original, where: Where) -> Found:
     except NotHere:
         download.discard(part)
         raise
-    path = where.store / wanted.name
+    path = where.store / fetched.kept_name(wanted.name, wanted.sample)
     _origin_file(path).write_text(f"{place}\n", encoding="utf-8")
     os.replace(part, path)
     download.discard(part)
@@ -171,7 +174,7 @@ def _kept(part: Path, place: str, wanted: Original, where: Where) -> Found:
 
 
 def _part(where: Where, wanted: Original) -> Path:
-    return where.store / f"{wanted.name}.part"
+    return where.store / f"{fetched.kept_name(wanted.name, wanted.sample)}.part"
 
 
 def _origin_file(path: Path) -> Path:

@@ -50,8 +50,8 @@ def _wanted(values: dict, model: str) -> list[str]:
 
 def _original(path: Path, section: dict, local: Path | None, offline: str | None) -> Need:
     block = section["files"][path.name]
-    names = [path.name] + ([path.stem, f"{path.stem}.parquet", f"{path.stem}.arrow"] if "sample" in block else [])
-    for place in [path, *(folder / name for folder in filter(None, (local, STORE)) for name in names),
+    names, kept = fetched.local_names(path.name, block.get("sample")), fetched.kept_name(path.name, block.get("sample"))
+    for place in [path, STORE / kept, *(folder / name for folder in filter(None, (local, STORE)) for name in names),
                   *(Path(place) for place in block["places"] if not re.match(r"[a-z]+:", place))]:
         if place.exists():
             return Need(f"{path.name}: in {place.parent}", True, True)
