@@ -1,5 +1,6 @@
 """A local HTTP server that plays the origin of a file: well, badly, and differently from one request to the next."""
 
+import gzip
 import hashlib
 import threading
 from contextlib import contextmanager
@@ -11,10 +12,10 @@ STALL = 3.0  # seconds for which a server says nothing more; longer than the tim
 class Origin:
     """`body`: what is served. `steps`: what the first requests get instead, one each: a status, ("cut", n) for n bytes and the
     end of the connection, ("stall", n) for n bytes and silence. `ranges`: whether ranges are known; `length`: whether the
-    length is said. `asked`: the Range header of each request."""
+    length is said. `packed`: the server packs the body though nobody asked for it. `asked`: the Range header of each request."""
 
-    def __init__(self, body: bytes, steps=(), ranges=True, length=True, kind="application/json"):
-        self.body, self.steps, self.ranges, self.length, self.kind = body, list(steps), ranges, length, kind
+    def __init__(self, body: bytes, steps=(), ranges=True, length=True, packed=False):
+        self.body, self.steps, self.ranges, self.length, self.packed = body, list(steps), ranges, length, packed
         self.asked: list[str | None] = []
         self.address, self.over = "", threading.Event()
 
@@ -31,7 +32,8 @@ class Handler(BaseHTTPRequestHandler):
         if isinstance(step, int):
             self.send_error(step)
             return
-        start, whole = 0, len(origin.body)
+        body = gzip.compress(origin.body) if origin.packed else origin.body
+        start, whole = 0, len(body)
         wanted = self.headers.get("Range")
         if wanted and origin.ranges and self.headers.get("If-Range") in (None, origin.version):
             start = int(wanted.removeprefix("bytes=").removesuffix("-"))
@@ -44,13 +46,15 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
         else:
             self.send_response(200)
-        self.send_header("Content-Type", origin.kind)
+        self.send_header("Content-Type", "application/json")
+        if origin.packed:
+            self.send_header("Content-Encoding", "gzip")
         self.send_header("ETag", origin.version)
         if origin.length:
             self.send_header("Content-Length", str(whole - start))
         self.end_headers()
         kind, count = step or ("whole", whole)
-        self.wfile.write(origin.body[start:min(whole, start + count)])
+        self.wfile.write(body[start:min(whole, start + count)])
         self.wfile.flush()
         if kind == "stall":
             origin.over.wait(STALL)

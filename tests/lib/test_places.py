@@ -140,6 +140,15 @@ def test_parts_of_another_version_are_not_gone_on_with(tmp_path):
         assert origin.asked == [f"bytes={len(BODY)}-"]
 
 
+def test_a_server_that_packs_what_it_sends(tmp_path):
+    """Its lengths are those of the packed file, and its parts cannot be gone on with."""
+    with serve(BODY, packed=True) as origin:
+        assert places.obtain(wanted(origin.address), where(tmp_path)).path.read_bytes() == BODY
+    with serve(BODY, [("cut", 900)] * 2, packed=True) as origin:
+        assert places.obtain(wanted(origin.address), where(tmp_path / "other")).path.read_bytes() == BODY
+        assert origin.asked == [None] * 3
+
+
 def test_a_length_that_is_not_said(tmp_path):
     with serve(BODY, length=False) as origin:
         assert places.obtain(wanted(origin.address), where(tmp_path)).count == 120

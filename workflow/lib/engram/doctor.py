@@ -100,6 +100,7 @@ class Plan(NamedTuple):
     memory: float
     originals: int  # bytes of original files
     checkpoint: int  # bytes that are downloaded for the model
+    tokens: float = 0.0  # of a prompt
 
 
 def plan(values: dict, model: str) -> Plan:
@@ -110,7 +111,7 @@ def plan(values: dict, model: str) -> Plan:
         return Plan(None, {}, 0, size, 0)
     download = 0 if "train" in block or supplies.checkpoint(block) else shape.parameters * estimate.FLOAT
     return Plan(shape, estimate.costs(values, model, shape, supplies.rows(values, model)),
-                estimate.memory(values, model, shape), size, download)
+                estimate.memory(values, model, shape), size, download, estimate.prompt_tokens(values, model, shape))
 
 
 def needs(values: dict, model: str, environment) -> list[Check]:
@@ -178,7 +179,7 @@ def _estimated(model: str, found: Plan, device: machine.Device):
           f"{duration(sum(times.values())):>12} {disk:>10,.1f} MiB"
     shares = ", ".join(f"{stage} {estimate.SHARES[stage]:.0%}" for stage in found.costs)
     yield f"  assumed: everything is built anew; the part of the speed above that a stage reaches, measured on `mini`: {shares};"
-    yield f"  prompts of {estimate.TOKENS['prompt']} tokens, articles of {estimate.TOKENS['article']}; all steps of every value"
+    yield f"  prompts of {found.tokens:.0f} tokens, articles of {estimate.TOKENS['article']}; all steps of every value"
     yield "  not counted: dataset, evaluate and figures (minutes), downloads. A factor of two either way is to be expected"
 
 

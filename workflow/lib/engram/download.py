@@ -115,7 +115,8 @@ def _receive(answer, url: str, part: Path, done: int, size: int | None, bar: boo
     if start != done and code == 206:
         discard(part)
         raise Passing(f"asked for the bytes from {done:,} on, the server sends those from {start:,} on")
-    length = answer.headers.get("Content-Length")
+    plain = answer.headers.get("Content-Encoding", "identity") == "identity"  # else lengths are not those of the file
+    length = answer.headers.get("Content-Length") if plain else None
     total = start + int(length) if length is not None else None
     chunks = answer.iter_content(CHUNK)
     first = next(chunks, b"")
@@ -123,6 +124,7 @@ def _receive(answer, url: str, part: Path, done: int, size: int | None, bar: boo
     _room(part, (total or size or 0) - start)
     version = answer.headers.get("ETag", "")
     version = version if version.startswith('"') else answer.headers.get("Last-Modified", "")  # weak ones name no bytes
+    version = version if plain else ""
     _about(part).write_text(json.dumps({"url": url, "version": version}), encoding="utf-8")
     _save(part, first, chunks, start, total, bar)
     there = part.stat().st_size

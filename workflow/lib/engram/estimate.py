@@ -8,11 +8,14 @@ Shapes: d width, D keys, L layers, V vocabulary.
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from engram import edits, hyperparameters, sweeps, variants
 
 TOKENS = {"prompt": 9, "target": 2, "article": 440, "context": 25}  # PAPER: 100,000 articles are 44 million tokens
 CONTEXTS = 22  # texts in the loss of one optimised value
 PROMPTS = {"counterfact": 23, "zsre": 6}  # of one record: rewrite, paraphrases, neighbours, attributes; zsRE: tokens
+SPELT = {800: 1.7, 2000: 1.4, 8000: 1.15, 50257: 1.0}  # tokens of a real text, of GPT-2's, by size of the vocabulary (measured)
 TEXTS = 10  # generation prompts of a CounterFact record
 SHARES = {"train": 0.5, "known": 0.13, "noise": 0.25, "prefixes": 0.05, "covariance": 0.5, "trace": 0.9, "targets": 0.8,
           "hypernet": 0.3, "edit": 0.2}
@@ -82,7 +85,7 @@ class Cost(NamedTuple):
 def costs(values: dict, model: str, shape: Shape, rows: dict[str, int]) -> dict[str, Cost]:
     """Stage -> Cost. `rows`: number of records of the tables facts, zsre and prompts; `values`: sweeps not expanded."""
     values = sweeps.expanded(values)
-    block, found = values["models"][model], {}
+    block, found, length = values["models"][model], {}, prompt_tokens(values, model, shape)
     if "train" in block:
         train = block["train"]
         tokens = train["steps"] * train["batch"] * train["length"]
@@ -90,13 +93,13 @@ def costs(values: dict, model: str, shape: Shape, rows: dict[str, int]) -> dict[
     asked = rows["prompts"] + rows["facts"] + rows["zsre"]
     new = sum(length * count for family in values["prefixes"]["families"].values() for length, count in family["lengths"])
     found |= {
-        "known": Cost(shape.forward(asked * (TOKENS["prompt"] + TOKENS["target"]), asked * TOKENS["target"]), asked * 40),
+        "known": Cost(shape.forward(asked * (length + TOKENS["target"]), asked * TOKENS["target"]), asked * 40),
         "noise": Cost(0, len(variants.rules(values, model)) * shape.width**2 * FLOAT),
         "prefixes": Cost(shape.forward(new, new), 2000),
         "covariance": _covariance(values, block, shape),
-        "trace": _trace(values, model, shape, rows["prompts"]),
+        "trace": _trace(values, model, shape, rows["prompts"], length),
         "targets": _targets(values, model, shape),
-        "edit": _edit(values, model, shape),
+        "edit": _edit(values, model, shape, length),
     }
     if editors := edits.hypernets(values, model):
         found["hypernet"] = _hypernets(values, model, shape, editors)
@@ -112,10 +115,18 @@ def _covariance(values: dict, block: dict, shape: Shape) -> Cost:
     return Cost(shape.forward(tokens) * upto + exact * 2 * tokens * layers * shape.inner**2, disk)
 
 
-def _trace(values: dict, model: str, shape: Shape, prompts: int) -> Cost:
+def prompt_tokens(values: dict, model: str, shape: Shape) -> float:
+    """Tokens of a prompt; the generated world is spelt in its own words, whatever the size of the vocabulary."""
+    block = values["models"][model]
+    real = values["sources"][block["source"]]["kind"] != "world"
+    factor = np.interp(np.log(shape.vocabulary), np.log([*SPELT]), [*SPELT.values()]) if real else 1.0
+    return TOKENS["prompt"] * float(factor)
+
+
+def _trace(values: dict, model: str, shape: Shape, prompts: int, length: float) -> Cost:
     """A state that is restored is computed for the layers above it and the tokens from there on: a quarter of all together."""
     flop = disk = 0.0
-    length, layers = TOKENS["prompt"], shape.layers
+    layers = shape.layers
     for name in values["trace"]["variants"]:
         section = variants.section(values["trace"], name)
         count, sites = min(section["prompts"], prompts), len(section["sites"])
@@ -138,11 +149,11 @@ def _targets(values: dict, model: str, shape: Shape) -> Cost:
     return Cost(flop, disk)
 
 
-def _edit(values: dict, model: str, shape: Shape) -> Cost:
+def _edit(values: dict, model: str, shape: Shape, tokens: float) -> Cost:
     flop = disk = 0.0
     for (dataset, method, n), count in edits.counts(values, model).items():
         rows = count * PROMPTS[dataset] * (2 if dataset == "counterfact" else 1)
-        flop += shape.forward(rows * (TOKENS["prompt"] + TOKENS["target"]), rows * TOKENS["target"])
+        flop += shape.forward(rows * (tokens + TOKENS["target"]), rows * TOKENS["target"])
         texts = edits.texts(values, model, dataset, method, n)
         texts = (count if texts is None else texts) * TEXTS if dataset == "counterfact" else 0
         length = values["edit"]["generation_tokens"]
@@ -165,10 +176,12 @@ def _hypernets(values: dict, model: str, shape: Shape, editors: dict) -> Cost:
 
 
 def memory(values: dict, model: str, shape: Shape) -> float:
-    """Bytes that the device must have: the weights, two second moments of one layer with what solving takes, room to work."""
-    moments = shape.inner**2 * 8 * 3
-    training = 3 * shape.parameters * FLOAT if "train" in values["models"][model] else 0  # gradients, Adam's two moments
-    return shape.parameters * FLOAT + max(moments, training) + 2 * 2**30
+    """Bytes that the device must have: the weights, room to work, and the most that a stage takes besides them: a second moment
+    that is solved with, half of those of all layers while they are summed, or gradients and Adam's moments in training."""
+    block = values["models"][model]
+    solving, summing = 3 * shape.inner**2 * 8, (len(block["covariance_layers"]) + 1) * shape.inner**2 * 4
+    training = 3 * shape.parameters * FLOAT if "train" in block else 0
+    return shape.parameters * FLOAT + 2 * 2**30 + max(solving, summing, training)
 
 
 def seconds(found: dict[str, Cost], rate: float) -> dict[str, float]:
