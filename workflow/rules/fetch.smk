@@ -8,7 +8,8 @@ OUT  data/original/{name}                    a link to the file, checked: size, 
 
 
 rule fetch:
-    """One original file."""
+    """One original file; on a cluster, fetched by the node that runs Snakemake, as others may have no network."""
+    localrule: True
     output:
         original="data/original/{name}",
         receipt="results/fetch/{name}/receipt.json",
