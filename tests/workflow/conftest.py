@@ -128,7 +128,7 @@ def make_sandbox(path: Path, real: bool = False) -> Sandbox:
 def built(tmp_path_factory) -> Sandbox:
     """A sandbox after `snakemake --cores all` and `engram record`; not to be changed."""
     sandbox = make_sandbox(tmp_path_factory.mktemp("built") / "repo")
-    sandbox.run("snakemake", "--cores", "2", "--resources", "gpu=2")
+    sandbox.run("snakemake", "--cores", "2")
     sandbox.run("engram", "record")
     return sandbox
 

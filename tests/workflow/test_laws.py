@@ -10,7 +10,7 @@ import yaml
 from conftest import ROOT, remembered, scripts
 
 LIBRARY = ROOT / "workflow" / "lib" / "engram"
-PLUMBING = {"audit", "cli", "console", "lineage", "params", "readme", "record"}  # may know paths, params.yaml and DVC
+PLUMBING = {"audit", "cli", "console", "lineage", "params", "pipeline", "readme", "record"}  # may know paths, params.yaml and DVC
 STAGES = re.search(r'STAGES = "([a-z ]+)"', (ROOT / "workflow/rules/common.smk").read_text())[1].split()
 RULES = {stage: (ROOT / f"workflow/rules/{stage}.smk").read_text() for stage in STAGES}
 MODULES = sorted(LIBRARY.rglob("*.py"))
@@ -79,7 +79,7 @@ def test_rules_say_all_they_do(stage):
         for line in lines[1:-1]:
             assert re.fullmatch(r'" (--[a-z-]+ )?\{[a-z_.]+:q\}"', line), f"{stage}: {line}"
         if stage not in ("dataset", "evaluate", "paper"):
-            assert 'threads: config["run"]["threads"]' in rule and "gpu=1" in rule
+            assert f'threads: threads_of("{stage}")' in rule and "gpu=GPU" in rule
         assert "script:" not in rule and "run:" not in rule
 
 
@@ -115,7 +115,7 @@ def test_methods_and_scripts_stand_alone():
 
 def test_figures_and_plumbing_start_without_torch():
     code = ("import runpy, sys\n"
-            "from engram import audit, console, lineage, params, record\n"
+            "from engram import audit, console, lineage, params, pipeline, record\n"
             "slow = {'torch', 'snakemake', 'dvc', 'pandas'} & set(sys.modules)\n"
             "assert not slow, f'engram audit imports {slow}'\n"
             "for path in sys.argv[1:]:\n"

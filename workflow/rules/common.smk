@@ -15,6 +15,7 @@ config["methods"].update(sweeps.blocks(config))  # from here on, a point of a sw
 MODELS, PAPER, EDITS, SWEPT = config["run"]["models"], config["paper"], edits.wanted(config), sweeps.swept(config)
 STAGES = "dataset train known noise prefixes covariance trace targets hypernet edit evaluate paper".split()
 RECORDS = {"counterfact": "facts", "zsre": "zsre"}  # datasets to edit -> table of stages dataset, known
+GPU = int(config["run"]["device"] != "cpu" and Path("/dev/nvidiactl").exists())  # jobs with a model share one; cores otherwise
 ITEM_TABLES = {  # what an item of a paper reads `from` a stage: flag of its script -> output of the rule
     "dataset": {"facts": "facts"},
     "trace": {"effects": "effects", "traced": "traced"},
@@ -37,13 +38,18 @@ wildcard_constraints:
     n=r"\d+(by\d+)?",
 
 
+def threads_of(stage):
+    """Torch threads of the jobs of a stage."""
+    return config["run"].get("threads_of", {}).get(stage, config["run"]["threads"])
+
+
 def slice_of(stage, model, *keys, torch=True, count=None, **more):
     """The part of params.yaml one job depends on, as JSON: seed, section, and `keys` of the model's block.
 
     A stage with a model also depends on how torch runs and, for a published model, on what is loaded. `count`: how many
     records are edited, where that is not the model's number.
     """
-    run = {key: value for key, value in config["run"].items() if key != "models"}
+    run = {"threads": threads_of(stage), "device": config["run"]["device"]}
     keys += ("hub", "revision") if torch else ()
     block = {key: config["models"][model][key] for key in keys if key in config["models"][model]}
     if count:

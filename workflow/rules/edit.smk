@@ -28,9 +28,9 @@ rule edit:
         "logs/edit/{model}/{dataset}/{method}/n{n}.log",
     benchmark:
         "logs/edit/{model}/{dataset}/{method}/n{n}.tsv"
-    threads: config["run"]["threads"]
+    threads: threads_of("edit")
     resources:
-        gpu=1,
+        gpu=GPU,
     params:
         config=lambda wc: slice_of(
             "edit", wc.model, "records", count=edits.count(config, wc.model, wc.dataset, wc.method, wc.n),

@@ -34,9 +34,9 @@ rule hypernet:
         "logs/hypernet/{model}/{name}.tsv"
     wildcard_constraints:
         name=one_of(config["hypernet"]["editors"]),
-    threads: config["run"]["threads"]
+    threads: threads_of("hypernet")
     resources:
-        gpu=1,
+        gpu=GPU,
     params:
         config=lambda wc: slice_of(
             "hypernet", wc.model, "records", hypernet=blocks.section(config, wc.model, wc.name),

@@ -19,9 +19,9 @@ rule targets:
         "logs/targets/{model}/{dataset}/{family}.log",
     benchmark:
         "logs/targets/{model}/{dataset}/{family}.tsv"
-    threads: config["run"]["threads"]
+    threads: threads_of("targets")
     resources:
-        gpu=1,
+        gpu=GPU,
     params:
         config=lambda wc: slice_of(
             "targets", wc.model, "records", method=families.values_of(config, wc.family, wc.model),
