@@ -161,7 +161,8 @@ def test_the_schema_is_closed_and_described():
         if node.get("type") == "object" and "allOf" not in node:
             assert "additionalProperties" in node, f"{place} is open"
         for name, one in (node.get("properties", {}) if "type" in node else {}).items():
-            assert one.get("description"), f"{place}.{name} has no description"
+            named = schema["$defs"][one["$ref"].rsplit("/")[-1]] if "$ref" in one else {}
+            assert one.get("description") or named.get("description"), f"{place}.{name} has no description"
         for name, one in node.items():
             walk(one, f"{place}.{name}")
 

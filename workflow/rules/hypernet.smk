@@ -40,7 +40,7 @@ rule hypernet:
     params:
         config=lambda wc: slice_of(
             "hypernet", wc.model, "records", hypernet=blocks.section(config, wc.model, wc.name),
-            count=edits.hypernets(config, wc.model).get(wc.name)),
+            chosen=edits.hypernets(seen(wc.model), wc.model).get(wc.name)),
         weights=flags("weights", "published"),
         code=code_of("scripts/hypernet"),
     shell:

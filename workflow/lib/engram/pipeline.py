@@ -7,7 +7,7 @@ imports are found as for code digests, and every item of `paper:` is a stage of 
 from pathlib import Path
 from typing import NamedTuple
 
-from engram import edits, hyperparameters, lineage, sweeps
+from engram import edits, hyperparameters, items, lineage, sweeps
 
 LIBRARY = "workflow/lib/engram"
 FIRST = "results/params/valid.json"
@@ -31,14 +31,15 @@ STAGES = {
     "prefixes": Stage(("train",), (*RUN, "prefixes")),
     "covariance": Stage(("data", "train"), (*RUN, "models.${item}.covariance_layers", "covariance")),
     "trace": Stage(("train", "known", "noise"), (*RUN, "models.${item}.trace_window", "models.${item}.noise", "trace")),
-    "targets": Stage(("data", "train", "known", "prefixes"), (*RUN, "models.${item}.records", "targets", "methods", "paper"), True),
+    "targets": Stage(("data", "train", "known", "prefixes"),
+                     (*RUN, "models.${item}.records", "targets", "methods", "paper"), True),
     "hypernet": Stage(("data", "train", "known"), (*RUN, "models.${item}.records", "hypernet", "methods", "paper")),
     "edit": Stage(("data", "train", "known", "prefixes", "covariance", "targets", "hypernet"),
                   (*RUN, "models.${item}.records", "edit", "methods", "paper"), True),
     "evaluate": Stage(("data", "edit"), ("methods", "paper")),
 }
 OPTIONAL = {"targets", "hypernet"}  # made only if an edit of some item reads them
-READ_BY_ITEMS = {"dataset": "data", "trace": "trace", "edit": "edit", "evaluate": "evaluate"}
+READ_BY_ITEMS = {"dataset": "data", "records": "evaluate"}  # the folder of what items read, where not its name
 TRACED = ("models.${item}.trace_window", "models.${item}.noise", "trace")
 HEADER = """\
 # Written by `engram pipeline` from params.yaml and the code; tests/workflow/test_dvc.py holds it to the rules.
@@ -65,11 +66,11 @@ stages:
 
 def text(values: dict, root=".") -> str:
     """The content of dvc.yaml for the contents of params.yaml; `root`: where the repository is."""
-    expanded = values | {"methods": values["methods"] | sweeps.blocks(values)}
-    read = {need for row in edits.wanted(values) for need in hyperparameters.needs(expanded, row["method"])}
+    seen = [sweeps.expanded(items.seen(values, model)) for model in values["run"]["models"]]
+    read = {need for one in seen for row in edits.wanted(one) for need in hyperparameters.needs(one, row["method"])}
     made = [word for word in STAGES if word not in OPTIONAL - read]
     parts = [_stage(root, word, made) for word in made]
-    return "\n".join([HEADER, *parts, *(_item(root, item, spec) for item, spec in values["paper"].items())])
+    return "\n".join([HEADER, *parts, *filter(None, (_item(root, item, values) for item in values["paper"]))])
 
 
 def update(path, values: dict) -> bool:
@@ -92,15 +93,23 @@ def _stage(root, word: str, made: list[str]) -> str:
                   [f"{_folder('data' if word == 'dataset' else word)}: {{persist: true}}"])
 
 
-def _item(root, item: str, spec: dict) -> str:
-    """The stage of one figure or table. Git keeps those files, so DVC has no copy of them."""
+def _item(root, item: str, values: dict) -> str:
+    """The stage of one figure or table, for the active models that it is made for; nothing if there is none.
+
+    Git keeps those files, so DVC has no copy of them.
+    """
+    spec, active = values["paper"][item], values["run"]["models"]
+    models = [model for model in active if items.applies(spec, model)]
+    if not models:
+        return ""
     files = [Path("figures/${item}", f"{item}.{suffix}") for suffix in SUFFIXES[spec["kind"]]]
     params = (*(TRACED if "trace" in spec["from"] else ()), f"paper.{item}")
     outs = [f"{path.as_posix()}: {{cache: false, persist: true}}"
             for path in (*files, *(lineage.record_path(file) for file in files))]
-    folders = [_folder(READ_BY_ITEMS[name]) for name in spec["from"]]
+    folders = [_folder(READ_BY_ITEMS.get(name, name)) for name in spec["from"]]
     code = _code(root, f"workflow/figures/{item}.py", [])
-    return _block(item.replace("/", "-"), files[0].as_posix(), [*folders, *code], params, outs)
+    return _block(item.replace("/", "-"), files[0].as_posix(), [*folders, *code], params, outs,
+                  "${run.models}" if models == active else f"[{', '.join(models)}]")
 
 
 def _folder(name: str) -> str:
@@ -117,9 +126,9 @@ def _code(root, script: str, roots: list[Path]) -> list[str]:
     return [script, *sorted(path.replace(LIBRARY, "${lib}") for path in library)]
 
 
-def _block(name: str, target: str, deps: list[str], params, outs: list[str]) -> str:
+def _block(name: str, target: str, deps: list[str], params, outs: list[str], models: str = "${run.models}") -> str:
     rows = {"deps": [FIRST, *deps], "params": ["seed", *params], "outs": outs}
-    lines = [f"  {name}:", "    foreach: ${run.models}", "    do:",
+    lines = [f"  {name}:", f"    foreach: {models}", "    do:",
              f"      cmd: PATH=.venv/bin:$PATH snakemake --cores all {target}"]
     for key, values in rows.items():
         lines += [f"      {key}:", *(f"        - {value}" for value in values)]
