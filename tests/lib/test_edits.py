@@ -54,8 +54,9 @@ def test_the_most_that_an_item_asks_for_is_edited():
     assert counts == {("rome", "1"): 200, ("memit", "1"): 300, ("ft", "1"): 30, ("memit", "1000"): 1000, ("emmet", "1"): 300,
                       ("emmet", "1000"): 1000, ("rome", "500by1"): 500, ("mend", "1"): 50, ("mend", "400"): 400,
                       ("mend-lr-scale-0p5", "600"): 600}
-    assert edits.targets(found, "mini") == {("counterfact", "rome"): 500, ("counterfact", "memit"): 1000}, "once for all"
-    assert edits.hypernets(found, "mini") == {"mend": 600}, "a point of a sweep uses the network of its method"
+    assert edits.targets(found, "mini") == {
+        ("counterfact", "rome"): {"count": 500}, ("counterfact", "memit"): {"count": 1000}}, "once for all"
+    assert edits.hypernets(found, "mini") == {"mend": {"count": 600}}, "a point of a sweep uses the network of its method"
     assert edits.count(found, "mini", "counterfact", "rome", "500by1") == 500
     assert edits.count(found, "mini", "counterfact", "rome", "999") == 999, "also where no item asks"
     assert edits.count(found, "mini", "zsre", "ft", "1") == 30

@@ -145,12 +145,13 @@ def test_checkpoints_are_the_numbers_of_the_paper():
     assert together.checkpoints(3, 10) == [3] and together.checkpoints(1, 1) == [1]
 
 
-@pytest.mark.parametrize("n", ("by", "0", "3by", "by3", "3by0", "-1", "1.5", "3by1by1", "x"))
+@pytest.mark.parametrize("n", "by 0 3by by3 3by0 -1 1.5 3by1by1 x 3of 3of0 3of1+ of1 3of1by1".split())
 def test_a_word_n_that_is_none_is_refused(n):
-    with pytest.raises(ValueError, match="right is a number of facts, or <facts>by<batch>"):
+    with pytest.raises(ValueError, match="right is a number of facts, <facts>by<batch>"):
         together.group(n)
-    assert together.group("12by3") == (12, 3) and together.group(7) == (7, None)
-    assert together.column("12by3") == "12by3" and together.column("12") == 12
+    assert together.group("12by3") == (12, 3, ()) and together.group(7) == (7, None, ())
+    assert together.group("12of3") == (12, None, (3,)) and together.group("12by1of3+10") == (12, 1, (3, 10))
+    assert together.column("12by3") == "12by3" and together.column("12of3") == "12of3" and together.column("12") == 12
 
 
 def test_changes_add_up():

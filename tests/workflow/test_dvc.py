@@ -2,16 +2,18 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, Sandbox, remembered
+from conftest import ROOT, Sandbox, remembered, small_params
 
-from engram import edits, lineage, record
+from engram import edits, items, lineage, pipeline, record
 
-PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
-PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+PARAMS = yaml.safe_load(small_params())
+SEEN = items.seen(PARAMS, "mini")
+PIPELINE = yaml.safe_load(pipeline.text(PARAMS, ROOT))
 STAGES = {name: block["do"] for name, block in PIPELINE["stages"].items() if name != "params"}
 ITEMS = {item.replace("/", "-"): item for item in PARAMS["paper"]}
 METHODS = sorted((ROOT / "workflow/lib/engram/methods").glob("[!_]*.py"))
@@ -118,7 +120,7 @@ def test_one_figure_with_what_lies_upstream_and_nothing_else(sandbox):
     text = sandbox.run("dvc", "repro", "rome-fig2_average_traces@mini").stdout
     assert re.findall(r"Running stage '(.*)'", text) == ["params", "trace@mini", "rome-fig2_average_traces@mini"]
     figures = sum(spec["kind"] == "figure" for spec in PARAMS["paper"].values())
-    edited = len(edits.wanted(PARAMS))
+    edited = len(edits.wanted(SEEN))
     assert sandbox.jobs() == {
         "edit": edited, "evaluate": edited, "paper_figure": figures - 1, "paper_table": len(ITEMS) - figures}
     refused = sandbox.run("engram", "record", ok=False).stdout
@@ -126,7 +128,7 @@ def test_one_figure_with_what_lies_upstream_and_nothing_else(sandbox):
     sandbox.edit("params.yaml", "generation_tokens: 90", "generation_tokens: 100")
     text = sandbox.run("dvc", "repro", "rome-fig7_lines@mini").stdout
     assert re.findall(r"Running stage '(.*)'", text) == ["params", "rome-fig7_lines@mini"]
-    sandbox.run("snakemake", "--cores", "2", "--resources", "gpu=2")
+    sandbox.run("snakemake", "--cores", "2")
     sandbox.run("engram", "record")
     assert sandbox.jobs() == {} and "up to date" in sandbox.run("dvc", "status").stdout
     sandbox.run("engram", "audit")
@@ -180,10 +182,23 @@ def test_differences_from_the_committed_lock():
     assert record.differences(before, before | {"train@mini": reseeded}) == ["train@mini: changed with params"]
 
 
-def test_an_item_without_a_stage_is_said():
-    """A new line under `paper:` runs without DVC; `engram record` says that its files are not versioned."""
-    assert record.unlisted(PARAMS["paper"], PIPELINE) == []
-    assert record.unlisted([*PARAMS["paper"], "rome/fig99_new"], PIPELINE) == ["rome/fig99_new"]
+def test_the_file_is_what_the_code_says():
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    assert pipeline.text(values, ROOT) == (ROOT / "dvc.yaml").read_text(), "run `engram pipeline`"
+
+
+def test_a_new_item_is_a_stage(sandbox):
+    """One file and one line under `paper:`: `engram record` writes its stage, and without methods that read them no targets."""
+    line = "  rome/fig99_new: {kind: figure, from: [trace]}\n"
+    shutil.copy(sandbox.path / "workflow/figures/rome/fig7_lines.py", sandbox.path / "workflow/figures/rome/fig99_new.py")
+    sandbox.edit("params.yaml", "paper:\n", f"paper:\n{line}")
+    sandbox.run("snakemake", "--cores", "2")
+    assert "written anew" in sandbox.run("engram", "record").stdout
+    assert "rome-fig99_new" in (sandbox.path / "dvc.yaml").read_text()
+    assert "up to date" in sandbox.run("dvc", "status").stdout
+    traced = PARAMS | {"paper": {item: spec for item, spec in PARAMS["paper"].items() if spec["from"] == ["trace"]}}
+    stages = yaml.safe_load(pipeline.text(traced, ROOT))["stages"]
+    assert "targets" not in stages and "results/targets/${item}" not in stages["edit"]["do"]["deps"]
 
 
 def test_an_unfinished_run_is_not_recorded(sandbox):

@@ -5,12 +5,16 @@ import shutil
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, small_params
 
-from engram import edits
+from engram import edits, items, sweeps
 
-PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
-EDITS = edits.wanted(PARAMS)
+PARAMS = yaml.safe_load(small_params())
+SEEN = sweeps.expanded(items.seen(PARAMS, "mini"))
+EDITS = edits.wanted(SEEN)
+
+
+READ = ("trace", "edit", "evaluate", "records")
 
 
 def papers(kind: str, reads: tuple, method: str | None = None) -> int:
@@ -25,9 +29,9 @@ def jobs_of(**counts) -> dict[str, int]:
 
 ROME = [row for row in EDITS if row["method"] == "rome"]
 EVERYTHING = jobs_of(
-    dataset=1, train=1, known=1, noise=3, prefixes=1, covariance=1, trace=5, targets=len({row["dataset"] for row in ROME}),
-    edit=len(EDITS), evaluate=len(EDITS), paper_figure=papers("figure", ("trace", "edit", "evaluate")),
-    paper_table=papers("table", ("trace", "edit", "evaluate")))
+    dataset=1, train=1, known=1, noise=3, prefixes=1, covariance=1, trace=5, targets=len(edits.targets(SEEN, "mini")), hypernet=1,
+    edit=len(EDITS), evaluate=len(EDITS), paper_figure=papers("figure", READ),
+    paper_table=papers("table", READ))
 
 
 def test_the_default_graph(built):
@@ -47,15 +51,15 @@ def more_items(values):
     values["paper"]["rome/fig6_generations"].update(options={"cases": 1})
     values["paper"]["rome/fig7_lines"].update(variants=["main", "extra"])
     values["paper"]["rome/table4_counterfact"].update(
-        records=250, n={"none": 1, "rome": [1, "20by5"]}, sweep={"method": "rome", "over": {"layer": [0, 1]}})
+        records=250, n={"none": 1, "mend-cf": 1, "rome": [1, "20by5"]}, sweep={"method": "rome", "over": {"layer": [0, 1]}})
 
 
 def test_settings_rerun_what_depends_on_them(sandbox):
     """Each change alone; with the file as it was, nothing is to be done."""
     tracing = jobs_of(trace=5, paper_figure=papers("figure", ("trace",)))
-    reading = {kind: papers(kind, ("edit", "evaluate")) for kind in ("figure", "table")}
-    editing = jobs_of(targets=EVERYTHING["targets"], edit=len(ROME), evaluate=len(ROME), **{
-        f"paper_{kind}": papers(kind, ("edit", "evaluate"), "rome") for kind in reading})
+    reading = {kind: papers(kind, READ[1:]) for kind in ("figure", "table")}
+    editing = jobs_of(targets=2, edit=len(ROME), evaluate=len(ROME), **{
+        f"paper_{kind}": papers(kind, READ[1:], "rome") for kind in reading})
     for change, jobs in [
         (lambda values: values["trace"].update(samples=11), tracing),
         (lambda values: values["trace"]["variants"]["extra"].update(samples=11), {"trace": 1, "paper_figure": 2}),
@@ -67,10 +71,10 @@ def test_settings_rerun_what_depends_on_them(sandbox):
             "edit": len(EDITS), "evaluate": len(EDITS), "paper_figure": reading["figure"], "paper_table": reading["table"]}),
         (lambda values: values["run"].update(device="cpu"), {
             rule: count for rule, count in EVERYTHING.items() if rule != "dataset"}),
-        (more_items, {"targets": 2, "edit": 7, "evaluate": 7, "paper_figure": 2, "paper_table": 1}),
+        (more_items, {"targets": 2, "hypernet": 1, "edit": 8, "evaluate": 8, "paper_figure": 3, "paper_table": 1}),
         (lambda values: None, {}),
     ]:
-        values = yaml.safe_load((ROOT / "params.yaml").read_text())
+        values = yaml.safe_load(small_params())
         change(values)
         (sandbox.path / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
         assert sandbox.jobs() == jobs
@@ -85,28 +89,35 @@ def test_code_reruns_what_depends_on_it(sandbox):
     assert sandbox.jobs() == {}
     path = sandbox.path / library / "metrics.py"
     path.write_text(path.read_text() + "\nANOTHER = 1\n")
-    assert sandbox.jobs() == jobs_of(evaluate=len(EDITS), paper_figure=papers("figure", ("evaluate",)),
+    assert sandbox.jobs() == jobs_of(evaluate=len(EDITS), paper_figure=papers("figure", ("evaluate", "records")),
                                      paper_table=papers("table", ("evaluate",)))
     path.write_text(path.read_text().replace("\nANOTHER = 1\n", ""))
     path = sandbox.path / library / "methods" / "rome.py"
     path.write_text(path.read_text() + "\nANOTHER = 1\n")
     jobs = sandbox.jobs()
-    assert jobs == jobs_of(targets=EVERYTHING["targets"], edit=len(ROME), evaluate=len(ROME), **{
-        f"paper_{kind}": papers(kind, ("edit", "evaluate"), "rome") for kind in ("figure", "table")}), "not edit/none"
+    assert jobs == jobs_of(targets=2, edit=len(ROME), evaluate=len(ROME), **{
+        f"paper_{kind}": papers(kind, READ[1:], "rome") for kind in ("figure", "table")}), "not edit/none"
 
 
-@pytest.mark.parametrize("model", ("gpt2-xl", "gpt-j-6b"))
-def test_a_published_model_lists_every_job_without_network(sandbox, model):
-    """The original files are fetched, each by a job of its own; all else is as for `mini`, without training."""
-    sandbox.edit("params.yaml", "models: [mini]", f"models: [{model}]")
-    sandbox.edit("params.yaml", "https://rome.baulab.info", "http://origin.invalid")
-    expected = {rule: count for rule, count in EVERYTHING.items() if rule != "train"} | {"fetch": 7}
-    assert sandbox.jobs() == expected
-    assert sandbox.jobs(f"fetch@{model}") == {"fetch": 7}
-    sandbox.edit("params.yaml", "  published: {}", f"  published: {{{model}: {{mend: data/original/mend.pt}}}}")
-    sandbox.edit("params.yaml", "    idf.npy:\n", "    mend.pt: {schema: editor, licence: x, places: []}\n    idf.npy:\n")
-    sandbox.edit("params.yaml", "zsre, methods: [none, rome]", "zsre, methods: [none, rome, mend]")
-    assert sandbox.jobs(f"fetch@{model}") == {"fetch": 8}
+@pytest.mark.parametrize("model", ("gpt2-xl", "gpt-j-6b", "cf20k"))
+def test_a_model_on_real_data_lists_every_job_without_network(sandbox, model):
+    """All items of params.yaml as they are: every original file is fetched by a job of its own, and nothing is missing."""
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    values["run"]["models"] = [model]
+    for block in values["fetch"]["files"].values():
+        block["places"] = ["http://origin.invalid/file"]
+    values["hypernet"]["published"] = {"gpt2-xl": {"mend": "data/original/mend.pt"}}
+    values["fetch"]["files"]["mend.pt"] = {"schema": "editor", "licence": "none", "places": []}
+    (sandbox.path / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    seen = sweeps.expanded(items.seen(values, model))
+    files, jobs = 8 if model == "gpt2-xl" else 7, sandbox.jobs()
+    edited, trained = len(edits.wanted(seen)), edits.hypernets(seen, model)
+    papers = {f"paper_{kind}": sum(spec["kind"] == kind for spec in seen["paper"].values()) for kind in ("figure", "table")}
+    assert jobs == jobs_of(
+        fetch=files, dataset=1, train=int("train" in values["models"][model]), known=1, noise=3, prefixes=1, covariance=1,
+        trace=5,
+        targets=len(edits.targets(seen, model)), hypernet=len(trained), edit=edited, evaluate=edited, **papers)
+    assert sandbox.jobs(f"fetch@{model}") == {"fetch": files}
 
 
 def test_a_second_model_from_local_files(sandbox):
@@ -121,8 +132,12 @@ def test_a_second_model_from_local_files(sandbox):
     params["sources"]["elsewhere"] = params["sources"]["cf500"] | {"path": "../raw"} | {
         name: f"{name}.json" for name in ("facts", "zsre", "prompts", "text")}
     params["methods"]["rome"]["other"] = params["methods"]["rome"]["mini"]
+    params["paper"]["rome/table4_counterfact"]["for"] = {"other": {"methods": ["none", "rome"]}}
+    for item in ("rome/fig23_attn_edit", "memit/fig6_categories"):
+        params["paper"][item]["models"] = ["mini"]
     (sandbox.path / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    assert sandbox.jobs() == EVERYTHING
+    fewer = {"hypernet": None, "edit": 4, "evaluate": 4, "targets": 2, "paper_figure": EVERYTHING["paper_figure"] - 2}
+    assert sandbox.jobs() == jobs_of(**EVERYTHING | fewer), "what is made for mini alone is not made for the other"
     sandbox.run("snakemake", "--cores", "2", "dataset@other")
     record = json.loads((sandbox.path / "data/other/.lineage/facts.parquet.json").read_text())
     assert [one["path"] for one in record["inputs"]] == [f"../raw/{name}.json" for name in ("facts", "zsre", "prompts", "text")]

@@ -10,7 +10,7 @@ import yaml
 from conftest import ROOT, remembered, scripts
 
 LIBRARY = ROOT / "workflow" / "lib" / "engram"
-PLUMBING = {"audit", "cli", "console", "doctor", "lineage", "params", "readme", "record",
+PLUMBING = {"audit", "cli", "console", "doctor", "lineage", "params", "pipeline", "readme", "record",
             "supplies"}  # may know paths, params.yaml and DVC
 STAGES = re.search(r'STAGES = "([a-z ]+)"', (ROOT / "workflow/rules/common.smk").read_text())[1].split()
 RULES = {stage: (ROOT / f"workflow/rules/{stage}.smk").read_text() for stage in STAGES}
@@ -81,7 +81,7 @@ def test_rules_say_all_they_do(stage):
         for line in lines[1:-1]:
             assert re.fullmatch(r'" (--[a-z-]+ )?\{[a-z_.]+:q\}"', line), f"{stage}: {line}"
         if stage not in ("fetch", "dataset", "evaluate", "paper"):
-            assert 'threads: config["run"]["threads"]' in rule and "gpu=1" in rule
+            assert f'threads: threads_of("{stage}")' in rule and "gpu=GPU" in rule
         assert "script:" not in rule and "run:" not in rule
 
 
@@ -117,7 +117,7 @@ def test_methods_and_scripts_stand_alone():
 
 def test_figures_and_plumbing_start_without_torch():
     code = ("import runpy, sys\n"
-            "from engram import audit, console, lineage, params, record\n"
+            "from engram import audit, console, lineage, params, pipeline, record\n"
             "slow = {'torch', 'snakemake', 'dvc', 'pandas'} & set(sys.modules)\n"
             "assert not slow, f'engram audit imports {slow}'\n"
             "for path in sys.argv[1:]:\n"
@@ -163,7 +163,8 @@ def test_the_schema_is_closed_and_described():
         if node.get("type") == "object" and "allOf" not in node:
             assert "additionalProperties" in node, f"{place} is open"
         for name, one in (node.get("properties", {}) if "type" in node else {}).items():
-            assert one.get("description"), f"{place}.{name} has no description"
+            named = schema["$defs"][one["$ref"].rsplit("/")[-1]] if "$ref" in one else {}
+            assert one.get("description") or named.get("description"), f"{place}.{name} has no description"
         for name, one in node.items():
             walk(one, f"{place}.{name}")
 

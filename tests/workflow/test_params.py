@@ -1,5 +1,6 @@
 """A bad params.yaml dies at once, with file and line, the key, what was found there and what would be right."""
 
+import itertools
 import os
 import resource
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from engram import console, families, hyperparameters, lineage, params
+from engram import console, families, hyperparameters, items, lineage, params
 
 GOOD = (ROOT / "params.yaml").read_text(encoding="utf-8")
 # (text of params.yaml, what stands there instead, key of the message, what else the message must say)
@@ -138,7 +139,7 @@ def replaced(section: list, value):
     (["methods", "ft", "records"], 0, "methods.ft.records", "at least 1"),
     (["methods", "kn", "mini", "truth"], "facts", "methods.kn.mini.truth", "did you mean `fact`?"),
     (["models", "gpt2-xl", "revision"], "v1", "models.gpt2-xl.revision", "40 hexadecimal digits"),
-    (["methods", "rome"], {}, "paper.rome/table4_counterfact.methods[1]", "a block methods.rome.mini"),
+    (["methods", "rome"], {}, "paper.rome/table4_counterfact.methods[9]", "a block methods.rome.mini"),
     (["edit", "generation_tokens"], 4096, "models.mini.train.context", "at least 4096"),
     (["prefixes", "families", "rome", "lengths"], [[5, 10], 10], "prefixes.families.rome.lengths[1]", "a list"),
     (["methods", "rome", "mini", "contexts"], "mimit", "methods.rome.mini.contexts", "did you mean `memit`?"),
@@ -192,6 +193,10 @@ def test_every_editor_has_values():
             if "covariance" in hyperparameters.needs(values, slug):
                 found = families.method_of(values, slug, model)
                 read |= set(found.get("layers", [found["layer"]] if "layer" in found else []))
+        for spec in items.seen(values, model)["paper"].values():
+            over = spec.get("sweep", {"method": "none", "over": {}})
+            if "covariance" in hyperparameters.needs(values, over["method"]):
+                read |= {*over["over"].get("layer", []), *itertools.chain(*over["over"].get("layers", []))}
         assert read <= set(block["covariance_layers"]) and ("train" in block or read == set(block["covariance_layers"])), model
 
 

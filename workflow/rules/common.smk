@@ -1,30 +1,40 @@
 """Helpers shared by the rules: what is active, the slice of params.yaml a job gets, the files a job reads."""
 
-import json
 import os
 import re
 import sys
+from functools import cache, partial
 from pathlib import Path
 
-from engram import edits, families, fetched, hyperparameters, sweeps, variants
+from engram import edits, families, fetched, hyperparameters, items, slices, sweeps, variants
 from engram.lineage import code_digest, code_roots
 
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # jobs run under this Python
 
-config["methods"].update(sweeps.blocks(config))  # from here on, a point of a sweep is a method as any other
-MODELS, PAPER, EDITS, SWEPT = config["run"]["models"], config["paper"], edits.wanted(config), sweeps.swept(config)
+MODELS, PAPER = config["run"]["models"], config["paper"]
 STAGES = "fetch dataset train known noise prefixes covariance trace targets hypernet edit evaluate paper".split()
 RECORDS = {"counterfact": "facts", "zsre": "zsre"}  # datasets to edit -> table of stages dataset, known
+GPU = int(config["run"]["device"] != "cpu" and Path("/dev/nvidiactl").exists())  # a job with a model needs the only one
 ITEM_TABLES = {  # what an item of a paper reads `from` a stage: flag of its script -> output of the rule
     "dataset": {"facts": "facts"},
     "trace": {"effects": "effects", "traced": "traced"},
     "edit": {"texts": "texts"},
     "evaluate": {"summaries": "summary"},
+    "records": {"records": "records"},
 }
+
+
+@cache
+def seen(model):
+    """params.yaml as one model sees it: its items, and every point of their sweeps a method as any other."""
+    return sweeps.expanded(items.seen(config, model))
 
 
 def one_of(words):
     return "|".join(map(re.escape, words)) or "(?!)"  # no words: matches nothing
+
+
+METHODS = [*config["methods"], *dict.fromkeys(name for model in MODELS for name in sweeps.swept(seen(model)))]
 
 
 wildcard_constraints:
@@ -32,24 +42,12 @@ wildcard_constraints:
     dataset=one_of(RECORDS),
     variant=one_of(config["trace"]["variants"]),
     corruption=one_of(name for model in config["models"] for name in variants.rules(config, model)),
-    method=one_of(config["methods"]),
-    family=one_of(config["methods"]),
-    n=r"\d+(by\d+)?",
+    method=one_of(METHODS),
+    family=one_of(METHODS),
+    n=r"\d+(by\d+)?(of\d+(\+\d+)*)?",
 
 
-def slice_of(stage, model, *keys, torch=True, count=None, **more):
-    """The part of params.yaml one job depends on, as JSON: seed, section, and `keys` of the model's block.
-
-    A stage with a model also depends on how torch runs and, for a published model, on what is loaded. `count`: how many
-    records are edited, where that is not the model's number.
-    """
-    run = {key: value for key, value in config["run"].items() if key != "models"}
-    keys += ("hub", "revision") if torch else ()
-    block = {key: config["models"][model][key] for key in keys if key in config["models"][model]}
-    if count:
-        block["records"] = block["records"] | {"count": count}
-    found = {"seed": config["seed"], "model": {"name": model} | block} | ({"run": run} if torch else {})
-    return json.dumps(found | ({stage: config[stage]} if stage in config else {}) | more)
+threads_of, slice_of = partial(slices.threads_of, config), partial(slices.slice_of, config)
 
 
 def checkpoint(wc):
@@ -67,9 +65,10 @@ def records_of(wc):
 
 def aids_of(wc):
     """The artifacts that an editing method reads, as its NEEDS declare."""
-    files = [item for need in hyperparameters.needs(config, wc.method) for item in getattr(rules, need).output.items()]
-    keys = dict(wc.items()) | {
-        "family": families.family_of(config, wc.method, wc.model), "name": SWEPT.get(wc.method, wc.method)}
+    values = seen(wc.model)
+    files = [item for need in hyperparameters.needs(values, wc.method) for item in getattr(rules, need).output.items()]
+    keys = dict(wc.items()) | {"family": families.family_of(values, wc.method, wc.model),
+                               "name": sweeps.swept(values).get(wc.method, wc.method)}
     return {name: path.format(**keys) for name, path in files if name not in ("steps", "loss")}
 
 
@@ -83,21 +82,22 @@ def flags(*names):
 def code_of(script, method=None):
     """Digest of the code that a job runs; comments and docstrings do not count. `method`: the wildcard of one."""
     return lambda wc: code_digest(*code_roots(
-        f"workflow/{script.format(**wc)}.py", families.named(config, wc[method] if method else None)))
+        f"workflow/{script.format(**wc)}.py", families.named(seen(wc.model), wc[method]) if method else None))
 
 
 def files_of(stage, model):
     """Everything a stage makes for one model."""
     if stage == "train" and "train" not in config["models"][model]:
         return []
+    values = seen(model)
     traces = [{"variant": name} for name in config["trace"]["variants"]]
     corruptions = [{"corruption": name} for name in variants.rules(config, model)]
-    targets = [{"dataset": dataset, "family": family} for dataset, family in edits.targets(config, model)]
-    rows = {"noise": corruptions, "trace": traces, "targets": targets, "edit": EDITS, "evaluate": EDITS,
-            "hypernet": [{"name": name} for name in edits.hypernets(config, model)],
-            "fetch": [{"name": name} for name in fetched.wanted(
-                config, model, params.ORIGINALS, edits.hypernets(config, model))]}
+    targets = [{"dataset": dataset, "family": family} for dataset, family in edits.targets(values, model)]
+    edited = edits.wanted(values)
+    rows = {"noise": corruptions, "trace": traces, "targets": targets, "edit": edited, "evaluate": edited,
+            "hypernet": [{"name": name} for name in edits.hypernets(values, model)],
+            "fetch": [{"name": name} for name in fetched.wanted(values, model, params.ORIGINALS)]}
     rows = rows.get(stage, [{}])
     outputs = [(getattr(rules, stage).output, row) for row in rows] if stage != "paper" else [
-        (getattr(rules, f"paper_{spec['kind']}").output, {"item": item}) for item, spec in PAPER.items()]
+        (getattr(rules, f"paper_{spec['kind']}").output, {"item": item}) for item, spec in values["paper"].items()]
     return [path.format(model=model, **row) for output, row in outputs for path in output]

@@ -18,9 +18,9 @@ rule covariance:
         "logs/covariance/{model}.log",
     benchmark:
         "logs/covariance/{model}.tsv"
-    threads: config["run"]["threads"]
+    threads: threads_of("covariance")
     resources:
-        gpu=1,
+        gpu=GPU,
     params:
         config=lambda wc: slice_of("covariance", wc.model, "covariance_layers"),
         weights=flags("weights"),

@@ -4,13 +4,14 @@ IN   data/{model}/{facts,zsre}.parquet, results/known/{model}/{facts,zsre}.parqu
 OUT  results/edit/{model}/{dataset}/{method}/n{n}/scores.parquet   one row per record, prompt, object (zsRE: and token)
      results/edit/{model}/{dataset}/{method}/n{n}/texts.parquet    one row per record and generation prompt (zsRE: none)
      results/edit/{model}/{dataset}/{method}/n{n}/norms.parquet    one row per record and changed weight
-     n: 1, each fact alone; 100, that many at once; 1000by10, in batches one after the other, read along the way
+     n: 1, each fact alone; 100, that many at once; 1000by10, in batches one after the other, read along the way;
+     100of3, of the relation with the third most records
 """
 
 
 def texts_of_edit(wc):
     """How many records' texts are generated, if not those of all."""
-    count = edits.texts(config, wc.model, wc.dataset, wc.method, wc.n)
+    count = edits.texts(seen(wc.model), wc.model, wc.dataset, wc.method, wc.n)
     return {} if count is None else {"texts": count}
 
 
@@ -28,13 +29,13 @@ rule edit:
         "logs/edit/{model}/{dataset}/{method}/n{n}.log",
     benchmark:
         "logs/edit/{model}/{dataset}/{method}/n{n}.tsv"
-    threads: config["run"]["threads"]
+    threads: threads_of("edit")
     resources:
-        gpu=1,
+        gpu=GPU,
     params:
         config=lambda wc: slice_of(
-            "edit", wc.model, "records", count=edits.count(config, wc.model, wc.dataset, wc.method, wc.n),
-            method=families.method_of(config, wc.method, wc.model), **texts_of_edit(wc)),
+            "edit", wc.model, "records", method=families.method_of(seen(wc.model), wc.method, wc.model),
+            chosen={"count": edits.count(seen(wc.model), wc.model, wc.dataset, wc.method, wc.n)}, **texts_of_edit(wc)),
         aids=flags("prefixes", "moments", "counts", "targets", "hypernet"),
         weights=flags("weights"),
         code=code_of("scripts/edit", "method"),

@@ -6,6 +6,8 @@ OUT  data/original/{name}                    a link to the file, checked: size, 
      results/fetch/{name}/records.parquet    id and hash of each record: another version is a visible difference
 """
 
+import json
+
 
 rule fetch:
     """One original file; on a cluster, fetched by the node that runs Snakemake, as others may have no network."""

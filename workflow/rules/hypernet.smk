@@ -34,13 +34,13 @@ rule hypernet:
         "logs/hypernet/{model}/{name}.tsv"
     wildcard_constraints:
         name=one_of(config["hypernet"]["editors"]),
-    threads: config["run"]["threads"]
+    threads: threads_of("hypernet")
     resources:
-        gpu=1,
+        gpu=GPU,
     params:
         config=lambda wc: slice_of(
             "hypernet", wc.model, "records", hypernet=blocks.section(config, wc.model, wc.name),
-            count=edits.hypernets(config, wc.model).get(wc.name)),
+            chosen=edits.hypernets(seen(wc.model), wc.model).get(wc.name)),
         weights=flags("weights", "published"),
         code=code_of("scripts/hypernet"),
     shell:

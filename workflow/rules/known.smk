@@ -22,9 +22,9 @@ rule known:
         "logs/known/{model}.log",
     benchmark:
         "logs/known/{model}.tsv"
-    threads: config["run"]["threads"]
+    threads: threads_of("known")
     resources:
-        gpu=1,
+        gpu=GPU,
     params:
         config=lambda wc: slice_of("known", wc.model),
         weights=flags("weights"),

@@ -19,9 +19,9 @@ rule noise:
         "logs/noise/{model}/{corruption}.log",
     benchmark:
         "logs/noise/{model}/{corruption}.tsv"
-    threads: config["run"]["threads"]
+    threads: threads_of("noise")
     resources:
-        gpu=1,
+        gpu=GPU,
     params:
         config=lambda wc: slice_of("noise", wc.model),
         weights=flags("weights"),

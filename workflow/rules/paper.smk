@@ -8,7 +8,7 @@ OUT  figures/{model}/{paper}/{item}.{pdf,png,csv}   a figure and the numbers in 
 
 def item_slice(wc):
     """The slice of a paper item: its options; of traces, variants and width of the window; of a sweep, its points."""
-    spec = PAPER[wc.item]
+    spec = seen(wc.model)["paper"][wc.item]
     keys, more = [], {"points": sweeps.points(spec)} if "sweep" in spec else {}
     if "trace" in spec["from"]:
         keys, more = ["trace_window"], more | {"variants": variants.shown(config, wc.model, spec)}
@@ -17,12 +17,13 @@ def item_slice(wc):
 
 def tables_of(wc):
     """The tables that one paper item reads, as its `paper:` entry declares: flag -> files."""
-    spec, found = PAPER[wc.item], {}
+    spec, found = seen(wc.model)["paper"][wc.item], {}
     traces = [{"variant": name} for name in variants.of_item(spec)]
     for stage in spec["from"]:
-        rows = {"trace": traces, "edit": edits.of_item(spec), "evaluate": edits.of_item(spec)}.get(stage, [{}])
+        rule_name = "evaluate" if stage == "records" else stage
+        rows = {"trace": traces, "edit": edits.of_item(spec), "evaluate": edits.of_item(spec)}.get(rule_name, [{}])
         for flag, name in ITEM_TABLES[stage].items():
-            found[flag] = [getattr(rules, stage).output[name].format(model=wc.model, **row) for row in rows]
+            found[flag] = [getattr(rules, rule_name).output[name].format(model=wc.model, **row) for row in rows]
     return found
 
 

@@ -15,9 +15,9 @@ rule prefixes:
         "logs/prefixes/{model}.log",
     benchmark:
         "logs/prefixes/{model}.tsv"
-    threads: config["run"]["threads"]
+    threads: threads_of("prefixes")
     resources:
-        gpu=1,
+        gpu=GPU,
     params:
         config=lambda wc: slice_of("prefixes", wc.model),
         weights=flags("weights"),

@@ -19,13 +19,13 @@ rule targets:
         "logs/targets/{model}/{dataset}/{family}.log",
     benchmark:
         "logs/targets/{model}/{dataset}/{family}.tsv"
-    threads: config["run"]["threads"]
+    threads: threads_of("targets")
     resources:
-        gpu=1,
+        gpu=GPU,
     params:
         config=lambda wc: slice_of(
-            "targets", wc.model, "records", method=families.values_of(config, wc.family, wc.model),
-            count=edits.targets(config, wc.model).get((wc.dataset, wc.family))),
+            "targets", wc.model, "records", method=families.values_of(seen(wc.model), wc.family, wc.model),
+            chosen=edits.targets(seen(wc.model), wc.model).get((wc.dataset, wc.family))),
         weights=flags("weights"),
         code=code_of("scripts/targets", "family"),
     shell:

@@ -25,9 +25,9 @@ rule trace:
         "logs/trace/{model}/{variant}.log",
     benchmark:
         "logs/trace/{model}/{variant}.tsv"
-    threads: config["run"]["threads"]
+    threads: threads_of("trace")
     resources:
-        gpu=1,
+        gpu=GPU,
     params:
         config=lambda wc: slice_of(
             "trace", wc.model, "trace_window", trace=variants.section(config["trace"], wc.variant)),

@@ -20,9 +20,9 @@ rule train:
         "logs/train/{model}.log",
     benchmark:
         "logs/train/{model}.tsv"
-    threads: config["run"]["threads"]
+    threads: threads_of("train")
     resources:
-        gpu=1,
+        gpu=GPU,
     params:
         config=lambda wc: slice_of("train", wc.model, "train"),
         code=code_of("scripts/train"),

@@ -9,7 +9,7 @@ def main(argv=None):
                             "hypernet?"])
     lm = models.open_lm(job, runtime.setup(job))
     chosen = records.chosen(io.read_table(job.inputs.facts), io.read_table(job.inputs.known_facts),
-                            **job.config["model"]["records"])
+                            of=together.group(job.keys.n).of, **job.config["model"]["records"])
     aids = aids_of(job, chosen, lm)
     sizes = config.build(outcomes.Config, job.config["edit"], "edit")
     key = (job.config["seed"], lm.name, "edit", job.keys.dataset)

@@ -9,6 +9,9 @@ def main(argv=None):
                     keys=["model", "dataset", "method", "n"], outputs=["records", "summary"])
     dataset = job.keys.dataset
     records = metrics.of(dataset, io.read_table(job.inputs.scores))
+    if job.inputs.facts:
+        relations = io.read_table(job.inputs.facts).set_index("case_id")["relation_id"]
+        records.insert(0, "relation_id", records["case_id"].map(relations))
     if job.inputs.texts:
         prose = texts.text_metrics(io.read_table(job.inputs.texts), io.read_table(job.inputs.facts),
                                    io.read_table(job.inputs.snippets), space(job))

@@ -40,7 +40,7 @@ def evaluated(job, tables):
     known = {name: io.read_table(getattr(job.inputs, f"known_{name}")) for name in ("facts", "zsre")}
     found = [records.chosen(tables["facts"], known["facts"], **which), tables["zsre"].head(which["count"])]
     if known["zsre"]["correct"].any():
-        found.append(records.chosen(tables["zsre"], known["zsre"], **which))
+        found.append(records.chosen(tables["zsre"], known["zsre"], which["count"], which["only_known"]))
     return pd.concat([frame[["subject", "prompt"]] for frame in found])
 
 

@@ -39,6 +39,14 @@ def record(args) -> int:
     return record.record(".")
 
 
+def pipeline(args) -> int:
+    from engram import params, pipeline
+
+    params.check("params.yaml")
+    pipeline.update("dvc.yaml", params.load("params.yaml"))
+    return 0
+
+
 def readme(args) -> int:
     from engram import readme
 
@@ -60,6 +68,7 @@ def main(argv=None) -> int:
                       (audit, "hash every artifact again and compare with its lineage record"),
                       (lineage, "show where one artifact comes from, as a tree"),
                       (record, "verify the artifacts of the active models and put the run into dvc.lock"),
+                      (pipeline, "write dvc.yaml: a stage for every item of `paper:`, with the code that it depends on"),
                       (readme, "fill the parts of README.md that a run decides")):
         command = commands.add_parser(run.__name__, help=text, description=text, add_help=run is not readme)
         command.set_defaults(run=run)

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-from engram import estimate, machine, params, supplies
+from engram import estimate, items, machine, params, supplies, sweeps
 
 OK, NOTE, FAILS = "ok", "note", "fails"
 LONGEST = 24 * 3600  # seconds that a run may take on a CPU that nobody asked for
@@ -41,9 +41,10 @@ def main() -> int:
     checks = [Check("params.yaml", OK, "valid"), versions(Path("requirements.lock")), *_device(values, device)]
     plans = {}
     for model in values["run"]["models"]:
-        plans[model] = plan(values, model)
-        checks += needs(values, model, os.environ)
-        checks += _fits(values, model, plans[model], device)
+        seen = sweeps.expanded(items.seen(values, model))
+        plans[model] = plan(seen, model)
+        checks += needs(seen, model, os.environ)
+        checks += _fits(seen, model, plans[model], device)
     checks.append(_disk(values, plans))
     jobs, graph = _jobs()
     checks.append(graph)
@@ -179,7 +180,7 @@ def _estimated(model: str, found: Plan, device: machine.Device):
           f"{duration(sum(times.values())):>12} {disk:>10,.1f} MiB"
     shares = ", ".join(f"{stage} {estimate.SHARES[stage]:.0%}" for stage in found.costs)
     yield f"  assumed: everything is built anew; the part of the speed above that a stage reaches, measured on `mini`: {shares};"
-    yield f"  prompts of {found.tokens:.0f} tokens, articles of {estimate.TOKENS['article']}; all steps of every value"
+    yield f"  prompts of {found.tokens:.0f} tokens, articles of {estimate.TOKENS['article']}; all steps are made (editors stop early)"
     yield "  not counted: dataset, evaluate and figures (minutes), downloads. A factor of two either way is to be expected"
 
 

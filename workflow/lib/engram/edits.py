@@ -36,22 +36,24 @@ def wanted(values: dict) -> list[dict]:
 
 
 def counts(values: dict, model: str) -> dict[tuple, int]:
-    """(dataset, method, n) -> how many records are edited: the most that an item asks for, and n of them at least.
+    """(dataset, method, n) -> how many records are edited: the most that an item asks for, and n of them at least; of certain
+    relations, n.
 
     An item that does not say `records` asks for those of its method, or else of the model. `values`: sweeps expanded.
     """
     found: dict[tuple, int] = {}
     for spec in values["paper"].values():
         for row in of_item(spec):
-            edit = tuple(row.values())
-            asked = spec.get("records", _usual(values, model, row["method"]))
-            found[edit] = max(found.get(edit, together.group(row["n"]).facts), asked)
+            edit, group = tuple(row.values()), together.group(row["n"])
+            asked = 0 if group.of else spec.get("records", _usual(values, model, row["method"]))
+            found[edit] = max(found.get(edit, group.facts), asked)
     return found
 
 
 def count(values: dict, model: str, dataset: str, method: str, n: str) -> int:
     """How many records one edit edits; also of one that no item wants."""
-    usual = max(together.group(n).facts, _usual(values, model, method))
+    group = together.group(n)
+    usual = max(group.facts, 0 if group.of else _usual(values, model, method))
     return counts(values, model).get((dataset, method, n), usual)
 
 
@@ -67,24 +69,30 @@ def _usual(values: dict, model: str, method: str) -> int:
     return values["methods"][method].get("records", values["models"][model]["records"]["count"])
 
 
-def targets(values: dict, model: str) -> dict[tuple, int]:
-    """(dataset, family) -> records whose optimised values are found: the most that any edit reads. `values`: sweeps expanded."""
+def targets(values: dict, model: str) -> dict[tuple, dict]:
+    """(dataset, family) -> the records whose optimised values are found: all that any edit reads. `values`: sweeps expanded."""
     return _most(values, model, "targets", lambda dataset, method: (dataset, families.family_of(values, method, model)))
 
 
-def hypernets(values: dict, model: str) -> dict[str, int]:
-    """Editor -> most records that it edits, none of which it is trained on. `values`: sweeps expanded."""
+def hypernets(values: dict, model: str) -> dict[str, dict]:
+    """Editor -> the records that it edits, none of which it is trained on. `values`: sweeps expanded."""
     swept = sweeps.swept(values)
     return _most(values, model, "hypernet", lambda dataset, method: swept.get(method, method))
 
 
 def _most(values: dict, model: str, need: str, artifact) -> dict:
+    """What `artifact` names -> arguments of records.chosen: the most first records, and groups of certain relations."""
     found: dict = {}
-    for (dataset, method, _), size in counts(values, model).items():
+    for (dataset, method, n), size in counts(values, model).items():
         if need in hyperparameters.needs(values, method):
-            key = artifact(dataset, method)
-            found[key] = max(found.get(key, 0), size)
-    return found
+            which = found.setdefault(artifact(dataset, method), {"count": 0, "groups": []})
+            of = list(together.group(n).of)
+            if not of:
+                which["count"] = max(which["count"], size)
+            elif [size, of] not in which["groups"]:
+                which["groups"].append([size, of])
+    return {key: {"count": which["count"]} | ({"groups": sorted(which["groups"])} if which["groups"] else {})
+            for key, which in found.items()}
 
 
 def problems(values: dict, similar):
@@ -105,7 +113,7 @@ def problems(values: dict, similar):
             if name not in values["methods"]:
                 yield place, f"an unknown method, `{name}`", similar(name, values["methods"])
                 continue
-            for model in [model for model in values["run"]["models"] if model in values["models"]]:
+            for model in values["run"]["models"]:
                 keys = hyperparameters.keys_of(hyperparameters.file_of(values, name))
                 if keys and model not in hyperparameters.blocks_of(values, name):
                     yield (place, f"`{name}`, which has no values for the active model {model}",
@@ -117,9 +125,11 @@ def _regimes(item: str, spec: dict, name: str, can: tuple[str, ...]):
     """What a method is asked for and cannot do (REGIMES). Many facts are one call, within which some methods go in turn."""
     here, words = _words(spec, name)
     for index, n in enumerate(words):
-        (facts, batch), place = together.group(n), ("paper", item, *here, *([index] if len(words) > 1 else []))
+        (facts, batch, of), place = together.group(n), ("paper", item, *here, *([index] if len(words) > 1 else []))
         if batch and batch > facts:
             yield place, f"{n}, a batch of more facts than there are", f"a batch of at most {facts}"
+        elif of and (len(of) > facts or len(set(of)) < len(of) or spec["dataset"] == "zsre"):
+            yield place, f"{n} for {spec['dataset']}", "relations, each once and with a fact at least; of zsre none, it has none"
         elif not set(can) & set(("sequential",) if batch else ("single",) if facts == 1 else ("mass", "sequential")):
             yield (place, f"{n} for `{name}`, which can edit {' or '.join(CAN[word] for word in can)}",
                    f"{' or '.join(RIGHT[word] for word in can)}; or `{name}` not listed")

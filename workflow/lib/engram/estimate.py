@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engram import edits, hyperparameters, sweeps, variants
+from engram import edits, hyperparameters, variants
 
 TOKENS = {"prompt": 9, "target": 2, "article": 440, "context": 25}  # PAPER: 100,000 articles are 44 million tokens
 CONTEXTS = 22  # texts in the loss of one optimised value
@@ -83,8 +83,8 @@ class Cost(NamedTuple):
 
 
 def costs(values: dict, model: str, shape: Shape, rows: dict[str, int]) -> dict[str, Cost]:
-    """Stage -> Cost. `rows`: number of records of the tables facts, zsre and prompts; `values`: sweeps not expanded."""
-    values = sweeps.expanded(values)
+    """Stage -> Cost. `rows`: number of records of the tables facts, zsre and prompts; `values`: the
+    parameter file as the model sees it (items.seen), sweeps expanded."""
     block, found, length = values["models"][model], {}, prompt_tokens(values, model, shape)
     if "train" in block:
         train = block["train"]
@@ -139,7 +139,8 @@ def _trace(values: dict, model: str, shape: Shape, prompts: int, length: float) 
 
 def _targets(values: dict, model: str, shape: Shape) -> Cost:
     flop = disk = 0.0
-    for (_, family), count in edits.targets(values, model).items():
+    for (_, family), which in edits.targets(values, model).items():
+        count = which["count"] + sum(size for size, _ in which.get("groups", []))
         block = values["methods"][family][model]
         layer = block.get("layer", max(block.get("layers", [0])))
         above = (shape.layers - layer) / shape.layers

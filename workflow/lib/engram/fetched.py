@@ -6,6 +6,8 @@ Pure functions on the contents of the parameter file; no torch, no network.
 import re
 from pathlib import PurePath
 
+from engram import edits
+
 KEYS = ("facts", "zsre", "prompts", "text", "snippets", "idf", "vocabulary")  # of a source that name files, in reading order
 TABLES = KEYS[:5]  # read by stage `dataset`; the others by `evaluate`
 
@@ -41,11 +43,14 @@ def section(values: dict, name: str) -> dict:
         "files": {name: fetch["files"][name]}, "counts": counts}
 
 
-def wanted(values: dict, model: str, folder: str, editors=()) -> list[str]:
-    """The files that one model's run fetches: those of its source, and of the published ones among `editors`."""
+def wanted(values: dict, model: str, folder: str) -> list[str]:
+    """The files that one model's run fetches: those of its source, and of published editors that its items compare.
+
+    `values`: the parameter file as the model sees it (items.seen), sweeps expanded.
+    """
     found = list(source_files(values["sources"][values["models"][model]["source"]]).values())
     published = values["hypernet"]["published"].get(model, {})
-    found += [PurePath(published[name]) for name in editors if name in published]
+    found += [PurePath(published[name]) for name in edits.hypernets(values, model) if name in published]
     here = [path.name for path in dict.fromkeys(found) if path.parent == PurePath(folder)]
     return [name for name in here if name in values["fetch"]["files"]]
 

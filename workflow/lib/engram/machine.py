@@ -1,5 +1,6 @@
 """What a machine can do: its device, how fast it multiplies, how much memory is free."""
 
+import os
 import time
 from typing import NamedTuple
 
@@ -18,11 +19,11 @@ class Device(NamedTuple):
 
 def look(run: dict) -> Device:
     """The device that the section `run` of the params asks for; the CPU where there is no GPU."""
-    torch.set_num_threads(run["threads"])
+    cores = len(os.sched_getaffinity(0))
+    torch.set_num_threads(cores)  # jobs of fewer threads run side by side
     if run["device"] != "cpu" and torch.cuda.is_available():
         return Device("cuda", torch.cuda.get_device_name(), _rate(torch.device("cuda"), 8192), torch.cuda.mem_get_info()[0])
-    name = f"CPU with {run['threads']} of {psutil.cpu_count()} cores"
-    return Device("cpu", name, _rate(torch.device("cpu"), 1024), psutil.virtual_memory().available)
+    return Device("cpu", f"CPU with {cores} cores", _rate(torch.device("cpu"), 1024), psutil.virtual_memory().available)
 
 
 def _rate(device: torch.device, size: int, repeats: int = 5) -> float:

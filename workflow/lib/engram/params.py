@@ -12,7 +12,7 @@ from typing import NamedTuple
 import yaml
 from jsonschema import Draft202012Validator
 
-from engram import edits, families, fetched, hyperparameters, lineage, sweeps, variants
+from engram import edits, families, fetched, hyperparameters, items, lineage, sweeps, variants
 from engram.hypernet import blocks as hypernets
 
 SCHEMA = lineage.LIBRARY.parent / "schemas" / "params.schema.yaml"
@@ -139,6 +139,7 @@ def _described(schema: dict, error, name: str | None = None) -> str:
     for step in [*error.absolute_schema_path] + (["..", "properties", name] if name else []):
         while isinstance(node, dict) and "$ref" in node and step not in node:
             node = schema["$defs"][node["$ref"].rsplit("/")[-1]]
+            text = node.get("description", text)
         if step == "..":  # from the keyword `required` back to its schema
             node = error.schema
         elif isinstance(node, dict):
@@ -162,13 +163,13 @@ def _against_itself(values: dict, root: Path):
     yield from _covariance(values["covariance"])
     yield from _models(values)
     yield from _methods(values)
-    yield from _paper(values, root)
-    yield from (Problem(*problem) for problem in variants.problems(values, similar))
+    yield from _items(values, root)
+    yield from (Problem(*problem) for problem in variants.problems(values))
     yield from (Problem(*problem) for problem in families.problems(values, similar))
     yield from (Problem(*problem) for problem in fetched.problems(values, ORIGINALS, similar))
-    used = {method for spec in values["paper"].values() for method in edits.compared(spec) if method in values["methods"]}
-    used = {method for method in used if "hypernet" in hyperparameters.needs(values, method)}
-    yield from (Problem(*problem) for problem in hypernets.problems(values, used, similar))
+    for model in [name for name in values["run"]["models"] if name in values["models"]]:
+        seen = items.seen(values, model)
+        yield from (Problem(items.place(values, model, key), *words) for key, *words in _paper(seen))
 
 
 def _covariance(block: dict):
@@ -224,13 +225,22 @@ def _methods(values: dict):
                 yield from (Problem(*problem) for problem in hyperparameters.problems(values, method, model, similar))
 
 
-def _paper(values: dict, root: Path):
+def _items(values: dict, root: Path):
     folder = root / "workflow" / "figures"
-    items = [path.relative_to(folder).with_suffix("").as_posix() for path in sorted(folder.glob("*/[!_]*.py"))]
+    known = [path.relative_to(folder).with_suffix("").as_posix() for path in sorted(folder.glob("*/[!_]*.py"))]
     for item in values["paper"]:
-        if item not in items:
-            yield Problem(("paper", item), f"an item without code, workflow/figures/{item}.py", similar(item, items))
+        if item not in known:
+            yield Problem(("paper", item), f"an item without code, workflow/figures/{item}.py", similar(item, known))
+    yield from (Problem(*problem) for problem in items.problems(values, similar))
+
+
+def _paper(values: dict):
+    """What the items of one model ask for in vain; `values` as that model sees them."""
+    yield from (Problem(*problem) for problem in variants.of_items(values, similar))
     yield from (Problem(*problem) for problem in edits.problems(values, similar))
+    used = {method for spec in values["paper"].values() for method in edits.compared(spec) if method in values["methods"]}
+    used = {method for method in used if "hypernet" in hyperparameters.needs(values, method)}
+    yield from (Problem(*problem) for problem in hypernets.problems(values, used, similar))
     wrong = [Problem(*problem) for problem in sweeps.problems(values, similar)]
     yield from wrong
     points = values if wrong or list(families.problems(values, similar)) else sweeps.expanded(values)

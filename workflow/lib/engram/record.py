@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from engram import audit, params
+from engram import audit, params, pipeline
 
 VALID = Path("results/params/valid.json")
 
@@ -20,7 +20,10 @@ def record(root=".") -> int:
 
     params.check("params.yaml")
     params.write_valid(VALID)
-    models = params.load("params.yaml")["run"]["models"]
+    values = params.load("params.yaml")
+    models = values["run"]["models"]
+    if pipeline.update("dvc.yaml", values):
+        print("dvc.yaml: written anew from params.yaml and the code")
     verdicts = audit.verify(root, models)
     if any(verdict.word != audit.OK for verdict in verdicts):
         print(f"nothing recorded:\n{audit.report(verdicts, every=False)}", file=sys.stderr)
@@ -38,14 +41,7 @@ def record(root=".") -> int:
     print(f"dvc.lock: {len(verdicts)} artifacts of {', '.join(models)}, {done}")
     for line in differences(_committed_lock(), _stages(Path("dvc.lock").read_text())):
         print(line)
-    for item in unlisted(params.load("params.yaml")["paper"], yaml.load(Path("dvc.yaml").read_text(), yaml.CSafeLoader)):
-        print(f"paper item {item}: no stage {item.replace('/', '-')} in dvc.yaml: DVC does not know its files", file=sys.stderr)
     return 0
-
-
-def unlisted(items, pipeline: dict) -> list[str]:
-    """The items of `paper` without a stage in the content of dvc.yaml."""
-    return [item for item in items if item.replace("/", "-") not in pipeline["stages"]]
 
 
 def _finished() -> bool:

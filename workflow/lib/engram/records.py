@@ -8,16 +8,35 @@ from engram.memory import Fact
 KINDS = ("rewrite", "paraphrase", "neighborhood", "attribute")
 
 
-def chosen(facts: pd.DataFrame, known: pd.DataFrame, count: int, only_known: bool) -> pd.DataFrame:
+def chosen(facts: pd.DataFrame, known: pd.DataFrame, count: int, only_known: bool, of=(), groups=()) -> pd.DataFrame:
     """The first `count` records in table order, only those the model answers correctly if `only_known`.
 
-    ValueError if there are none. Fewer than `count` are used as they are; their number is in every table.
+    `of`: as many, but of these relations (`of_relations`). `groups`, pairs of count and relations: the records of these as
+    well, each once. ValueError if there are none. Fewer than `count` are used as they are; their number is in every table.
     """
     correct = known.set_index("case_id")["correct"]
     rows = facts[facts["case_id"].map(correct)] if only_known else facts
     if rows.empty:
         raise ValueError(f"no record to edit: the model answers none of the {len(facts)} facts correctly")
-    return rows.head(count).reset_index(drop=True)
+    parts = [of_relations(rows, *group) for group in [(count, of), *groups]]
+    return rows[rows["case_id"].isin(pd.concat(parts)["case_id"])].reset_index(drop=True)
+
+
+def of_relations(rows: pd.DataFrame, count: int, ranks) -> pd.DataFrame:
+    """The first `count` records; with `ranks`, equally many of each of these relations (1: the one with most records; then by
+    name). ValueError if a relation has too few, or there are fewer relations."""
+    if not ranks:
+        return rows.head(count)
+    sizes = rows["relation_id"].value_counts().rename_axis("relation_id").reset_index(name="size")
+    sizes = sizes.sort_values(["size", "relation_id"], ascending=[False, True], ignore_index=True)
+    if max(ranks) > len(sizes):
+        raise ValueError(f"relation {max(ranks)} by number of records: there are {len(sizes)} relations")
+    named = sizes.iloc[[rank - 1 for rank in ranks]]
+    share = count // len(ranks)
+    if (named["size"] < share).any():
+        short = named[named["size"] < share].iloc[0]
+        raise ValueError(f"{share} records of relation {short['relation_id']} are wanted, {short['size']} can be edited")
+    return pd.concat([rows[rows["relation_id"] == name].head(share) for name in named["relation_id"]]).sort_index()
 
 
 def to_facts(records: pd.DataFrame) -> list[Fact]:

@@ -17,7 +17,7 @@ def tables(lm, rows: pd.DataFrame, method: str | dict, settings, aids: methods.A
     when it is read. The last group has the facts that are left. Texts are those of the first `written` records (None: all).
     ValueError for a word n that is none.
     """
-    size, batch = together.group(n)
+    size, batch, _ = together.group(n)
     written = len(rows) if written is None else written
     read = at_once(lm, rows, method, settings, aids, size, dataset, config, key, written) if batch is None else in_turn(
         lm, rows, method, settings, aids, size, batch, dataset, config, key, written)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from engram import edits, fetched, params, sweeps
+from engram import fetched, params
 
 STORE = Path(".downloads")
 UNKNOWN = 50 * 2**20  # bytes of an original file whose size nobody says
@@ -31,7 +31,7 @@ def needs(values: dict, model: str, environment) -> list[Need]:
     found = [] if "train" in block else [_checkpoint(block, offline)]
     if given and not Path(given).is_dir():
         found.append(Need(f"ENGRAM_DATA_DIR: {given} is not a folder", False, False, "a folder, or unset"))
-    originals = set(_wanted(values, model))
+    originals = set(fetched.wanted(values, model, params.ORIGINALS))
     source = fetched.source_files(values["sources"][block["source"]])
     paths = [Path(path) for path in source.values()] + [Path(path) for path in values["hypernet"]["published"].get(
         model, {}).values()]
@@ -42,10 +42,6 @@ def needs(values: dict, model: str, environment) -> list[Need]:
             advice = f"put it there, or use a source whose path is {params.ORIGINALS}, which is fetched"
             found.append(Need(f"{path}: {'here' if path.exists() else 'not there'}", path.exists(), False, advice))
     return found
-
-
-def _wanted(values: dict, model: str) -> list[str]:
-    return fetched.wanted(values, model, params.ORIGINALS, edits.hypernets(sweeps.expanded(values), model))
 
 
 def _original(path: Path, section: dict, local: Path | None, offline: str | None) -> Need:
@@ -126,7 +122,7 @@ def asked(address: str) -> str | None:
 
 def original_bytes(values: dict, model: str) -> int:
     """Bytes of the original files that a model's run fetches."""
-    blocks = [values["fetch"]["files"][name] for name in _wanted(values, model)]
+    blocks = [values["fetch"]["files"][name] for name in fetched.wanted(values, model, params.ORIGINALS)]
     return sum(block.get("bytes", block["sample"] * ARTICLE if "sample" in block else UNKNOWN) for block in blocks)
 
 

@@ -36,11 +36,8 @@ def shown(values: dict, model: str, spec: dict) -> dict:
                    "extra_tokens": section(values["trace"], name)["extra_tokens"]} for name in of_item(spec)}
 
 
-def problems(values: dict, similar):
-    """(key, what was found, what would be right) for each noise rule, variant and model that cannot be used.
-
-    `similar(name, known)` says what an unknown name may have meant.
-    """
+def problems(values: dict):
+    """(key, what was found, what would be right) for each noise rule that cannot be used."""
     variants, models = values["trace"]["variants"], values["models"]
     noises = {("models", name, "noise"): block["noise"] for name, block in models.items()}
     noises |= {("trace", "variants", name, "noise"): block["noise"] for name, block in variants.items() if "noise" in block}
@@ -49,6 +46,12 @@ def problems(values: dict, similar):
             corruption.rule(text)
         except ValueError:
             yield key, repr(text), corruption.RULES
+
+
+def of_items(values: dict, similar):
+    """The same for each variant and model that an item of a paper names; `similar(name, known)` says what an unknown name may
+    have meant."""
+    variants, models = values["trace"]["variants"], values["models"]
     for item, spec in values["paper"].items():
         if "variants" in spec and "trace" not in spec["from"]:
             yield ("paper", item, "variants"), "variants of a stage that is not read", "only with `from: [trace]`"
