@@ -9,10 +9,11 @@ from conftest import ROOT
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import GPT2Config
 
-from engram import doctor, estimate, machine, supplies
+from engram import doctor, estimate, items, machine, supplies, sweeps
 from toy import lm
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+MINI, GPTJ = (sweeps.expanded(items.seen(PARAMS, model)) for model in ("mini", "gpt-j-6b"))
 ROWS = {"facts": 1600, "zsre": 1600, "prompts": 1600}
 FILES = ("counterfact.json zsre_mend_eval.json known_1000.json wikipedia.jsonl attribute_snippets.json idf.npy "
          "tfidf_vocab.json").split()
@@ -72,9 +73,9 @@ def test_versions_that_differ_from_the_lock(tmp_path):
 
 
 def test_too_little_memory_or_disk(monkeypatch):
-    plan = doctor.plan(PARAMS, "gpt-j-6b")
+    plan = doctor.plan(GPTJ, "gpt-j-6b")
     small, large = (machine.Device("cuda", "a GPU", 4e13, size * 2**30) for size in (16, 140))
-    words = {name: [check.word for check in doctor._fits(PARAMS, "gpt-j-6b", plan, device)] for name, device in
+    words = {name: [check.word for check in doctor._fits(GPTJ, "gpt-j-6b", plan, device)] for name, device in
              {"small": small, "large": large}.items()}
     assert words == {"small": [doctor.FAILS], "large": [doctor.OK]}
     assert doctor._disk(PARAMS, {"gpt-j-6b": plan}).word == doctor.OK or shutil.disk_usage(".").free < 2**37
@@ -112,7 +113,7 @@ def test_operations_are_those_that_torch_counts():
 
 def test_tracing_is_counted_restoration_by_restoration():
     """Against the sum over every token and layer that is restored."""
-    values = PARAMS | {"trace": PARAMS["trace"] | {"variants": {"main": {}}}}
+    values = MINI | {"trace": PARAMS["trace"] | {"variants": {"main": {}}}}
     shape = estimate.shape_of(PARAMS["models"]["mini"])
     length, layers = estimate.TOKENS["prompt"], shape.layers
     tokens = sum((layers - layer) * (length - token) for layer in range(layers) for token in range(length))
@@ -122,6 +123,6 @@ def test_tracing_is_counted_restoration_by_restoration():
 
 def test_disk_is_that_of_the_artifacts():
     """The covariance of `mini` has 8,389,504 bytes, its weights 7.1 million."""
-    found = estimate.costs(PARAMS, "mini", estimate.shape_of(PARAMS["models"]["mini"]), ROWS)
+    found = estimate.costs(MINI, "mini", estimate.shape_of(PARAMS["models"]["mini"]), ROWS)
     assert found["covariance"].disk == pytest.approx(8_389_504, rel=0.01)
     assert found["train"].disk == pytest.approx(7.1e6, rel=0.05)

@@ -180,7 +180,7 @@ def _estimated(model: str, found: Plan, device: machine.Device):
           f"{duration(sum(times.values())):>12} {disk:>10,.1f} MiB"
     shares = ", ".join(f"{stage} {estimate.SHARES[stage]:.0%}" for stage in found.costs)
     yield f"  assumed: everything is built anew; the part of the speed above that a stage reaches, measured on `mini`: {shares};"
-    yield f"  prompts of {found.tokens:.0f} tokens, articles of {estimate.TOKENS['article']}; all steps are made (editors stop early)"
+    yield f"  prompts of {found.tokens:.0f} tokens, articles of {estimate.TOKENS['article']}; all steps are made, none ends early"
     yield "  not counted: dataset, evaluate and figures (minutes), downloads. A factor of two either way is to be expected"
 
 
