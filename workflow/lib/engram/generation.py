@@ -14,7 +14,7 @@ from engram import batches, seeds, tokens
 from engram.decoding import Decoder
 from engram.delta import NOTHING, Delta, distinct, edited
 
-ROWS = 160  # texts per batch
+ROWS = 320  # texts per batch
 BUDGET = 2**31  # bytes of stacked dense changes in one batch
 
 
@@ -31,14 +31,15 @@ def generate(lm, prompts: list[str], keys: list[tuple], length: int, top_k: int,
              which: list[int] | None = None, rows: int = ROWS, budget: int = BUDGET) -> list[str]:
     """One sample per prompt of `length` tokens in all, prompt included; no stop at the end token, as in the reference.
 
-    `keys[i]` seeds row i, whatever else is in the batch; `which[i]` is the delta that row i runs through. Batches hold `rows`
-    prompts of similar length. Returns texts with the prompt, cleaned by `tidy`.
+    `keys[i]` seeds row i, whatever else is in the batch; `which[i]` is the delta that row i runs through. Batches hold at most
+    `rows` prompts of similar length. Returns texts with the prompt, cleaned by `tidy`.
     """
     different, index = distinct(list(deltas))
     which = [index[number] for number in which or [0] * len(prompts)]
     todo = [Row(tuple(tokens.encode(lm.tokenizer, prompt)), key, different[number])
             for prompt, key, number in zip(prompts, keys, which, strict=True)]
     order = [(len(row.ids), number, row.ids) for row, number in zip(todo, which)]
+    rows = _even(len(todo), rows) if lm.device.type == "cpu" else rows
     parts = batches.sorted_batches(lm, different, which, order, rows, budget)
     memory = threading.local()  # a thread's batches keep their keys and values in the same place
     found = batches.each(lm, [[todo[i] for i in part] for part in parts],
@@ -48,6 +49,15 @@ def generate(lm, prompts: list[str], keys: list[tuple], length: int, top_k: int,
         for i, ids in zip(part, sampled):
             texts[i] = tidy(lm.tokenizer.decode(ids))
     return texts
+
+
+def _even(count: int, most: int) -> int:
+    """Texts per batch, at most `most`, where `count` texts make an even number of batches.
+
+    They are few and take long, and of two cores one would wait for the last.
+    """
+    pairs = max(1, -(-count // (2 * most)))
+    return max(1, -(-count // (2 * pairs)))
 
 
 @torch.inference_mode()
