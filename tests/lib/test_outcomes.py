@@ -161,16 +161,28 @@ def test_greedy_texts_are_identical_in_float32(kind):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("cache", (decoding.Fixed, decoding.Packed))
 def test_both_caches_hold_the_past(kind, cache, monkeypatch):
-    """The buffers of a GPU and those of a CPU, over several stretches and with equal beginnings read once."""
+    """The buffers of a GPU and those of a CPU, over several stretches and with equal beginnings read once, in memory that holds
+    anything."""
     model, ids = lm(kind, torch.float64), torch.randint(1, 300, (3, 60), generator=torch.Generator().manual_seed(0))
     monkeypatch.setattr(decoding, "CACHES", {"cpu": cache})
-    decoder, copies = decoding.Decoder(model, 60), torch.tensor([0, 2, 1, 2])
+    spare, copies = [torch.full((100_000,), torch.nan, dtype=torch.float64), torch.zeros(3)], torch.tensor([0, 2, 1, 2])
     with torch.no_grad():
         wanted = model.hidden(ids)[copies]
-        found = [decoder.start(ids[:, :5], copies)] + [decoder.step(ids[copies, at : at + 1]) for at in range(5, 60)]
-    assert torch.allclose(torch.stack(found, 1), wanted[:, 4:], atol=1e-4 if kind == "gptj" else 1e-10)
+        for _ in range(2):
+            decoder = decoding.Decoder(model, 60, spare)
+            found = [decoder.start(ids[:, :5], copies)] + [decoder.step(ids[copies, at : at + 1]) for at in range(5, 60)]
+            assert torch.allclose(torch.stack(found, 1), wanted[:, 4:], atol=1e-4 if kind == "gptj" else 1e-10)
+            decoder.leave()
+            if cache is decoding.Packed:
+                assert len(spare) == len(decoder.blocks) + 1, "one for each layer, and one for the layer that moves"
     with pytest.raises(ValueError, match="a text of 65 tokens, but it has 64 positions"):
         decoding.Decoder(model, 65)
+
+
+@pytest.mark.parametrize("count, most", ((1, 320), (2, 1), (640, 320), (641, 320), (2000, 320), (7, 3)))
+def test_texts_come_in_an_even_number_of_batches(count, most):
+    size = generation._even(count, most)
+    assert 1 <= size <= most and (count == 1 or -(-count // size) % 2 == 0)
 
 
 def test_a_prompt_as_long_as_the_text_is_cut():

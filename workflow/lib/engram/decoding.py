@@ -17,9 +17,12 @@ STRETCH = 16  # tokens by which the room of a CPU's cache grows
 
 
 class Decoder:
-    """Rows that grow together, up to `length` tokens. ValueError if the model has fewer positions."""
+    """Rows that grow together, up to `length` tokens. ValueError if the model has fewer positions.
 
-    def __init__(self, lm, length: int):
+    `spare`: memory that earlier decoders of the same thread have left, and that this one leaves (`leave`).
+    """
+
+    def __init__(self, lm, length: int, spare: list | None = None):
         config = lm.model.config
         positions = getattr(config, "max_position_embeddings", length)
         if length > positions:
@@ -31,7 +34,7 @@ class Decoder:
         self.blocks = [(lm.module("block", layer), lm.module("attn", layer), lm.module("mlp", layer))
                        for layer in range(lm.layers)]
         self.scales = [self.parts.scale(attn) for _, attn, _ in self.blocks]
-        self.caches = []
+        self.caches, self.spare = [], [] if spare is None else spare
 
     def start(self, ids: torch.Tensor, copies: torch.Tensor) -> torch.Tensor:
         """Read the first tokens, ids [R, n]; row i of what follows continues row copies[i]. Hidden [B, d] of the last token."""
@@ -43,8 +46,8 @@ class Decoder:
             return F.scaled_dot_product_attention(q, k, v.to(q.dtype), is_causal=True, scale=self.scales[layer])
 
         hidden = self._forward(ids, attend)
-        cache, spare = CACHES.get(ids.device.type, Fixed), []
-        self.caches = [cache(kv[:, copies], self.length, spare) for kv in kept]
+        cache = CACHES.get(ids.device.type, Fixed)
+        self.caches = [cache(kv[:, copies], self.length, self.spare) for kv in kept]
         return hidden[copies]
 
     def step(self, ids: torch.Tensor) -> torch.Tensor:
@@ -52,6 +55,11 @@ class Decoder:
         def attend(layer, q, kv):
             return self.caches[layer].attend(q, kv, self.scales[layer], self._casted)
         return self._forward(ids, attend)
+
+    def leave(self) -> None:
+        """Give up the kept keys and values; the next decoder may write where they are."""
+        self.spare.extend(cache.memory for cache in self.caches if isinstance(cache, Packed))
+        self.caches = []
 
     def _casted(self, q, k, v):
         """q, k, v as this architecture's attention computes with them."""
@@ -115,29 +123,36 @@ class Packed:
     """
 
     def __init__(self, kv: torch.Tensor, length: int, spare: list):
-        self.count, self.spare = kv.shape[3], spare
-        rows, width = kv.shape[1] * kv.shape[2], kv.shape[4]
-        most = -(-length // STRETCH) * STRETCH
-        self.shape, self.memory = (2, rows, width), kv.new_zeros(2 * rows * most * width)  # zeros: nothing masked may be nan
-        if not spare:
-            spare.append(torch.zeros_like(self.memory))
-        self.kv = self._room(self.count)
+        self.count, self.spare = 0, spare
+        self.shape, self.most = (2, kv.shape[1] * kv.shape[2], kv.shape[4]), -(-length // STRETCH) * STRETCH
+        self.kv = kv.new_empty(2, self.shape[1], 0, self.shape[2])
+        self._grow(kv.shape[3])
+        self.count = kv.shape[3]
         self.kv[:, :, : self.count] = kv.flatten(1, 2)
 
-    def _room(self, tokens: int) -> torch.Tensor:
+    def _grow(self, tokens: int) -> None:
+        """Room for `tokens` or more. Zeros behind the last token, since nothing masked may be nan."""
         two, rows, width = self.shape
-        stretches = -(-tokens // STRETCH)
-        return self.memory[: two * rows * stretches * STRETCH * width].view(two, rows, -1, width)
+        room = -(-tokens // STRETCH) * STRETCH
+        memory = self._taken(two * rows * self.most * width)
+        kv = memory[: two * rows * room * width].view(two, rows, room, width)
+        kv[:, :, : self.count] = self.kv[:, :, : self.count]
+        kv[:, :, self.count :] = 0
+        if self.count:
+            self.spare.append(self.memory)
+        self.kv, self.memory = kv, memory
 
-    def _grow(self) -> None:
-        old, self.memory, self.spare[0] = self.kv, self.spare[0], self.memory
-        self.kv = self._room(self.count + 1)
-        self.kv[:, :, : self.count] = old
+    def _taken(self, size: int) -> torch.Tensor:
+        while self.spare:
+            memory = self.spare.pop()
+            if memory.numel() >= size and memory.dtype == self.kv.dtype:
+                return memory
+        return self.kv.new_empty(size)
 
     def attend(self, q, kv, scale: float, casted) -> torch.Tensor:
         """softmax(q kᵀ scale) v for one new token a row: q [B, H, 1, k], its key and value [2, B, H, 1, k]."""
         if self.count == self.kv.shape[2]:
-            self._grow()
+            self._grow(self.count + 1)
         self.kv[:, :, self.count] = kv.flatten(1, 2)[:, :, 0]
         self.count += 1
         q, k, v = casted(q.flatten(0, 1), *self.kv)
