@@ -200,10 +200,13 @@ def _dense(at: Place, parts: list, rows: torch.Tensor):
     changed = [number for number, part in enumerate(parts) if part is not None]
     zero = torch.zeros_like(at.weight)
     if at.attribute == "bias" or isinstance(at.module, torch.nn.LayerNorm):
-        stack = torch.stack([zero if part is None else part.to(zero) for part in parts])[rows][:, None]
+        stack = torch.stack([zero if part is None else part.to(zero) for part in parts])[rows]
+
+        def own(output):  # a norm inside of an attention reads [B, T, heads, width]
+            return stack.view(len(stack), *[1] * (output.ndim - 2), -1)
         if at.attribute == "bias":
-            return lambda x, output: output + stack
-        return lambda x, output: output + F.layer_norm(x, at.module.normalized_shape, eps=at.module.eps) * stack
+            return lambda x, output: output + own(output)
+        return lambda x, output: output + F.layer_norm(x, at.module.normalized_shape, eps=at.module.eps) * own(output)
     stack = torch.stack([parts[number].to(zero).T for number in changed])  # [N, D, d]
     members = [(rows == number).nonzero()[:, 0] for number in changed]
     most = max(len(member) for member in members)
