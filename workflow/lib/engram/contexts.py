@@ -8,8 +8,8 @@ from engram import generation, tokens
 def sample(lm, families: dict[str, dict], seed: int) -> pd.DataFrame:
     """Table `prefixes` (model, family, prefix_index, length, text) of every family {name: {starts, lengths, top_k}}.
 
-    For each start (without any: the start token, else the end token) and each pair (length, count): `count` texts of `length` tokens, the start
-    counted. A text depends on its start, length and number, and on nothing else in the table.
+    For each start (without any: the model's start token, else its end token) and each pair (length, count): `count` texts of
+    `length` tokens, the start counted. A text depends on its start, length and number, and on nothing else in the table.
     PAPER: ROME: the end token, ten texts of 5 and ten of 10 tokens; MEMIT: five words, one text of 10 tokens each.
     DIFFERS: braces become spaces in every family (the reference does so for MEMIT only), so that a text cannot break a template.
     """

@@ -158,6 +158,8 @@ class Batch:
 @torch.no_grad()
 def batch_of(lm, facts: list[memory.Fact], settings: Settings) -> Batch:
     """PAPER (code): every target token is read at the last prompt token; teacher-forced, each after its predecessors."""
+    if lm.model.dtype == torch.float16:
+        raise ValueError(f"model {lm.name} has weights in float16, where Adam's steps are lost; right is float32 or bfloat16")
     goals = [list(memory.target_tokens(lm.tokenizer, fact)) for fact in facts]
     prompts = [tokens.prompt(lm.tokenizer, fact.prompt.replace("{}", fact.subject)) for fact in facts]
     most = max(map(len, goals))
