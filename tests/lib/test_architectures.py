@@ -13,7 +13,22 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import toy
-from engram import adapters, covariance, finetune, memory, models, noise, objective, parts, placement, tracing
+from engram import (
+    abreast,
+    adapters,
+    batches,
+    covariance,
+    finetune,
+    memory,
+    models,
+    noise,
+    objective,
+    outcomes,
+    parts,
+    placement,
+    targets,
+    tracing,
+)
 from engram.delta import applied
 from engram.hooks import captured, resumed
 from engram.hypernet import factors
@@ -21,6 +36,7 @@ from engram.methods import memit, rome
 from oracle import first
 from test_closed_form import Aids
 from test_covariance import LONG
+from test_outcomes import RECORDS, config, deltas
 from test_tracing import CONFIG, NOISE, table_of
 from toy import PROMPTS, loaded
 
@@ -209,6 +225,28 @@ def test_spreading_over_gpus_needs_accelerate_and_gpus(monkeypatch):
     with pytest.raises(ValueError, match="spreads it over GPUs, not over a cpu"):
         models.open_lm(job, "cpu")
     assert placement.auto("x", "cuda") == {"device_map": "auto"}
+
+
+@pytest.mark.parametrize("kind", ("gpt2", "gptj", "llama", "gemma2", "opt"))
+def test_modules_that_call_there_and_back_change_nothing(kind):
+    """As in a model on several devices, where one is all there is: not a bit of a trace, a value, a score, a text or an edit
+    differs, copies of the model stay apart, and its weights can be exchanged."""
+    found = []
+    for away in (False, True):
+        model = loaded(kind)
+        for module in model.model.modules() if away else ():
+            if module._parameters and model.module("embed") is not module:
+                placement.call_from(module, torch.device("cpu"))
+        placement.homing(model.model)
+        effects, _ = tracing.trace(model, table_of(model), NOISE, replace(CONFIG, samples=2, precision="bfloat16"), 2, 0)
+        value = targets.optimise(model, [FACT], list(CONTEXTS), targets.Settings(layer=1, steps=3, rate=0.1)).value
+        tuned = abreast.tune_each(model, [FACT], finetune.value_names(model, 1)[:1], finetune.Settings(layer=1, steps=2))
+        again = finetune.tune(model, [FACT], finetune.value_names(model, 1)[:1], finetune.Settings(layer=1, steps=2))
+        tables = outcomes.outcomes(model, RECORDS, [deltas(model)[0], tuned[0], again], "counterfact", config(), ("key",))
+        with applied(batches.twin(model), again):
+            assert torch.equal(model.value_weight(1), loaded(kind).value_weight(1))
+        found.append((effects, tables["scores"], tables["texts"], tables["norms"], value))
+    assert all(one.equals(other) for one, other in zip(found[0][:4], found[1][:4])) and torch.equal(found[0][4], found[1][4])
 
 
 def test_an_architecture_without_a_row_is_told_what_to_add(tmp_path):

@@ -66,6 +66,9 @@ def test_settings_rerun_what_depends_on_them(sandbox):
             "edit": len(EDITS), "evaluate": len(EDITS), "paper_figure": reading["figure"], "paper_table": reading["table"]}),
         (lambda values: values["run"].update(device="cpu"), {
             rule: count for rule, count in EVERYTHING.items() if rule != "dataset"}),
+        *((lambda values, more=more: values["models"]["mini"].update(more), {
+            rule: count for rule, count in EVERYTHING.items() if rule not in ("dataset", "train")})
+          for more in ({"dtype": "bfloat16"}, {"devices": "auto"})),
         (more_items, {"targets": 2, "edit": 7, "evaluate": 7, "paper_figure": 2, "paper_table": 1}),
         (lambda values: None, {}),
     ]:

@@ -40,8 +40,8 @@ wildcard_constraints:
 def slice_of(stage, model, *keys, torch=True, count=None, **more):
     """The part of params.yaml one job depends on, as JSON: seed, section, and `keys` of the model's block.
 
-    A stage with a model also depends on how torch runs, on what is loaded, and how. `count`: how many records are edited,
-    where that is not the model's number.
+    A stage with a model also depends on how torch runs, on what is loaded and how. `count`: how many records are
+    edited, where that is not the model's number.
     """
     run = {key: value for key, value in config["run"].items() if key != "models"}
     keys += ("hub", "revision", "dtype", "devices") if torch and stage != "train" else ()

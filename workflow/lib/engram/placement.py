@@ -1,7 +1,7 @@
 """A model that does not fit on one GPU: its weights lie on several and compute there, its states stay on the first.
 
-Every module with weights elsewhere takes its input there and hands back what it makes of it. So whoever calls it, the
-model's own forward or a faster one, sees the states on one device all the time.
+Every module with weights elsewhere takes its input there and hands back what it makes of it; tables of positions lie where
+the states do. So whoever calls it, the model's own forward or a faster one, sees the states on one device all the time.
 """
 
 from functools import partial
@@ -35,20 +35,23 @@ def joined(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def homing(model: torch.nn.Module) -> torch.nn.Module:
-    """The model, with every module whose weights are not where its embeddings are taking its input there and back."""
+    """The model, with its tables where its embeddings are, and modules whose weights are elsewhere calling there and back."""
     home = model.get_input_embeddings().weight.device
     for module in model.modules():
-        if any(tensor.device != home for tensor in _own(module)):
-            module.forward = partial(_there_and_back, module, home)  # deepcopy takes the copy of `module` along
+        for name, table in module._buffers.items():
+            module._buffers[name] = None if table is None else table.to(home)
+        if any(weight is not None and weight.device != home for weight in module._parameters.values()):
+            call_from(module, home)
     return model
 
 
-def _own(module) -> list[torch.Tensor]:
-    return [tensor for tensor in (*module._parameters.values(), *module._buffers.values()) if tensor is not None]
+def call_from(module: torch.nn.Module, home: torch.device) -> None:
+    """Let a module that is called with tensors on `home` compute where its weights are."""
+    module.forward = partial(_there_and_back, module, home)  # a deepcopy of the model holds the copy of the module
 
 
 def _there_and_back(module, home: torch.device, *args, **kwargs):
-    place = _own(module)[0].device
+    place = next(weight.device for weight in module._parameters.values() if weight is not None)
     return _moved(type(module).forward(module, *_moved(args, place), **_moved(kwargs, place)), home)
 
 

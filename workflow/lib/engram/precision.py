@@ -35,4 +35,8 @@ def _cast(lm: LM, dtype: torch.dtype | None) -> LM:
     if dtype is None or lm.model.dtype == dtype:
         return lm
     parameters = {id(old): torch.nn.Parameter(old.detach().to(dtype), False) for old in lm.model.parameters()}
-    return replace(lm, model=copy.deepcopy(lm.model, parameters))  # the memo: no second copy in the old dtype
+    model = copy.deepcopy(lm.model, parameters)  # the memo: no second copy in the old dtype
+    for module in model.modules():
+        if hasattr(module, "scalar_embed_scale"):  # Gemma's factor, which loading makes in that dtype
+            module.embed_scale = torch.tensor(module.scalar_embed_scale, dtype=dtype, device=module.embed_scale.device)
+    return replace(lm, model=model)
