@@ -51,7 +51,7 @@ def following(tokenizer, text: str) -> list[int]:
 
 def said(tokenizer, ids) -> str:
     """What token ids say where they follow others: with the space that a decoder takes from the beginning of a text."""
-    if tokenizer.decode(following(tokenizer, " a")) == " a":
+    if _keeps_spaces(tokenizer):
         return tokenizer.decode(ids)
     before = encode(tokenizer, _BEFORE)
     return tokenizer.decode([*before, *ids])[len(tokenizer.decode(before)) :]
@@ -61,6 +61,11 @@ def said(tokenizer, ids) -> str:
 def _joins(tokenizer) -> bool:
     """Whether texts that follow each other have the tokens that they have alone."""
     return all(encode(tokenizer, _BEFORE + text) == encode(tokenizer, _BEFORE) + encode(tokenizer, text) for text in (" a", "a"))
+
+
+@lru_cache(maxsize=8)
+def _keeps_spaces(tokenizer) -> bool:
+    return tokenizer.decode(following(tokenizer, " a")) == " a"
 
 
 def token_range(tokenizer, text: str, begin: int, end: int) -> tuple[int, int]:
