@@ -36,7 +36,7 @@ def generate(lm, prompts: list[str], keys: list[tuple], length: int, top_k: int,
     """
     different, index = distinct(list(deltas))
     which = [index[number] for number in which or [0] * len(prompts)]
-    todo = [Row(tuple(tokens.encode(lm.tokenizer, prompt)), key, different[number])
+    todo = [Row(tuple(tokens.prompt(lm.tokenizer, prompt)), key, different[number])
             for prompt, key, number in zip(prompts, keys, which, strict=True)]
     order = [(len(row.ids), number, row.ids) for row, number in zip(todo, which)]
     rows = _even(len(todo), rows) if lm.device.type == "cpu" else rows
@@ -47,7 +47,7 @@ def generate(lm, prompts: list[str], keys: list[tuple], length: int, top_k: int,
     texts: list[str | None] = [None] * len(todo)
     for part, sampled in zip(parts, found):
         for i, ids in zip(part, sampled):
-            texts[i] = tidy(lm.tokenizer.decode(ids))
+            texts[i] = tidy(lm.tokenizer.decode(ids[len(tokens.start(lm.tokenizer)):]), lm.tokenizer)
     return texts
 
 
@@ -79,7 +79,7 @@ def _sample(lm, rows: list[Row], length: int, top_k: int, spare: list | None = N
     with edited(lm, [row.delta for row in rows]):
         for at in range(shortest, length):
             hidden = decoder.step(texts[:, at - 1 : at]) if at > shortest else hidden
-            drawn = _draw(lm.module("head")(hidden), draws[:, at], top_k)[:, 0]
+            drawn = _draw(lm.logits(hidden), draws[:, at], top_k)[:, 0]
             texts[:, at] = torch.where(given > at, texts[:, at], drawn) if at < longest else drawn
     decoder.leave()
     return texts.tolist()
@@ -93,6 +93,9 @@ def _draw(logits: torch.Tensor, uniform: torch.Tensor, top_k: int) -> torch.Tens
     return index.gather(1, below.sum(-1, keepdim=True).clamp(max=top_k - 1))
 
 
-def tidy(text: str) -> str:
-    """Generated text as the reference stores it: NFKD, blank lines joined, end tokens removed."""
-    return unicodedata.normalize("NFKD", text).replace("\n\n", " ").replace("<|endoftext|>", "")
+def tidy(text: str, tokenizer=None) -> str:
+    """Generated text as the reference stores it: NFKD, blank lines joined, end tokens removed, and the tokenizer's own."""
+    text = unicodedata.normalize("NFKD", text).replace("\n\n", " ")
+    for token in ("<|endoftext|>", getattr(tokenizer, "eos_token", None), getattr(tokenizer, "bos_token", None)):
+        text = text.replace(token, "") if token else text
+    return text
