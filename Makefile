@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: all again test setup check audit record restore bench
+.PHONY: all again test setup check doctor audit record restore bench
 
 all: setup
 	snakemake --cores all
@@ -25,6 +25,10 @@ test: setup
 check: setup
 	ruff check .
 	engram check
+
+# Can the active run start on this machine, what will it build, what will it take?
+doctor: setup
+	engram doctor
 
 audit: setup
 	engram audit

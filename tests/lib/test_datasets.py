@@ -117,11 +117,12 @@ def broken(field, value, inside=None):
     ({"facts": broken("neighborhood_prompts", [])}, "field 'neighborhood_prompts' should be a non-empty list"),
     ({"facts": [RECORD, RECORD]}, "case_id 3 occurs twice"),
     ({"facts": "version https://git-lfs.github.com/spec/v1"}, "Git-LFS pointer"),
-    ({"facts": "<html>"}, "not valid json"), ({"facts": "[]"}, "non-empty json list"),
+    ({"facts": "<html>"}, "a web page"), ({"facts": "[]"}, "non-empty json list"),
+    ({"facts": '[{"case_id": 1'}, "not valid json at line 1, .* truncated"),
     ({"zsre": [ZSRE | {"src": "What?"}]}, "subject 'Zoë' does not occur in src"),
     ({"zsre": [{k: v for k, v in ZSRE.items() if k != "loc"}]}, "field 'loc' is missing"),
     ({"known": [KNOWN | {"subject": "Ann"}]}, "subject 'Ann' does not occur in prompt"),
-    ({"text": '{"title": "T", "te'}, "line 1 is not json")))
+    ({"text": '{"title": "T", "te'}, "line 1: not json .* truncated")))
 def test_bad_files_are_named(tmp_path, files, message):
     with pytest.raises(ValueError, match=message):
         folder.tables(BLOCK, write(tmp_path, **files), 0)

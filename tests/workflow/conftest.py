@@ -74,10 +74,10 @@ def small_params() -> str:
 
 def remembered(stages: list[str], values: dict) -> list[str]:
     """The stages that dvc.yaml has: `hypernet` only once an item of `paper:` compares a method that reads it, for a DVC stage
-    must make something."""
+    must make something; not `fetch`, whose files are others' and are named by their hash in params.yaml."""
     used = {method for spec in items.seen(values, "mini")["paper"].values() for method in edits.compared(spec)}
     trained = any("hypernet" in hyperparameters.needs(values, name) for name in used)
-    return [stage for stage in stages if stage != "hypernet" or trained]
+    return [stage for stage in stages if stage != "fetch" and (stage != "hypernet" or trained)]
 
 
 class Sandbox:

@@ -3,8 +3,9 @@
 import json
 import shutil
 
+import pytest
 import yaml
-from conftest import small_params
+from conftest import ROOT, small_params
 
 from engram import edits, items, sweeps
 
@@ -99,6 +100,27 @@ def test_code_reruns_what_depends_on_it(sandbox):
     jobs = sandbox.jobs()
     assert jobs == jobs_of(targets=2, edit=len(ROME), evaluate=len(ROME), **{
         f"paper_{kind}": papers(kind, READ[1:], "rome") for kind in ("figure", "table")}), "not edit/none"
+
+
+@pytest.mark.parametrize("model", ("gpt2-xl", "gpt-j-6b", "cf20k"))
+def test_a_model_on_real_data_lists_every_job_without_network(sandbox, model):
+    """All items of params.yaml as they are: every original file is fetched by a job of its own, and nothing is missing."""
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    values["run"]["models"] = [model]
+    for block in values["fetch"]["files"].values():
+        block["places"] = ["http://origin.invalid/file"]
+    values["hypernet"]["published"] = {"gpt2-xl": {"mend": "data/original/mend.pt"}}
+    values["fetch"]["files"]["mend.pt"] = {"schema": "editor", "licence": "none", "places": []}
+    (sandbox.path / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    seen = sweeps.expanded(items.seen(values, model))
+    files, jobs = 8 if model == "gpt2-xl" else 7, sandbox.jobs()
+    edited, trained = len(edits.wanted(seen)), edits.hypernets(seen, model)
+    papers = {f"paper_{kind}": sum(spec["kind"] == kind for spec in seen["paper"].values()) for kind in ("figure", "table")}
+    assert jobs == jobs_of(
+        fetch=files, dataset=1, train=int("train" in values["models"][model]), known=1, noise=3, prefixes=1, covariance=1,
+        trace=5,
+        targets=len(edits.targets(seen, model)), hypernet=len(trained), edit=edited, evaluate=edited, **papers)
+    assert sandbox.jobs(f"fetch@{model}") == {"fetch": files}
 
 
 def test_a_second_model_from_local_files(sandbox):

@@ -10,7 +10,8 @@ import yaml
 from conftest import ROOT, remembered, scripts
 
 LIBRARY = ROOT / "workflow" / "lib" / "engram"
-PLUMBING = {"audit", "cli", "console", "lineage", "params", "pipeline", "readme", "record"}  # may know paths, params.yaml and DVC
+PLUMBING = {"audit", "cli", "console", "doctor", "lineage", "params", "pipeline", "readme", "record",
+            "supplies"}  # may know paths, params.yaml and DVC
 STAGES = re.search(r'STAGES = "([a-z ]+)"', (ROOT / "workflow/rules/common.smk").read_text())[1].split()
 RULES = {stage: (ROOT / f"workflow/rules/{stage}.smk").read_text() for stage in STAGES}
 MODULES = sorted(LIBRARY.rglob("*.py"))
@@ -48,8 +49,9 @@ def test_a_stage_is_one_word(stage):
     assert f'"python workflow/scripts/{stage}.py"' in RULES[stage]
     assert f'"logs/{stage}/' in RULES[stage]
     folder = "data" if stage == "dataset" else f"results/{stage}"
+    starts = (f'="{folder}/{{model}}/',) if stage != "fetch" else ('="results/fetch/{name}/', '="data/original/{name}"')
     outputs = re.search(r"    output:\n((?:        .*\n)+)", RULES[stage])[1]
-    assert all(f'="{folder}/{{model}}/' in line for line in outputs.splitlines())
+    assert all(any(start in line for start in starts) for line in outputs.splitlines())
     values, pipeline = (yaml.safe_load((ROOT / name).read_text()) for name in ("params.yaml", "dvc.yaml"))
     assert (stage in pipeline["stages"]) == (stage in remembered(STAGES, values))
 
@@ -78,7 +80,7 @@ def test_rules_say_all_they_do(stage):
         assert lines[0].startswith('"python workflow/') and lines[-1] == '" 2>&1 | tee {log:q} >&2"'
         for line in lines[1:-1]:
             assert re.fullmatch(r'" (--[a-z-]+ )?\{[a-z_.]+:q\}"', line), f"{stage}: {line}"
-        if stage not in ("dataset", "evaluate", "paper"):
+        if stage not in ("fetch", "dataset", "evaluate", "paper"):
             assert f'threads: threads_of("{stage}")' in rule and "gpu=GPU" in rule
         assert "script:" not in rule and "run:" not in rule
 

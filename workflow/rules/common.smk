@@ -6,13 +6,13 @@ import sys
 from functools import cache, partial
 from pathlib import Path
 
-from engram import edits, families, hyperparameters, items, slices, sweeps, variants
+from engram import edits, families, fetched, hyperparameters, items, slices, sweeps, variants
 from engram.lineage import code_digest, code_roots
 
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # jobs run under this Python
 
 MODELS, PAPER = config["run"]["models"], config["paper"]
-STAGES = "dataset train known noise prefixes covariance trace targets hypernet edit evaluate paper".split()
+STAGES = "fetch dataset train known noise prefixes covariance trace targets hypernet edit evaluate paper".split()
 RECORDS = {"counterfact": "facts", "zsre": "zsre"}  # datasets to edit -> table of stages dataset, known
 GPU = int(config["run"]["device"] != "cpu" and Path("/dev/nvidiactl").exists())  # a job with a model needs the only one
 ITEM_TABLES = {  # what an item of a paper reads `from` a stage: flag of its script -> output of the rule
@@ -50,18 +50,6 @@ wildcard_constraints:
 threads_of, slice_of = partial(slices.threads_of, config), partial(slices.slice_of, config)
 
 
-def source_of(wc):
-    """The source block of a model, with its name."""
-    name = config["models"][wc.model]["source"]
-    return {"name": name} | config["sources"][name]
-
-
-def raw_files(wc):
-    """The original files of a source of kind `folder`; none for a generated one."""
-    source = source_of(wc)
-    return [Path(source["path"], source[key]) for key in ("facts", "zsre", "prompts", "text") if "path" in source]
-
-
 def checkpoint(wc):
     """The files of a model that is trained here; none for a published one."""
     files = rules.train.output.items() if "train" in config["models"][wc.model] else []
@@ -94,7 +82,7 @@ def flags(*names):
 def code_of(script, method=None):
     """Digest of the code that a job runs; comments and docstrings do not count. `method`: the wildcard of one."""
     return lambda wc: code_digest(*code_roots(
-        f"workflow/{script.format(**wc)}.py", families.named(seen(wc.model), wc[method] if method else None)))
+        f"workflow/{script.format(**wc)}.py", families.named(seen(wc.model), wc[method]) if method else None))
 
 
 def files_of(stage, model):
@@ -107,7 +95,8 @@ def files_of(stage, model):
     targets = [{"dataset": dataset, "family": family} for dataset, family in edits.targets(values, model)]
     edited = edits.wanted(values)
     rows = {"noise": corruptions, "trace": traces, "targets": targets, "edit": edited, "evaluate": edited,
-            "hypernet": [{"name": name} for name in edits.hypernets(values, model)]}
+            "hypernet": [{"name": name} for name in edits.hypernets(values, model)],
+            "fetch": [{"name": name} for name in fetched.wanted(values, model, params.ORIGINALS)]}
     rows = rows.get(stage, [{}])
     outputs = [(getattr(rules, stage).output, row) for row in rows] if stage != "paper" else [
         (getattr(rules, f"paper_{spec['kind']}").output, {"item": item}) for item, spec in values["paper"].items()]

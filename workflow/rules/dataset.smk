@@ -5,6 +5,18 @@ OUT  data/{model}/{facts,zsre,prompts,snippets,text,corpus}.parquet   schemas: e
 """
 
 
+def source_of(wc):
+    """The source block of a model, with its name."""
+    name = config["models"][wc.model]["source"]
+    return {"name": name} | config["sources"][name]
+
+
+def raw_files(wc):
+    """The original files of a source of kind `folder`; none for a generated one."""
+    found = fetched.source_files(source_of(wc))
+    return [str(found[key]) for key in fetched.TABLES if key in found]
+
+
 rule dataset:
     """The canonical tables of one source."""
     input:

@@ -1,7 +1,7 @@
 """Metrics per record and their summary (ROME Sec. 3.4, App. D).
 
 IN   results/edit/{model}/{dataset}/{method}/n{n}/scores.parquet
-     where texts are generated (CounterFact), {texts,facts,snippets}.parquet as well
+     where texts are generated (CounterFact): {texts,facts,snippets}.parquet, and the TF-IDF tables of the source
 OUT  results/evaluate/{model}/{dataset}/{method}/n{n}/records.parquet   one row per record
      results/evaluate/{model}/{dataset}/{method}/n{n}/summary.csv       one row per metric
 """
@@ -13,6 +13,8 @@ def texts_of(wc):
         return {}
     tables = rules.dataset.output
     files = {"texts": rules.edit.output.texts, "facts": tables.facts, "snippets": tables.snippets}
+    published = fetched.source_files(source_of(wc))
+    files |= {name: str(published[name]) for name in ("idf", "vocabulary") if name in published}
     return {name: path.format(**wc) for name, path in files.items()}
 
 
@@ -30,7 +32,7 @@ rule evaluate:
         "logs/evaluate/{model}/{dataset}/{method}/n{n}.tsv"
     params:
         config=lambda wc: slice_of("evaluate", wc.model, torch=False),
-        texts=flags("texts", "facts", "snippets"),
+        texts=flags("texts", "facts", "snippets", "idf", "vocabulary"),
         code=code_of("scripts/evaluate"),
     shell:
         "python workflow/scripts/evaluate.py"

@@ -1,10 +1,11 @@
 """Metrics of one method per record, and their means with confidence intervals."""
 
 from engram import cli, io, metrics, texts, together
+from engram.datasets import originals
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, inputs=["facts?", "snippets?", "scores", "texts?"],
+    job = cli.parse(__file__, __doc__, argv, inputs=["facts?", "snippets?", "idf?", "vocabulary?", "scores", "texts?"],
                     keys=["model", "dataset", "method", "n"], outputs=["records", "summary"])
     dataset = job.keys.dataset
     records = metrics.of(dataset, io.read_table(job.inputs.scores))
@@ -13,12 +14,19 @@ def main(argv=None):
         records.insert(0, "relation_id", records["case_id"].map(relations))
     if job.inputs.texts:
         prose = texts.text_metrics(io.read_table(job.inputs.texts), io.read_table(job.inputs.facts),
-                                   io.read_table(job.inputs.snippets))
+                                   io.read_table(job.inputs.snippets), space(job))
         records = metrics.with_texts(records, prose)
     keys = {"model": job.keys.model, "dataset": dataset, "method": job.keys.method, "n": together.column(job.keys.n)}
     summary = metrics.summary(records, dataset, along=together.group(job.keys.n).batch is not None)
     for name, table in {"records": records, "summary": summary}.items():
         job.write(name, table.assign(**keys)[[*keys, *table.columns]])
+
+
+def space(job):
+    """The published TF-IDF space, if the source has one; it is fitted on the snippets otherwise."""
+    if not job.inputs.idf:
+        return None
+    return texts.published(originals.vocabulary(job.inputs.vocabulary), originals.idf(job.inputs.idf))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,9 +32,14 @@ class Job:
     _hashes: dict = field(default_factory=dict)
 
     def write(self, name: str, value) -> None:
-        """Write the output `name` (see io.write for the types) and its lineage record beside it."""
+        """Write the output `name` and its lineage record beside it: see io.write for the types; a Path is a file or a link made
+        elsewhere on the same disk, and is moved."""
         path = getattr(self.outputs, name)
-        io.write(path, value)
+        if isinstance(value, Path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(value, path)
+        else:
+            io.write(path, value)
         io.write(lineage.record_path(path), lineage.record_text(self._record(path)).encode())
 
     def _record(self, path: Path) -> dict:

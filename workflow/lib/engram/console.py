@@ -1,4 +1,4 @@
-"""The command `engram`: check params.yaml, audit artifacts, show lineage, record a run in dvc.lock, fill README.md."""
+"""The command `engram`: check params.yaml or the machine, audit artifacts, show lineage, record a run, fill README.md."""
 
 import argparse
 import sys
@@ -53,11 +53,18 @@ def readme(args) -> int:
     return readme.main(args.rest)
 
 
+def doctor(args) -> int:
+    from engram import doctor
+
+    return doctor.main()
+
+
 def main(argv=None) -> int:
     """Run one command in the root of the repository; returns the exit status."""
     parser = argparse.ArgumentParser(prog="engram", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
     for run, text in ((check, "check params.yaml against its schema and itself"),
+                      (doctor, "check this machine against the active run, and say what will be built and what it takes"),
                       (audit, "hash every artifact again and compare with its lineage record"),
                       (lineage, "show where one artifact comes from, as a tree"),
                       (record, "verify the artifacts of the active models and put the run into dvc.lock"),

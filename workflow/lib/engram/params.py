@@ -12,10 +12,11 @@ from typing import NamedTuple
 import yaml
 from jsonschema import Draft202012Validator
 
-from engram import edits, families, hyperparameters, items, lineage, sweeps, variants
+from engram import edits, families, fetched, hyperparameters, items, lineage, sweeps, variants
 from engram.hypernet import blocks as hypernets
 
 SCHEMA = lineage.LIBRARY.parent / "schemas" / "params.schema.yaml"
+ORIGINALS = "data/original"  # where stage `fetch` puts the files that sources name
 WORDS = {"integer": "a whole number", "number": "a number", "string": "a word", "boolean": "true or false",
          "array": "a list, [a, b]", "object": "a block of keys", "null": "null"}
 
@@ -165,6 +166,7 @@ def _against_itself(values: dict, root: Path):
     yield from _items(values, root)
     yield from (Problem(*problem) for problem in variants.problems(values))
     yield from (Problem(*problem) for problem in families.problems(values, similar))
+    yield from (Problem(*problem) for problem in fetched.problems(values, ORIGINALS, similar))
     for model in [name for name in values["run"]["models"] if name in values["models"]]:
         seen = items.seen(values, model)
         yield from (Problem(items.place(values, model, key), *words) for key, *words in _paper(seen))

@@ -48,10 +48,10 @@ def generation_entropy(texts: list[str]) -> float:
 
 
 class References:
-    """Reference texts by (relation, object), and the TF-IDF space fitted on all of them."""
+    """Reference texts by (relation, object), and a TF-IDF space: the one given, or the one fitted on all of them."""
 
-    def __init__(self, snippets: pd.DataFrame):
-        self.vectorizer = TfidfVectorizer().fit(snippets["text"])
+    def __init__(self, snippets: pd.DataFrame, space: TfidfVectorizer | None = None):
+        self.vectorizer = space or TfidfVectorizer().fit(snippets["text"])
         self.texts = snippets.groupby(["relation_id", "target_id"])["text"].agg(" ".join)
 
     def similarity(self, texts: list[str], relation_id: str, target_id: str) -> float:
@@ -62,9 +62,19 @@ class References:
         return float((pair[0] @ pair[1].T).toarray()[0, 0])
 
 
-def text_metrics(texts: pd.DataFrame, facts: pd.DataFrame, snippets: pd.DataFrame) -> pd.DataFrame:
-    """GE and RS per case_id, from the generated texts of every record."""
-    references, rows = References(snippets), []
+def published(vocabulary: dict[str, int], idf: np.ndarray) -> TfidfVectorizer:
+    """The TF-IDF space of tables that were fitted elsewhere. ValueError if there is not one weight [V] per word."""
+    if len(vocabulary) != len(idf):
+        raise ValueError(f"TF-IDF tables that do not belong together: {len(vocabulary):,} words, {len(idf):,} weights")
+    space = TfidfVectorizer(vocabulary=vocabulary)
+    space.idf_ = idf
+    return space
+
+
+def text_metrics(texts: pd.DataFrame, facts: pd.DataFrame, snippets: pd.DataFrame,
+                 space: TfidfVectorizer | None = None) -> pd.DataFrame:
+    """GE and RS per case_id, from the generated texts of every record; `space`: of RS, else it is fitted on the snippets."""
+    references, rows = References(snippets, space), []
     generated = texts.sort_values("prompt_index").groupby("case_id")["text"].agg(list)
     for fact in facts[facts["case_id"].isin(generated.index)].itertuples():
         own = generated[fact.case_id]
