@@ -31,7 +31,8 @@ def optimised(lm, fact, contexts, s):
 
         with hooks([(place, add), (read, keep)]):
             final = lm.model(input_ids=ids, attention_mask=seen, use_cache=False).logits.log_softmax(-1)
-        read_out = lm.model.get_output_embeddings()(lm.module("norm")(kept["read"])).log_softmax(-1)
+        read_out = lm.logits(lm.final(kept["read"])).log_softmax(-1)
+        assert read is not lm.module("block", lm.layers - 1) or torch.allclose(read_out[seen > 0], final[seen > 0])
         end = rows[-1].position if s.kl_position == "subject_last" else len(rows[-1].ids) - 1
         return read_out, final[-1, end]
 

@@ -70,8 +70,19 @@ def test_summary_uses_population_std_and_the_harmonic_mean():
     assert list(table.index) == ["S", *names]
     assert table.loc["ES", "value"] == 75 and table.loc["S", "value"] == pytest.approx(75)
     assert table.loc["PS", "ci"] == pytest.approx(100 * 1.96 * np.sqrt(0.75 * 0.25) / 2)
-    assert table.loc["S", "count"] == 4 and np.isnan(table.loc["S", "ci"])
+    assert table.loc["S", "count"] == 4 and table.loc["S", "ci"] == pytest.approx(table.loc["ES", "ci"]), "three equal columns"
     assert metrics.harmonic([0.5, 1.0, 0.25]) == pytest.approx(3 / 7) and metrics.harmonic([0.0, 1.0]) == 0
+
+
+def test_the_interval_of_the_harmonic_mean_is_that_of_a_bootstrap():
+    random = np.random.default_rng(0)
+    easy = random.random(300)
+    table = pd.DataFrame({"ES": (easy < 0.9) * 1.0, "PS": (easy + random.random(300) < 1.0) * 0.5, "NS": random.random(300)})
+    score, width = metrics.harmonic_ci(table)
+    assert score == pytest.approx(3 / (1 / table["ES"].mean() + 1 / table["PS"].mean() + 1 / table["NS"].mean()))
+    again = [metrics.harmonic(list(table.iloc[random.integers(0, 300, 300)].mean())) for _ in range(2000)]
+    assert width == pytest.approx(1.96 * np.std(again), rel=0.07)
+    assert np.isnan(metrics.harmonic_ci(table.assign(ES=0.0))[1]), "S is 0"
 
 
 def test_one_sequence_has_a_summary_at_every_checkpoint():

@@ -4,12 +4,14 @@ import pandas as pd
 import pytest
 import torch
 
-from engram import decoding, generation, known, outcomes, records, scoring, seeds, tokens
+import toy
+from engram import decoding, generation, known, outcomes, parts, records, scoring, seeds, tokens
 from engram.delta import NOTHING, Delta, place
 from test_delta import assorted, low, random, snapshot, unchanged, written
-from toy import PROMPTS, lm
+from toy import PROMPTS, lm, loaded
 
-KINDS = ("gpt2", "gptj", "gpt_neox", "llama")
+KINDS = toy.ARCHITECTURES
+COARSE = ("gptj", "gemma2")  # whose own attention computes in float32 whatever the weights are
 RECORDS = pd.DataFrame([{
     "case_id": 10 + i, "relation_id": "P1", "subject": subject, "prompt": prompt.replace(subject, "{}"),
     "target_new": new, "target_true": true, "paraphrase_prompts": [f"Zürich. {prompt}"] * 2,
@@ -45,8 +47,9 @@ def check_scores(model, table, changes, tolerance):
                    "neighborhood": record.neighborhood_prompts, "attribute": record.attribute_prompts}
         with written(model, changes[index]):
             for row in table[table["case_id"] == record.case_id].itertuples():
-                ids = tokens.encode(tok, prompts[row.kind][row.prompt_index])
-                target = tokens.encode(tok, " " + getattr(record, f"target_{row.target}"))
+                prompt = prompts[row.kind][row.prompt_index]
+                ids = tok(prompt)["input_ids"]
+                target = tok(f"{prompt} {getattr(record, f'target_{row.target}')}")["input_ids"][len(ids) :]
                 nll, correct = slow_score(model, ids, target)
                 assert row.nll == pytest.approx(nll, rel=tolerance) and row.correct == correct
 
@@ -54,15 +57,15 @@ def check_scores(model, table, changes, tolerance):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("batch", (1, 7, 64))
 def test_scores_equal_one_prompt_at_a_time(kind, batch):
-    model = lm(kind, torch.float64)
+    model = loaded(kind, torch.float64)
     table = outcomes.scores(model, RECORDS, deltas(model), "counterfact", config(batch))
     assert len(table) == 3 * 6 * 2
-    check_scores(model, table, deltas(model), 1e-5 if kind == "gptj" else 1e-9)
+    check_scores(model, table, deltas(model), 1e-5 if kind in COARSE else 1e-9)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_scores_in_float32_agree_to_1e_5(kind):
-    model = lm(kind)
+    model = loaded(kind)
     changes = [assorted(model)[i] for i in (0, 3, 5)]
     table = outcomes.scores(model, RECORDS, changes, "counterfact", config())
     check_scores(model, table, changes, 1e-5)
@@ -86,10 +89,10 @@ def test_a_prompt_is_read_once_for_both_targets():
         for i in range(3)), "one model reads a prompt of several records once"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("mistral", "phi3")])  # those: test_tokens.py
 def test_zsre_equals_the_published_procedure_one_text_at_a_time(kind):
     """The reference's loop: text + decode(target[:i]) must be followed by the first token of decode(target[i])."""
-    model, tok = lm(kind, torch.float64), lm(kind).tokenizer
+    model, tok = loaded(kind, torch.float64), loaded(kind).tokenizer
     changes = deltas(model, 2)
     table = outcomes.scores(model, ZSRE, changes, "zsre", config(3))
     expected = []
@@ -97,13 +100,13 @@ def test_zsre_equals_the_published_procedure_one_text_at_a_time(kind):
         with written(model, changes[index]), torch.no_grad():
             for text, answer in ((f"Where is {row.subject}?", row.target_new), (row.rephrase, row.target_new),
                                  ("nq question: who plays chess?", row.loc_answer)):
-                ids = tok(" " + answer)["input_ids"]
+                ids = tok(" " + answer, add_special_tokens=False)["input_ids"]
                 for i in range(len(ids)):
                     logits = model.model(input_ids=torch.tensor([tok(text + tok.decode(ids[:i]))["input_ids"]])).logits[0, -1]
-                    goal = tok(tok.decode(ids[i]))["input_ids"][0]
+                    goal = tok(tok.decode(ids[i]), add_special_tokens=False)["input_ids"][0]
                     expected.append((row.case_id, i, int(logits.argmax()) == goal, -float(logits.log_softmax(-1)[goal])))
     assert list(zip(table["case_id"], table["token"], table["correct"])) == [one[:3] for one in expected]
-    assert table["nll"].tolist() == pytest.approx([one[3] for one in expected], rel=1e-5 if kind == "gptj" else 1e-9)
+    assert table["nll"].tolist() == pytest.approx([one[3] for one in expected], rel=1e-5 if kind in COARSE else 1e-9)
     assert (table["kind"] + table["target"]).unique().tolist() == ["rewritenew", "paraphrasenew", "neighborhoodtrue"]
     assert "�" in "".join(tok.decode([token]) for token in tok(" Zürich 東京")["input_ids"]), "foreign characters are tested"
 
@@ -118,7 +121,7 @@ def test_zsre_records_that_cannot_be_asked_and_unknown_datasets():
 
 
 def slow_sample(model, prompt, key, length, top_k):
-    ids, draws = tokens.encode(model.tokenizer, prompt), seeds.rng(*key).random(length)
+    ids, draws = model.tokenizer(prompt)["input_ids"], seeds.rng(*key).random(length)
     while len(ids) < length:
         with torch.no_grad():
             logits = model.model(input_ids=torch.tensor([ids])).logits[0, -1].double()
@@ -131,7 +134,7 @@ def slow_sample(model, prompt, key, length, top_k):
                 pick = token
                 break
         ids.append(pick)
-    return generation.tidy(model.tokenizer.decode(ids))
+    return generation.tidy(model.tokenizer.decode(ids[len(tokens.start(model.tokenizer)) :]), model.tokenizer)
 
 
 def check_texts(model, table, changes, length, top_k, case_ids=(10, 11, 12)):
@@ -146,13 +149,13 @@ def check_texts(model, table, changes, length, top_k, case_ids=(10, 11, 12)):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("batch", (4, 64))
 def test_texts_equal_sampling_one_prompt_at_a_time_without_cache(kind, batch):
-    model = lm(kind, torch.float64)
+    model = loaded(kind, torch.float64)
     check_texts(model, outcomes.texts(model, RECORDS, deltas(model), config(batch), ("key",)), deltas(model), 24, 3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_greedy_texts_are_identical_in_float32(kind):
-    model = lm(kind)
+    model = loaded(kind)
     changes = [assorted(model)[i] for i in (2, 5, 6)]
     table = outcomes.texts(model, RECORDS, changes, config(generation_tokens=40, top_k=1), ("key",))
     check_texts(model, table, changes, 40, 1)
@@ -161,16 +164,31 @@ def test_greedy_texts_are_identical_in_float32(kind):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("cache", (decoding.Fixed, decoding.Packed))
 def test_both_caches_hold_the_past(kind, cache, monkeypatch):
-    """The buffers of a GPU and those of a CPU, over several stretches and with equal beginnings read once."""
-    model, ids = lm(kind, torch.float64), torch.randint(1, 300, (3, 60), generator=torch.Generator().manual_seed(0))
+    """The buffers of a GPU and those of a CPU, over several stretches and with equal beginnings read once, in memory that holds
+    anything."""
+    model, ids = loaded(kind, torch.float64), torch.randint(1, 220, (3, 60), generator=torch.Generator().manual_seed(0))
     monkeypatch.setattr(decoding, "CACHES", {"cpu": cache})
-    decoder, copies = decoding.Decoder(model, 60), torch.tensor([0, 2, 1, 2])
+    ids = ids[:, : parts.room(model)]
+    length, copies = ids.shape[1], torch.tensor([0, 2, 1, 2])
+    spare = [torch.full((100_000,), torch.nan, dtype=torch.float64), torch.zeros(3)]
     with torch.no_grad():
         wanted = model.hidden(ids)[copies]
-        found = [decoder.start(ids[:, :5], copies)] + [decoder.step(ids[copies, at : at + 1]) for at in range(5, 60)]
-    assert torch.allclose(torch.stack(found, 1), wanted[:, 4:], atol=1e-4 if kind == "gptj" else 1e-10)
-    with pytest.raises(ValueError, match="a text of 65 tokens, but it has 64 positions"):
+        for _ in range(2):
+            decoder = decoding.Decoder(model, length, spare)
+            found = [decoder.start(ids[:, :5], copies)] + [decoder.step(ids[copies, at : at + 1]) for at in range(5, length)]
+            assert torch.allclose(torch.stack(found, 1), wanted[:, 4:], atol=1e-4 if kind in COARSE else 1e-10)
+            packed = isinstance(decoder.caches[0], decoding.Packed)
+            decoder.leave()
+            if packed:
+                assert len(spare) == model.layers + 1, "one for each layer, and one for the layer that moves"
+    with pytest.raises(ValueError, match="a text of 65 tokens, but (it has 64 positions|some of its layers look back 48)"):
         decoding.Decoder(model, 65)
+
+
+@pytest.mark.parametrize("count, most", ((1, 320), (2, 1), (640, 320), (641, 320), (2000, 320), (7, 3)))
+def test_texts_come_in_an_even_number_of_batches(count, most):
+    size = generation._even(count, most)
+    assert 1 <= size <= most and (count == 1 or -(-count // size) % 2 == 0)
 
 
 def test_a_prompt_as_long_as_the_text_is_cut():

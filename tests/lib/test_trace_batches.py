@@ -44,7 +44,7 @@ def shapes(lm, rows, config=CONFIG):
 def test_prompts_together_agree_with_the_oracle_and_with_prompts_alone(kind, dtype):
     lm = toy.lm(kind, dtype)
     rows = rows_of(lm, SAME_LENGTH)
-    tolerance = 1e-6 if kind == "gptj" else TOLERANCE[dtype]  # GPT-J's attention is computed in float32
+    tolerance = 1e-6 if kind in ("gptj", "gemma2") else TOLERANCE[dtype]  # whose attention is computed in float32
     together = trace_all(lm, rows, NOISE, CONFIG, 2, 0)
     assert len({about["subject_begin"] for _, about in together}) == 3
     for row, (scores, about) in zip(rows, together):
@@ -126,7 +126,7 @@ def test_the_predicted_peak_is_that_of_the_tensors(kind):
         with trace_memory.Peak() as peak:
             tracing.trace_group(lm, group, NOISE, config, todo, 0, size, together)
         said = forecast(lm, config).peak([prompt.shape for prompt in group], size, together)
-        assert said == pytest.approx(peak.most, rel=0.01)
+        assert said == pytest.approx(peak.most, rel=0.02 if kind.startswith("opt") else 0.01)
 
 
 def test_the_predicted_peak_is_that_of_the_process():

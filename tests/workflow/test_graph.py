@@ -72,6 +72,9 @@ def test_settings_rerun_what_depends_on_them(sandbox):
         (lambda values: values["run"].update(device="cpu"), {
             rule: count for rule, count in EVERYTHING.items() if rule != "dataset"}),
         (more_items, {"targets": 2, "hypernet": 1, "edit": 8, "evaluate": 8, "paper_figure": 3, "paper_table": 1}),
+        *((lambda values, more=more: values["models"]["mini"].update(more), {
+            rule: count for rule, count in EVERYTHING.items() if rule not in ("dataset", "train")})
+          for more in ({"dtype": "bfloat16"}, {"devices": "auto"})),
         (lambda values: None, {}),
     ]:
         values = yaml.safe_load(small_params())

@@ -1,6 +1,6 @@
 """MEMIT over other ranges of layers: the same facts written into one layer, or spread over several.
 
-S: harmonic mean of ES (efficacy), PS (paraphrases) and NS (neighbourhood). Lines: 95% confidence intervals; S has none. The
+S: harmonic mean of ES (efficacy), PS (paraphrases) and NS (neighbourhood). Lines: 95% confidence intervals. The
 optimised values belong to the last layer of a range. Dotted: the unedited model. PAPER: MEMIT App. F.
 """
 

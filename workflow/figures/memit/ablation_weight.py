@@ -1,6 +1,6 @@
 """MEMIT with other weights λ of the covariance: how much of what the layers knew is kept, against how well the facts are stored.
 
-S: harmonic mean of ES (efficacy), PS (paraphrases) and NS (neighbourhood). Bands: 95% confidence intervals; S has none.
+S: harmonic mean of ES (efficacy), PS (paraphrases) and NS (neighbourhood). Bands: 95% confidence intervals.
 Dotted: the unedited model. PAPER: MEMIT App. F.
 """
 

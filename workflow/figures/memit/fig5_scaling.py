@@ -1,7 +1,7 @@
 """Editing scores over the number of facts that one model holds, for each editor.
 
-S: harmonic mean of ES (efficacy), PS (paraphrases) and NS (neighbourhood). Bands: 95% confidence intervals over records; S has
-none. An editor of many facts at once has one run for each number; one that edits facts in turn is read along the way. Dotted:
+S: harmonic mean of ES (efficacy), PS (paraphrases) and NS (neighbourhood). Bands: 95% confidence intervals over
+records. An editor of many facts at once has one run for each number; one that edits facts in turn is read along the way. Dotted:
 the unedited model. PAPER: MEMIT Fig. 5.
 """
 

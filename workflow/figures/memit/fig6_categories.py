@@ -1,7 +1,7 @@
 """Editing facts of one relation together: scores by relation, for each editor.
 
 S: harmonic mean of ES (efficacy), PS (paraphrases) and NS (neighbourhood). Every mark is one model that was given the same number
-of facts of one relation; lines are 95% confidence intervals over its records, S has none. Relations in the order of the last
+of facts of one relation; lines are 95% confidence intervals over its records. Relations in the order of the last
 editor's S. PAPER: MEMIT Fig. 6.
 """
 

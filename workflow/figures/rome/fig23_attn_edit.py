@@ -1,6 +1,6 @@
 """AttnEdit, fine-tuning of a late attention in a box of half width ε, over ε.
 
-S: harmonic mean of ES (efficacy), PS (paraphrases) and NS (neighbourhood). Bands: 95% confidence intervals; S has none.
+S: harmonic mean of ES (efficacy), PS (paraphrases) and NS (neighbourhood). Bands: 95% confidence intervals.
 Dotted: the unedited model. PAPER: ROME Fig. 23.
 """
 

@@ -74,21 +74,23 @@ def _select(leaves: list, optimiser, keep: list[int]):
 @contextmanager
 def _own_weights(places: list[Place], leaves: list[torch.Tensor]):
     """Linear maps in which row i of the input [B, T, in] meets the weights `leaf[i]`."""
-    modules = {}
+    modules, before = {}, {}
     for at, leaf in zip(places, leaves):
         turned = at.attribute == "weight" and at.weight is getattr(at.module, "weight")
         modules.setdefault(at.module, {})[at.attribute] = leaf.transpose(1, 2) if turned else leaf
     try:
         for module, own in modules.items():
+            before[module] = vars(module).get("forward")  # that of a model spread over devices
             module.forward = _map(own["weight"], own.get("bias"))
         yield
     finally:
-        for module in modules:
-            module.__dict__.pop("forward", None)
+        for module, forward in before.items():
+            vars(module).pop("forward", None)
+            vars(module).update({"forward": forward} if forward else {})
 
 
 def _map(weight: torch.Tensor, bias: torch.Tensor | None):
     """x [B, T, in] -> [B, T, out] with weight [B, in, out] and bias [B, out]."""
     if bias is None:
-        return lambda x: torch.bmm(x, weight)
-    return lambda x: torch.baddbmm(bias[:, None], x, weight)
+        return lambda x: torch.bmm(x.to(weight.device), weight).to(x.device)
+    return lambda x: torch.baddbmm(bias[:, None], x.to(weight.device), weight).to(x.device)

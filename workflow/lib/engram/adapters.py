@@ -1,17 +1,14 @@
-"""What a transformers block computes, cut where causal tracing has to reach in: one row of names per architecture.
+"""What a transformers block computes, cut where causal tracing has to reach in, by the names of engram.parts.
 
 Each function does what the model's own forward does (tests compare them); only the order of work differs.
 Shapes: R sequences, n tokens, T tokens of the prompt, d width, H heads, k width of a head, V vocabulary.
 """
 
-from dataclasses import dataclass
-from typing import Callable
-
 import torch
 from torch.nn import functional as F
 from transformers import activations
 
-from engram import gelu
+from engram import gelu, parts
 from engram.models import LM
 
 TANH_GELU = (activations.NewGELUActivation, activations.GELUTanh)  # one function under two names
@@ -21,112 +18,47 @@ _ATTENTION_ROWS = 32768  # sequences of one attention kernel on a GPU, whose gri
 _HEAD_ROWS = 512  # rows whose distributions over the vocabulary exist at a time
 
 
-@dataclass(frozen=True)
-class Parts:
-    """Names inside one block, and how its attention makes queries, keys and values."""
-
-    attn_norm: str
-    mlp_norm: str
-    out: str  # the attention's last projection
-    mlp: tuple[str, str] | None  # first and last projection of act(first(x)); None: call the module
-    heads: Callable  # (attention module, x [R, n, d]) -> q, k, v [3, R, n, H, k] before any rotation
-    rotary: Callable | None = None  # (LM, T) -> cos, sin [T, r] and the function that turns the r rotated dimensions
-    parallel: Callable = lambda config: False  # does the MLP read the block's input instead of the attention's result?
-    scale: Callable = lambda attn: attn.scaling  # (attention module) -> factor on q·k
-    attention_float32: bool = False  # attention weights in float32 whatever the dtype of the model
-
-
-def _heads_gpt2(attn, x):
-    return attn.c_attn(x).unflatten(-1, (3, attn.num_heads, attn.head_dim)).movedim(-3, 0)
-
-
-def _heads_gptj(attn, x):
-    shape = (attn.num_attention_heads, attn.head_dim)
-    return torch.stack([project(x).unflatten(-1, shape) for project in (attn.q_proj, attn.k_proj, attn.v_proj)])
-
-
-def _heads_neox(attn, x):
-    return attn.query_key_value(x).unflatten(-1, (-1, 3, attn.head_size)).movedim(-2, 0)
-
-
-def _heads_llama(attn, x):
-    q, k, v = (project(x).unflatten(-1, (-1, attn.head_dim)) for project in (attn.q_proj, attn.k_proj, attn.v_proj))
-    shared = attn.num_key_value_groups
-    return torch.stack((q, k.repeat_interleave(shared, -2), v.repeat_interleave(shared, -2)))
-
-
-def _turn_halves(x):
-    first, second = x.chunk(2, -1)
-    return torch.cat((-second, first), -1)
-
-
-def _turn_pairs(x):
-    return torch.stack((-x[..., 1::2], x[..., ::2]), -1).flatten(-2)
-
-
-def _rotary_gptj(lm, length):
-    table = lm.module("attn", 0).embed_positions[:length].to(lm.device, lm.model.dtype)
-    sin, cos = table.repeat_interleave(2, -1).chunk(2, -1)
-    return cos, sin, _turn_pairs
-
-
-def _rotary_halves(lm, length):
-    positions = torch.arange(length, device=lm.device)[None]
-    cos, sin = lm.model.base_model.rotary_emb(lm.module("embed").weight, positions)
-    return cos[0], sin[0], _turn_halves
-
-
-PARTS = {
-    "gpt2": Parts("ln_1", "ln_2", "c_proj", ("c_fc", "c_proj"), _heads_gpt2),
-    "gptj": Parts("ln_1", "ln_1", "out_proj", ("fc_in", "fc_out"), _heads_gptj, _rotary_gptj, lambda config: True,
-                  lambda attn: 1 / attn.scale_attn, attention_float32=True),
-    "gpt_neox": Parts("input_layernorm", "post_attention_layernorm", "dense", ("dense_h_to_4h", "dense_4h_to_h"),
-                      _heads_neox, _rotary_halves, lambda config: config.use_parallel_residual),
-    "llama": Parts("input_layernorm", "post_attention_layernorm", "o_proj", None, _heads_llama, _rotary_halves),
-}
-
-
 class Adapter:
-    """The pieces of one model for prompts of one length T. ValueError for an architecture without a row in PARTS.
+    """The pieces of one model for texts of one length T. ValueError without a row in engram.parts, or for more than it reads.
 
-    `device`: the type of device whose ways of computing are used, that of the model unless it is "meta".
+    `device`: the type of device whose ways of computing are used, that of the model unless it is "meta". `what`: the text's
+    name in an error.
     """
 
-    def __init__(self, lm: LM, length: int, device: str | None = None):
-        config = lm.model.config
-        if config.model_type not in PARTS:
-            raise ValueError(f"model {lm.name}: no row for model_type {config.model_type!r} in engram.adapters.PARTS; "
-                             f"known are {sorted(PARTS)}")
-        limit = getattr(config, "max_position_embeddings", length)
-        if length > limit:
-            raise ValueError(f"model {lm.name}: a prompt of {length} tokens, but it has {limit} positions")
+    def __init__(self, lm: LM, length: int, device: str | None = None, what: str = "prompt"):
         self.lm, self.length, self.layers = lm, length, lm.layers
         self.on_cpu = (device or lm.device.type) == "cpu"
-        self.parts = PARTS[config.model_type]
-        self.parallel = self.parts.parallel(config)
+        self.parts = parts.of(lm)
+        parts.check_length(lm, length, what)
+        self.parallel, self.norms_first = (ask(lm.model.config) for ask in (self.parts.parallel, self.parts.norms_first))
+        self.plain = self.norms_first and self.parts.behind is None  # a result is added as it is, and so is the sum
         self.rotary = self.parts.rotary and self.parts.rotary(lm, length)
         self.mask = torch.full((length, length), -torch.inf, device=lm.device, dtype=lm.model.dtype).triu(1)
         self._blocks = [lm.module("block", layer) for layer in range(lm.layers)]
         self._attns = [lm.module("attn", layer) for layer in range(lm.layers)]
-        self._mlps = [lm.module("mlp", layer) for layer in range(lm.layers)]
+        self._mlps = [lm.module("block" if self.parts.mlp_in_block else "mlp", layer) for layer in range(lm.layers)]
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         """Token embeddings [.., d] of ids [..]: what the corruption acts on."""
         return self.lm.module("embed")(ids)
 
-    def enter(self, x: torch.Tensor) -> torch.Tensor:
-        """The input of block 0 from token embeddings [R, T, d]."""
-        positions = getattr(self.lm.model.base_model, "wpe", None)
-        return x if positions is None else x + positions.weight[: self.length]
+    def enter(self, x: torch.Tensor, begin: int = 0) -> torch.Tensor:
+        """The input of block 0 from token embeddings [R, n, d] at the positions from `begin` on."""
+        base = getattr(self.lm.model.base_model, "decoder", self.lm.model.base_model)
+        into, learnt = (getattr(base, name, None) for name in ("project_in", "embed_positions"))
+        positions = getattr(base, "wpe", learnt)
+        x = x if into is None else into(x)
+        begin += getattr(positions, "offset", 0)
+        return x if positions is None else x + positions.weight[begin : begin + x.shape[1]]
 
     def heads(self, layer: int, x: torch.Tensor, begin: int | torch.Tensor) -> torch.Tensor:
         """q, k, v [3, R, H, n, k] of block inputs x [R, n, d] at the positions begin .. begin + n - 1, or at the positions
         that `begin` holds: [n], or [R, 1, n] where every row has its own."""
-        normed = getattr(self._blocks[layer], self.parts.attn_norm)(x)
+        normed = self.normed(layer, "attn", x)
         heads = self.parts.heads(self._attns[layer], normed).transpose(2, 3)
         if self.rotary is None:
             return heads
-        cos, sin, turn = self.rotary
+        cos, sin, turn = self.rotary[layer]
         places = slice(begin, begin + x.shape[1]) if isinstance(begin, int) else begin
         cos, sin = (table[places] for table in (cos, sin))
         return torch.cat((_rotated(heads[:2], cos, sin, turn), heads[2:]))
@@ -146,28 +78,58 @@ class Adapter:
             q, k = q.float(), k.float()
         scale = self.parts.scale(self._attns[layer])
         mask = self.mask[self.length - q.shape[2] :].to(q.dtype) if q.shape[2] > 1 else None
-        if self.on_cpu:
-            return _attend(q * scale, k, v, mask).transpose(1, 2)
+        cap = self.parts.cap(self._attns[layer])
+        if self.on_cpu or cap is not None:
+            return _attend(q * scale, k, v, mask, cap).transpose(1, 2)
         return _joined([F.scaled_dot_product_attention(*part, attn_mask=mask, scale=scale).to(wide)
                         for part in zip(*(x.split(_ATTENTION_ROWS) for x in (q, k, v.to(q.dtype))))]).transpose(1, 2)
 
     def mlp(self, layer: int, x: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
         """The MLP module's output [.., d] from the block's input x and x + the attention's output."""
         source = x if self.parallel else attended
-        normed = getattr(self._blocks[layer], self.parts.mlp_norm)(source)
-        module = self._mlps[layer]
+        normed = self.normed(layer, "mlp", source)
         if self.parts.mlp is None:
-            return module(normed)
-        first, last = (getattr(module, name) for name in self.parts.mlp)
+            return self._mlps[layer](normed)
+        first, act, last = self.mlp_pieces(layer)
         rows = normed.flatten(0, -2)
-        parts = rows.split(_MLP_ROWS if self.on_cpu else _MLP_ROWS_GPU)
-        return _joined([last(_activate(module.act, first(part), self.on_cpu)) for part in parts]).view(source.shape)
+        pieces = rows.split(_MLP_ROWS if self.on_cpu else _MLP_ROWS_GPU)
+        return _joined([last(_activate(act, first(piece), self.on_cpu)) for piece in pieces]).view(source.shape)
+
+    def mlp_pieces(self, layer: int):
+        """First projection, function and last projection of an MLP that consists of these; None if it has a gate."""
+        module, names = self._mlps[layer], self.parts.mlp
+        return names and (getattr(module, names[0]), getattr(module, self.parts.act), getattr(module, names[1]))
+
+    def plain_mlp(self, layer: int, normed: torch.Tensor) -> torch.Tensor:
+        """The MLP's output from its normed input, nothing overwritten: gradients pass."""
+        if not self.parts.mlp_in_block:
+            return self._mlps[layer](normed)
+        first, act, last = self.mlp_pieces(layer)
+        return last(act(first(normed)))
+
+    def normed(self, layer: int, part: str, x: torch.Tensor) -> torch.Tensor:
+        """What the part ("attn" or "mlp") of a block reads of the state x [.., d]."""
+        return self.norm(layer, part)(x) if self.norms_first else x
+
+    def norm(self, layer: int, part: str) -> torch.nn.Module:
+        """The norm before "attn" or "mlp", or of the sum after it."""
+        return getattr(self._blocks[layer], self.parts.attn_norm if part == "attn" else self.parts.mlp_norm)
+
+    def behind(self, layer: int, part: str) -> torch.nn.Module | None:
+        """The norm of what "attn" or "mlp" returns, where there is one."""
+        return self.parts.behind and getattr(self._blocks[layer], self.parts.behind[part == "mlp"])
+
+    def add(self, layer: int, part: str, x: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        """The state [.., d] after the module "attn" or "mlp" has returned `output` in the state x; after "mlp" the block's."""
+        if self.parts.behind is not None:
+            output = self.behind(layer, part)(output)
+        return x + output if self.norms_first else self.norm(layer, part)(x + output)
 
     def probability(self, x: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
         """p(answer) [R] in float64 from the last block's output x [R, d], token ids [R]; no distribution is kept."""
         found = []
         for rows, ids in zip(x.split(_HEAD_ROWS), answers.split(_HEAD_ROWS)):
-            logits = self.lm.model.get_output_embeddings()(self.lm.module("norm")(rows))
+            logits = self.lm.logits(self.lm.final(rows))
             wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
             found.append(wide.gather(1, ids[:, None])[:, 0].double() - wide.logsumexp(-1).double())
         return torch.cat(found).exp()
@@ -183,11 +145,13 @@ def _rotated(x, cos, sin, turn):
     return torch.cat((rotating * cos + turn(rotating) * sin, x[..., width:]), -1)
 
 
-def _attend(q, k, v, mask):
+def _attend(q, k, v, mask, cap=None):
     """softmax(q kᵀ + mask) v; the softmax spelled out, because torch's is slow over a handful of keys on a CPU."""
     rows, heads, n, width = q.shape
     scores = torch.bmm(q.reshape(-1, n, width), k.flatten(0, 1).transpose(1, 2))
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    if cap is not None:
+        scores = scores.div_(cap).tanh_().mul_(cap)
     if mask is not None:
         scores += mask
     scores = scores.sub_(scores.amax(-1, keepdim=True)).exp_()

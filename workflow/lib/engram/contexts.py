@@ -2,14 +2,14 @@
 
 import pandas as pd
 
-from engram import generation
+from engram import generation, tokens
 
 
 def sample(lm, families: dict[str, dict], seed: int) -> pd.DataFrame:
     """Table `prefixes` (model, family, prefix_index, length, text) of every family {name: {starts, lengths, top_k}}.
 
-    For each start (without any: the end token) and each pair (length, count): `count` texts of `length` tokens, the start
-    counted. A text depends on its start, length and number, and on nothing else in the table.
+    For each start (without any: the model's start token, else its end token) and each pair (length, count): `count` texts of
+    `length` tokens, the start counted. A text depends on its start, length and number, and on nothing else in the table.
     PAPER: ROME: the end token, ten texts of 5 and ten of 10 tokens; MEMIT: five words, one text of 10 tokens each.
     DIFFERS: braces become spaces in every family (the reference does so for MEMIT only), so that a text cannot break a template.
     """
@@ -23,7 +23,7 @@ def _texts(lm, family: dict, seed: int) -> list[tuple[int, str]]:
     for start in family["starts"] or [None]:
         for length, count in family["lengths"]:
             keys = [(seed, lm.name, "prefixes", *([start] if start else []), length, i) for i in range(count)]
-            begin = start or lm.tokenizer.eos_token
+            begin = start or ("" if tokens.start(lm.tokenizer) else lm.tokenizer.eos_token)
             texts = generation.generate(lm, [begin] * count, keys, length, family["top_k"])
             found += [(length, text.replace("{", " ").replace("}", " ")) for text in texts]
     return found

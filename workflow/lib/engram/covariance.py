@@ -55,12 +55,15 @@ def fingerprint(articles) -> str:
 
 
 def token_rows(tokenizer, texts: list[str], limit: int, step: int = 256) -> list[np.ndarray]:
-    """Token ids of every text alone, without special tokens, cut at `limit`."""
-    rows = []
+    """Token ids of every text alone, behind the start token where there is one, cut at `limit`; none of an empty text.
+
+    The start token's key counts as any other, as in the original code with such a tokenizer.
+    """
+    rows, begin = [], tokens.start(tokenizer)
     with progress.bar(None, "covariance: tokenizing", " articles", total=len(texts)) as bar:
         for start in range(0, len(texts), step):
             found = tokenizer(texts[start : start + step], add_special_tokens=False, verbose=False)["input_ids"]
-            rows += [np.array(row[:limit], dtype=np.int32) for row in found]
+            rows += [np.array((begin + row)[:limit] if row else [], dtype=np.int32) for row in found]
             bar.update(len(found))
     return rows
 

@@ -57,7 +57,7 @@ def with_points(frame: pd.DataFrame, points: dict[str, dict], keys: list[str], i
 def draw(frame: pd.DataFrame, x: str, of: str, lines: dict, label: str, log: bool = False):
     """One panel per metric of `read`'s frame, values over the column `x`, one line per entry of `lines` and value of column `of`.
 
-    Bands are 95% confidence intervals; S has none. The unedited model is a level.
+    Bands are 95% confidence intervals. The unedited model is a level.
     """
     metrics = list(frame["metric"].unique())
     fig = style.figure(style.DOUBLE, 2.15)

@@ -7,31 +7,24 @@ Shapes: R rows read, B rows kept, n tokens read, t tokens before them, H heads, 
 
 import torch
 from torch.nn import functional as F
-from transformers import activations
 
 from engram import gelu
-from engram.adapters import PARTS
+from engram.adapters import TANH_GELU, Adapter
 
-_TANH_GELU = (activations.NewGELUActivation, activations.GELUTanh)  # one function under two names
 STRETCH = 16  # tokens by which the room of a CPU's cache grows
 
 
 class Decoder:
-    """Rows that grow together, up to `length` tokens. ValueError if the model has fewer positions."""
+    """Rows that grow together, up to `length` tokens. ValueError if the model has fewer positions.
 
-    def __init__(self, lm, length: int):
-        config = lm.model.config
-        positions = getattr(config, "max_position_embeddings", length)
-        if length > positions:
-            raise ValueError(f"model {lm.name}: a text of {length} tokens, but it has {positions} positions")
-        self.lm, self.parts, self.length, self.read_so_far = lm, PARTS[config.model_type], length, 0
-        self.parallel = self.parts.parallel(config)
-        self.rotary = self.parts.rotary and self.parts.rotary(lm, length)
-        self.positions = getattr(lm.model.base_model, "wpe", None)
-        self.blocks = [(lm.module("block", layer), lm.module("attn", layer), lm.module("mlp", layer))
-                       for layer in range(lm.layers)]
-        self.scales = [self.parts.scale(attn) for _, attn, _ in self.blocks]
-        self.caches = []
+    `spare`: memory that earlier decoders of the same thread have left, and that this one leaves (`leave`).
+    """
+
+    def __init__(self, lm, length: int, spare: list | None = None):
+        self.lm, self.adapter, self.length, self.read_so_far = lm, Adapter(lm, length, what="text"), length, 0
+        self.parts, attns = self.adapter.parts, [lm.module("attn", layer) for layer in range(lm.layers)]
+        self.scales, self.caps = ([of(attn) for attn in attns] for of in (self.parts.scale, self.parts.cap))
+        self.caches, self.spare = [], [] if spare is None else spare
 
     def start(self, ids: torch.Tensor, copies: torch.Tensor) -> torch.Tensor:
         """Read the first tokens, ids [R, n]; row i of what follows continues row copies[i]. Hidden [B, d] of the last token."""
@@ -40,18 +33,25 @@ class Decoder:
         def attend(layer, q, kv):
             kept.append(kv)
             q, k, v = self._casted(q, *kv)
+            if self.caps[layer] is not None:
+                return _capped(q * self.scales[layer], k, v, self.caps[layer])
             return F.scaled_dot_product_attention(q, k, v.to(q.dtype), is_causal=True, scale=self.scales[layer])
 
         hidden = self._forward(ids, attend)
-        cache, spare = CACHES.get(ids.device.type, Fixed), []
-        self.caches = [cache(kv[:, copies], self.length, spare) for kv in kept]
+        cache = Fixed if any(self.caps) else CACHES.get(ids.device.type, Fixed)
+        self.caches = [cache(kv[:, copies], self.length, self.spare) for kv in kept]
         return hidden[copies]
 
     def step(self, ids: torch.Tensor) -> torch.Tensor:
         """Read one more token of every row, ids [B, 1]; hidden [B, d] after the final norm."""
         def attend(layer, q, kv):
-            return self.caches[layer].attend(q, kv, self.scales[layer], self._casted)
+            return self.caches[layer].attend(q, kv, self.scales[layer], self._casted, self.caps[layer])
         return self._forward(ids, attend)
+
+    def leave(self) -> None:
+        """Give up the kept keys and values; the next decoder may write where they are."""
+        self.spare.extend(cache.memory for cache in self.caches if isinstance(cache, Packed))
+        self.caches = []
 
     def _casted(self, q, k, v):
         """q, k, v as this architecture's attention computes with them."""
@@ -59,35 +59,33 @@ class Decoder:
 
     def _forward(self, ids: torch.Tensor, attend) -> torch.Tensor:
         begin, end = self.read_so_far, self.read_so_far + ids.shape[1]
-        x = self.lm.module("embed")(ids)
-        if self.positions is not None:
-            x = x + self.positions.weight[begin:end]
-        for layer in range(len(self.blocks)):
-            x = self._block(layer, x, begin, end, attend)
+        x = self.adapter.enter(self.adapter.embed(ids), begin)
+        for layer in range(self.lm.layers):
+            x = self._block(layer, x, begin, attend)
         self.read_so_far = end
-        return self.lm.module("norm")(x[:, -1])
+        return self.lm.final(x[:, -1])
 
-    def _block(self, layer: int, x: torch.Tensor, begin: int, end: int, attend) -> torch.Tensor:
-        block, attn, mlp = self.blocks[layer]
-        heads = self.parts.heads(attn, getattr(block, self.parts.attn_norm)(x)).transpose(2, 3)  # [3, R, H, n, k]
-        if self.rotary is not None:
-            cos, sin = (table[begin:end] for table in self.rotary[:2])
-            heads = torch.cat((_rotated(heads[:2], cos, sin, self.rotary[2]), heads[2:]))
+    def _block(self, layer: int, x: torch.Tensor, begin: int, attend) -> torch.Tensor:
+        adapter = self.adapter
+        heads = adapter.heads(layer, x, begin)  # [3, R, H, n, k]
         mixed = attend(layer, heads[0], heads[1:]).to(x.dtype)
-        attended = x + getattr(attn, self.parts.out)(mixed.transpose(1, 2).flatten(-2))
-        return attended + self._mlp(mlp, getattr(block, self.parts.mlp_norm)(x if self.parallel else attended))
+        attended = adapter.add(layer, "attn", x, adapter.project(layer, mixed.transpose(1, 2)))
+        read = adapter.normed(layer, "mlp", x if adapter.parallel else attended)
+        return adapter.add(layer, "mlp", attended, self._mlp(layer, read))
 
-    def _mlp(self, mlp, x: torch.Tensor) -> torch.Tensor:
-        if self.parts.mlp is None or not isinstance(mlp.act, _TANH_GELU):
-            return mlp(x)
-        first, last = (getattr(mlp, name) for name in self.parts.mlp)
-        inner = first(x)
-        return last(inner.mul_(gelu.gate(inner)) if x.device.type == "cpu" else F.gelu(inner, approximate="tanh"))
+    def _mlp(self, layer: int, x: torch.Tensor) -> torch.Tensor:
+        pieces = self.adapter.mlp_pieces(layer)
+        if pieces is None or not isinstance(pieces[1], TANH_GELU):
+            return self.adapter.plain_mlp(layer, x)
+        inner = pieces[0](x)
+        return pieces[2](inner.mul_(gelu.gate(inner)) if x.device.type == "cpu" else F.gelu(inner, approximate="tanh"))
 
 
-def _rotated(heads, cos, sin, turn):
-    turning, rest = heads.split((cos.shape[-1], heads.shape[-1] - cos.shape[-1]), -1)
-    return torch.cat((turning * cos + turn(turning) * sin, rest), -1)
+def _capped(q, k, v, cap: float):
+    """softmax(c tanh(q kᵀ / c)) v; query i of n sees the keys up to the (t - n + i)-th."""
+    scores = (q @ k.transpose(-1, -2)).div_(cap).tanh_().mul_(cap).to(torch.promote_types(q.dtype, torch.float32))
+    hidden = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1 + scores.shape[-1] - scores.shape[-2])
+    return scores.masked_fill_(hidden, -torch.inf).softmax(-1).to(v.dtype) @ v
 
 
 class Fixed:
@@ -99,11 +97,13 @@ class Fixed:
         self.kv = kv.new_empty(*kv.shape[:3], length, kv.shape[4])
         self.kv[:, :, :, : self.count] = kv
 
-    def attend(self, q, kv, scale: float, casted) -> torch.Tensor:
+    def attend(self, q, kv, scale: float, casted, cap: float | None = None) -> torch.Tensor:
         """softmax(q kᵀ scale) v for one new token a row: q [B, H, 1, k], its key and value [2, B, H, 1, k]."""
         self.kv[:, :, :, self.count] = kv[:, :, :, 0]
         self.count += 1
         q, k, v = casted(q, *self.kv[:, :, :, : self.count])
+        if cap is not None:
+            return _capped(q * scale, k, v, cap)
         return F.scaled_dot_product_attention(q, k, v.to(q.dtype), scale=scale)
 
 
@@ -115,29 +115,36 @@ class Packed:
     """
 
     def __init__(self, kv: torch.Tensor, length: int, spare: list):
-        self.count, self.spare = kv.shape[3], spare
-        rows, width = kv.shape[1] * kv.shape[2], kv.shape[4]
-        most = -(-length // STRETCH) * STRETCH
-        self.shape, self.memory = (2, rows, width), kv.new_zeros(2 * rows * most * width)  # zeros: nothing masked may be nan
-        if not spare:
-            spare.append(torch.zeros_like(self.memory))
-        self.kv = self._room(self.count)
+        self.count, self.spare = 0, spare
+        self.shape, self.most = (2, kv.shape[1] * kv.shape[2], kv.shape[4]), -(-length // STRETCH) * STRETCH
+        self.kv = kv.new_empty(2, self.shape[1], 0, self.shape[2])
+        self._grow(kv.shape[3])
+        self.count = kv.shape[3]
         self.kv[:, :, : self.count] = kv.flatten(1, 2)
 
-    def _room(self, tokens: int) -> torch.Tensor:
+    def _grow(self, tokens: int) -> None:
+        """Room for `tokens` or more. Zeros behind the last token, since nothing masked may be nan."""
         two, rows, width = self.shape
-        stretches = -(-tokens // STRETCH)
-        return self.memory[: two * rows * stretches * STRETCH * width].view(two, rows, -1, width)
+        room = -(-tokens // STRETCH) * STRETCH
+        memory = self._taken(two * rows * self.most * width)
+        kv = memory[: two * rows * room * width].view(two, rows, room, width)
+        kv[:, :, : self.count] = self.kv[:, :, : self.count]
+        kv[:, :, self.count :] = 0
+        if self.count:
+            self.spare.append(self.memory)
+        self.kv, self.memory = kv, memory
 
-    def _grow(self) -> None:
-        old, self.memory, self.spare[0] = self.kv, self.spare[0], self.memory
-        self.kv = self._room(self.count + 1)
-        self.kv[:, :, : self.count] = old
+    def _taken(self, size: int) -> torch.Tensor:
+        while self.spare:
+            memory = self.spare.pop()
+            if memory.numel() >= size and memory.dtype == self.kv.dtype:
+                return memory
+        return self.kv.new_empty(size)
 
-    def attend(self, q, kv, scale: float, casted) -> torch.Tensor:
+    def attend(self, q, kv, scale: float, casted, cap: float | None = None) -> torch.Tensor:
         """softmax(q kᵀ scale) v for one new token a row: q [B, H, 1, k], its key and value [2, B, H, 1, k]."""
         if self.count == self.kv.shape[2]:
-            self._grow()
+            self._grow(self.count + 1)
         self.kv[:, :, self.count] = kv.flatten(1, 2)[:, :, 0]
         self.count += 1
         q, k, v = casted(q.flatten(0, 1), *self.kv)

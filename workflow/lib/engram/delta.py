@@ -179,7 +179,7 @@ def _hook(at: Place, parts: list, rows: torch.Tensor):
 def _low_rank(weight: torch.Tensor, parts: list, rows: torch.Tensor):
     """Adds left @ (right.T @ x): left [B, d, r], right [B, D, r], or one of each where all rows share them."""
     rank = max(part[0].shape[1] for part in parts if part)
-    left, right = (weight.new_zeros(len(parts), size, rank) for size in weight.shape)
+    left, right = (weight.new_zeros(len(parts), size, rank, device=rows.device) for size in weight.shape)
     for number, part in enumerate(parts):
         if part:
             for side, values in zip((left, right), part):
@@ -198,12 +198,15 @@ def _low_rank(weight: torch.Tensor, parts: list, rows: torch.Tensor):
 def _dense(at: Place, parts: list, rows: torch.Tensor):
     """Adds change[row] @ x of a linear weight, change[row] of a bias, change[row] * normed x of a layer norm."""
     changed = [number for number, part in enumerate(parts) if part is not None]
-    zero = torch.zeros_like(at.weight)
+    zero = torch.zeros_like(at.weight, device=rows.device)
     if at.attribute == "bias" or isinstance(at.module, torch.nn.LayerNorm):
-        stack = torch.stack([zero if part is None else part.to(zero) for part in parts])[rows][:, None]
+        stack = torch.stack([zero if part is None else part.to(zero) for part in parts])[rows]
+
+        def own(output):  # a norm inside of an attention reads [B, T, heads, width]
+            return stack.view(len(stack), *[1] * (output.ndim - 2), -1)
         if at.attribute == "bias":
-            return lambda x, output: output + stack
-        return lambda x, output: output + F.layer_norm(x, at.module.normalized_shape, eps=at.module.eps) * stack
+            return lambda x, output: output + own(output)
+        return lambda x, output: output + F.layer_norm(x, at.module.normalized_shape, eps=at.module.eps) * own(output)
     stack = torch.stack([parts[number].to(zero).T for number in changed])  # [N, D, d]
     members = [(rows == number).nonzero()[:, 0] for number in changed]
     most = max(len(member) for member in members)

@@ -111,14 +111,13 @@ class Batch:
 
 def batch_of(lm, todo: list[Work], shared: Plan) -> Batch:
     """Everything that is computed once. Every fact is prepared alone, so that no padding of others enters it."""
-    parts = [suffix.prepare(lm, shared.settings.layer, shared.loss_layer, one.rows, one.reads) for one in todo]
+    parts = [suffix.prepare(lm, shared.settings, shared.loss_layer, one.rows, one.reads) for one in todo]
     together = suffix.join(parts)
     wide = torch.promote_types(lm.model.dtype, torch.float32)
     goal = torch.tensor([one.goal for one in todo], device=lm.device)
     share = torch.tensor(shared.share, dtype=torch.float64).to(lm.device, wide)
     initial = getattr(together.start, shared.settings.site).to(wide)
-    norm, head = lm.module("norm"), lm.model.get_output_embeddings()
-    return Batch(lambda x: head(norm(x)).to(wide), together, initial, goal, share)
+    return Batch(lambda x: lm.logits(lm.final(x)).to(wide), together, initial, goal, share)
 
 
 def descend(batch: Batch, settings: Settings) -> list[Found]:

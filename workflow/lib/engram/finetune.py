@@ -14,11 +14,6 @@ from engram import memory, tokens
 from engram.delta import Delta, Place, applied, place
 from engram.hooks import captured, resumed, run
 
-ATTENTION = {  # the projections that make queries, keys and values, by model_type
-    "gpt2": ("c_attn",), "gptj": ("q_proj", "k_proj", "v_proj"), "gpt_neox": ("query_key_value",),
-    "llama": ("q_proj", "k_proj", "v_proj"),
-}
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -64,11 +59,7 @@ def block_names(lm, layer: int) -> list[str]:
 
 def attention_names(lm, layer: int) -> list[str]:
     """Weights and biases of the projections that make queries, keys and values."""
-    kind = lm.model.config.model_type
-    if kind not in ATTENTION:
-        raise ValueError(f"model {lm.name}: no row for model_type {kind!r} in engram.finetune.ATTENTION; known are "
-                         f"{sorted(ATTENTION)}")
-    return _below(lm, [f"{lm.arch.attn.format(layer)}.{name}" for name in ATTENTION[kind]], layer)
+    return _below(lm, [f"{lm.arch.attn.format(layer)}.{name}" for name in lm.arch.qkv], layer)
 
 
 def _below(lm, paths: list[str], layer: int) -> list[str]:
@@ -155,7 +146,7 @@ class Batch:
         with nullcontext() if self.hidden is None else resumed(lm, layer - 1, self.hidden):
             states = lm.hidden(self.ids)
         row = torch.arange(len(states), device=states.device)[:, None]
-        chances = lm.module("head")(states[row, self.position]).log_softmax(-1)
+        chances = lm.logits(states[row, self.position]).log_softmax(-1)
         chances = chances.expand(-1, self.token.shape[1], -1).gather(2, self.token[..., None])[..., 0]
         return -(chances * self.weight).sum(1)
 
@@ -167,8 +158,10 @@ class Batch:
 @torch.no_grad()
 def batch_of(lm, facts: list[memory.Fact], settings: Settings) -> Batch:
     """PAPER (code): every target token is read at the last prompt token; teacher-forced, each after its predecessors."""
+    if lm.model.dtype == torch.float16:
+        raise ValueError(f"model {lm.name} has weights in float16, where Adam's steps are lost; right is float32 or bfloat16")
     goals = [list(memory.target_tokens(lm.tokenizer, fact)) for fact in facts]
-    prompts = [tokens.encode(lm.tokenizer, fact.prompt.replace("{}", fact.subject)) for fact in facts]
+    prompts = [tokens.prompt(lm.tokenizer, fact.prompt.replace("{}", fact.subject)) for fact in facts]
     most = max(map(len, goals))
     token = [goal + [0] * (most - len(goal)) for goal in goals]
     weight = [[1 / len(goal)] * len(goal) + [0.0] * (most - len(goal)) for goal in goals]

@@ -7,6 +7,7 @@ Shapes: B rows, n tokens of the suffix, P of the prefix, m reads, d width, D inn
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch.nn import functional as F
@@ -51,7 +52,7 @@ def chain(x: torch.Tensor, *pieces):
 
 
 def norm(module, x: torch.Tensor):
-    if not isinstance(module, torch.nn.LayerNorm):
+    if not isinstance(module, torch.nn.LayerNorm) or module.weight.device != x.device:
         return by_autograd(module, x)
     args = module.normalized_shape, module.weight, module.bias
     output, mean, rstd = torch.native_layer_norm(x, *args, module.eps)
@@ -61,6 +62,8 @@ def norm(module, x: torch.Tensor):
 
 def linear(module, x: torch.Tensor):
     """A projection with weights [out, in] (Linear) or [in, out] (GPT-2's Conv1D), with or without a bias."""
+    if module.weight.device != x.device:
+        return by_autograd(module, x)
     weight = module.weight.T if isinstance(module, torch.nn.Linear) else module.weight
     rows, shape = x.reshape(-1, len(weight)), x.shape
     output = rows @ weight if module.bias is None else torch.addmm(module.bias, rows, weight)
@@ -74,17 +77,21 @@ def tanh_gelu(x: torch.Tensor):
     return x * gated, lambda grad: gelu.slope(x, gated).mul_(grad)
 
 
-def attend(heads: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, scale: float):
+def attend(heads: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, scale: float, cap=None):
     """softmax(scale q kᵀ + mask) v [B, n, H·k] over a prefix and the n tokens of q, k, v = heads [3, B, H, n, k].
 
     keys, values [B, H, P + n, k]: those of the prefix in front, room for the new ones behind, which are put there in place:
-    pull back before the next use of the same room. mask [B, H, n, P + n].
+    pull back before the next use of the same room. mask [B, H, n, P + n]. With a cap c scores s are c tanh(s / c).
     """
     _, rows, count, n, width = heads.shape
     prefix = keys.shape[2] - n
     keys[:, :, prefix:], values[:, :, prefix:] = heads[1], heads[2]
     q, k, v = heads[0].to(keys.dtype).reshape(-1, n, width), keys.flatten(0, 1), values.flatten(0, 1)
-    weights = torch.baddbmm(mask.flatten(0, 1), q, k.transpose(1, 2), alpha=scale).softmax(-1)
+    bent = None if cap is None else torch.bmm(q, k.transpose(1, 2)).mul_(scale / cap).tanh_()
+    if bent is None:
+        weights = torch.baddbmm(mask.flatten(0, 1), q, k.transpose(1, 2), alpha=scale).softmax(-1)
+    else:
+        weights = torch.add(mask.flatten(0, 1), bent, alpha=cap).softmax(-1)
     mixed = torch.bmm(weights.to(v.dtype), v).view(rows, count, n, width).transpose(1, 2).flatten(2)
 
     def pull(grad):
@@ -93,6 +100,7 @@ def attend(heads: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: 
         found[2] = torch.bmm(weights[..., prefix:].transpose(1, 2).to(grad.dtype), grad).view(found.shape[1:])
         slope = torch.bmm(grad, v.transpose(1, 2)).to(weights.dtype)
         slope = torch._softmax_backward_data(slope, weights, -1, weights.dtype).mul_(scale)
+        slope = slope if bent is None else slope.mul_(1 - bent.square())
         found[0] = torch.bmm(slope, k).view(found.shape[1:])
         found[1] = torch.bmm(slope[..., prefix:].transpose(1, 2), q).view(found.shape[1:])
         return found
@@ -105,26 +113,34 @@ class Block:
 
     adapter: Adapter
     layer: int
-    module: torch.nn.Module
     attn: torch.nn.Module
-    mlp: torch.nn.Module
 
     def heads(self, x: torch.Tensor, places: torch.Tensor):
         """q, k, v [3, B, H, n, k] of block inputs x [B, n, d] at the positions `places` [B, 1, n]."""
         if not hasattr(self.attn, "c_attn"):
             return by_autograd(lambda leaf: self.adapter.heads(self.layer, leaf, places), x)
         shape = (3, self.attn.num_heads, self.attn.head_dim)  # GPT-2: one projection, no rotation
-        raw, pull = chain(x, lambda x: norm(getattr(self.module, self.adapter.parts.attn_norm), x),
-                          lambda x: linear(self.attn.c_attn, x))
+        raw, pull = chain(x, lambda x: norm(self.adapter.norm(self.layer, "attn"), x), lambda x: linear(self.attn.c_attn, x))
         return raw.unflatten(-1, shape).permute(2, 0, 3, 1, 4), lambda grad: pull(grad.permute(1, 3, 0, 2, 4).flatten(2))
 
     def inner(self, x: torch.Tensor):
-        """What the MLP and the norm before it make of x [.., d]."""
-        before = getattr(self.module, self.adapter.parts.mlp_norm)
-        if self.adapter.parts.mlp is None or not isinstance(self.mlp.act, TANH_GELU):
-            return chain(x, lambda x: norm(before, x), lambda x: by_autograd(self.mlp, x))
-        first, last = (getattr(self.mlp, name) for name in self.adapter.parts.mlp)
-        return chain(x, lambda x: norm(before, x), lambda x: linear(first, x), tanh_gelu, lambda x: linear(last, x))
+        """What the MLP and the norms before and behind it make of x [.., d]."""
+        before = [lambda x: norm(self.adapter.norm(self.layer, "mlp"), x)] if self.adapter.norms_first else []
+        pieces = self.adapter.mlp_pieces(self.layer)
+        if pieces is None or not isinstance(pieces[1], TANH_GELU):
+            call = partial(self.adapter.plain_mlp, self.layer)
+            return chain(x, *before, lambda x: by_autograd(call, x), *self._behind("mlp"))
+        first, _, last = pieces
+        return chain(x, *before, lambda x: linear(first, x), tanh_gelu, lambda x: linear(last, x), *self._behind("mlp"))
+
+    def _behind(self, part: str) -> list:
+        """The norm of what "attn" or "mlp" returns, as a piece, if there is one."""
+        module = self.adapter.behind(self.layer, part)
+        return [] if module is None else [lambda x: norm(module, x)]
+
+    def _summed(self, part: str, x: torch.Tensor):
+        """The sum after "attn" or "mlp", which some architectures norm."""
+        return (x, lambda grad: grad) if self.adapter.norms_first else norm(self.adapter.norm(self.layer, part), x)
 
     def output(self, x: torch.Tensor, room, mask, places, reads=None, fixed=None):
         """The block's output [B, n, d] from its input, or [B, m, d] at the tokens `reads` [B, m]; and its pull-back.
@@ -134,22 +150,26 @@ class Block:
         moving = x if fixed is None else x[:, :1]
         heads, pull_heads = self.heads(moving, places[..., : moving.shape[1]])
         heads = heads if fixed is None else torch.cat((heads, fixed), -2)
-        mixed, pull_mixed = attend(heads, *room, mask, self.adapter.parts.scale(self.attn))
+        parts = self.adapter.parts
+        mixed, pull_mixed = attend(heads, *room, mask, parts.scale(self.attn), parts.cap(self.attn))
         kept, spread = x, lambda grad: grad
+        spread_mixed = spread
         if reads is not None:
             kept, spread = at(x, reads)
-            mixed, _ = at(mixed, reads)
-        out, pull_out = linear(getattr(self.attn, self.adapter.parts.out), mixed)
-        attended, parallel = kept + out, self.adapter.parallel
+            mixed, spread_mixed = at(mixed, reads)
+        out, pull_out = chain(mixed, lambda x: linear(getattr(self.attn, parts.out), x), *self._behind("attn"))
+        (attended, pull_attended), parallel = self._summed("attn", kept + out), self.adapter.parallel
         inner, pull_inner = self.inner(kept if parallel else attended)
+        result, pull_result = self._summed("mlp", attended + inner)
 
         def pull(grad):
-            straight = grad + pull_inner(grad)
-            back = pull_mixed(spread(pull_out(grad if parallel else straight)))
+            grad = pull_result(grad)
+            straight = pull_attended(grad + pull_inner(grad))
+            back = pull_mixed(spread_mixed(pull_out(grad if parallel else straight)))
             straight = spread(straight)
             straight[:, : moving.shape[1]] += pull_heads(back[..., : moving.shape[1], :])
             return straight
-        return attended + inner, pull
+        return result, pull
 
 
 def at(x: torch.Tensor, reads: torch.Tensor):

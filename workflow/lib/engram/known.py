@@ -19,7 +19,7 @@ def prompts(lm, table: pd.DataFrame, rows: int = scoring.ROWS) -> pd.DataFrame:
     answers = scoring.predict(lm, [list(query.prompt_ids) for query in queries], rows=rows)
     return pd.DataFrame({
         "model": lm.name, **{name: table[name] for name in ("prompt_id", "relation_id", "prompt", "subject", "attribute")},
-        "answer": [lm.tokenizer.decode([token]) for token, _ in answers], "answer_id": [token for token, _ in answers],
+        "answer": [tokens.said(lm.tokenizer, [token]) for token, _ in answers], "answer_id": [token for token, _ in answers],
         "probability": [probability for _, probability in answers], "correct": [score.correct for score in scores],
     })
 
@@ -34,4 +34,4 @@ def records(lm, table: pd.DataFrame, dataset: str, rows: int = scoring.ROWS) -> 
 
 
 def _query(lm, prompt: str, target: str) -> scoring.Query:
-    return scoring.Query(0, tuple(tokens.encode(lm.tokenizer, prompt)), scoring.target_ids(lm.tokenizer, target))
+    return scoring.Query(0, tuple(tokens.prompt(lm.tokenizer, prompt)), scoring.target_ids(lm.tokenizer, target))

@@ -96,10 +96,23 @@ def _summary(records: pd.DataFrame, dataset: str) -> pd.DataFrame:
     scored, names = METRICS[dataset]
     values = {name: records[name].dropna() if name in TEXTS else records[name] for name in names}
     means = {name: mean_ci(value) for name, value in values.items() if name not in TEXTS or len(value)}
-    score = harmonic([means[name][0] for name in scored])
-    rows = [{"metric": "S", "value": 100 * score, "ci": np.nan, "count": len(records)}]
+    score, width = harmonic_ci(records[list(scored)])
+    rows = [{"metric": "S", "value": 100 * score, "ci": 100 * width, "count": len(records)}]
     rows += [{"metric": name, "value": 100 * mean, "ci": 100 * ci, "count": count} for name, (mean, ci, count) in means.items()]
     return pd.DataFrame(rows)
+
+
+def harmonic_ci(values: pd.DataFrame) -> tuple[float, float]:
+    """The harmonic mean S of the means m of k columns, and the half width of its 95% interval (none where S is 0).
+
+    To first order S changes by sum_j S^2 / (k m_j^2) dm_j, so it is as uncertain as the mean over the records of that sum of
+    their own values. DIFFERS: the papers give none for S.
+    """
+    means = values.mean()
+    score = harmonic(list(means))
+    if score == 0:
+        return score, np.nan
+    return score, mean_ci((values * score**2 / (len(means) * means**2)).sum(axis=1))[1]
 
 
 def harmonic(values: list[float]) -> float:

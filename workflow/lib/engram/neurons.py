@@ -18,7 +18,6 @@ from engram.halving import Room, halving
 from engram.hooks import captured
 
 Neuron = tuple[int, int]  # layer, index within the layer
-GATED = ("llama",)  # model types whose activations are products with a gate, of either sign
 
 
 @dataclass(frozen=True)
@@ -36,14 +35,14 @@ class Prompt:
 @torch.no_grad()
 def read(lm, text: str) -> Prompt:
     """Run a prompt and keep what its neurons' scores are made of."""
-    ids = tokens.encode(lm.tokenizer, text)
+    ids = tokens.prompt(lm.tokenizer, text)
     adapter, kept = Adapter(lm, len(ids)), {"activations": [], "attended": [], "keys": [], "values": []}
     x = adapter.enter(adapter.embed(torch.tensor([ids], device=lm.device)))
     for layer in range(lm.layers):
         q, k, v = adapter.heads(layer, x, 0)
-        attended = x + adapter.attention(layer, q, k, v)
+        attended = adapter.add(layer, "attn", x, adapter.attention(layer, q, k, v))
         with captured({"value": lm.module("value", layer)}, "input") as inputs:
-            x = attended + adapter.mlp(layer, x, attended)
+            x = adapter.add(layer, "mlp", attended, adapter.mlp(layer, x, attended))
         kept["activations"].append(inputs["value"].flatten(0, -2)[-1].clone())
         kept["attended"].append(attended[0, -1:])
         kept["keys"].append(k[0, :, :-1].float() if adapter.parts.attention_float32 else k[0, :, :-1])
@@ -71,12 +70,11 @@ def _slopes(prompt: Prompt, shares: list[float], answers: list[int]) -> torch.Te
     leaves, x = [], None
     for layer, activation in enumerate(prompt.activations):
         if x is not None:
-            attended = x + _attention(prompt, layer, *adapter.heads(layer, x, adapter.length - 1))
-            source = x if adapter.parallel else attended
-            norm = getattr(lm.module("block", layer), adapter.parts.mlp_norm)
-            x = attended + lm.module("mlp", layer)(norm(source))  # not the adapter's, which overwrites what a gradient needs
+            attended = adapter.add(layer, "attn", x, _attention(prompt, layer, *adapter.heads(layer, x, adapter.length - 1)))
+            normed = adapter.normed(layer, "mlp", x if adapter.parallel else attended)
+            x = adapter.add(layer, "mlp", attended, adapter.plain_mlp(layer, normed))
         leaf = (activation.new_tensor(shares)[:, None, None] * activation).requires_grad_()
-        begun = prompt.attended[layer] + lm.module("value", layer)(leaf)
+        begun = adapter.add(layer, "mlp", prompt.attended[layer], lm.module("value", layer)(leaf))
         x = begun if x is None else torch.cat((x, begun))
         leaves.append(leaf)
     chance = _logits(lm, x[:, 0]).softmax(-1)[:, answers].mean(-1)
@@ -89,19 +87,21 @@ def _attention(prompt: Prompt, layer: int, q, k, v) -> torch.Tensor:
     attn = prompt.adapter.lm.module("attn", layer)
     q, k = q.to(keys.dtype) * parts.scale(attn), k.to(keys.dtype)
     found = torch.cat((torch.einsum("rhnk,htk->rhnt", q, keys), (q * k).sum(-1, keepdim=True)), -1)
+    cap = parts.cap(attn)
+    found = found if cap is None else cap * torch.tanh(found / cap)
     weights = found.to(torch.promote_types(found.dtype, torch.float32)).softmax(-1).to(values.dtype)
     mixed = torch.einsum("rhnt,htk->rhnk", weights[..., :-1], values) + weights[..., -1:] * v
     return getattr(attn, parts.out)(mixed.transpose(1, 2).flatten(-2))
 
 
 def _logits(lm, x: torch.Tensor) -> torch.Tensor:
-    logits = lm.model.get_output_embeddings()(lm.module("norm")(x))
+    logits = lm.logits(lm.final(x))
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def direction(prompt: Prompt, neuron: Neuron) -> float:
     """1, or -1 where the neuron of a gated MLP is negative at the last token, so that it takes away what its row holds."""
-    if prompt.adapter.lm.model.config.model_type not in GATED:
+    if not prompt.adapter.parts.gated:
         return 1.0
     return -1.0 if prompt.activations[neuron[0]][neuron[1]] < 0 else 1.0
 

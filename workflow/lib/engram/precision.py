@@ -8,7 +8,8 @@ import torch
 
 from engram.models import LM
 
-PRECISIONS = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+PRECISIONS = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64,
+              "loaded": None}  # as the model's weights are
 
 
 @contextmanager
@@ -30,8 +31,12 @@ def at(lm: LM, precision: str):
         torch.backends.cuda.matmul.allow_tf32 = before
 
 
-def _cast(lm: LM, dtype: torch.dtype) -> LM:
-    if lm.model.dtype == dtype:
+def _cast(lm: LM, dtype: torch.dtype | None) -> LM:
+    if dtype is None or lm.model.dtype == dtype:
         return lm
     parameters = {id(old): torch.nn.Parameter(old.detach().to(dtype), False) for old in lm.model.parameters()}
-    return replace(lm, model=copy.deepcopy(lm.model, parameters))  # the memo: no second copy in the old dtype
+    model = copy.deepcopy(lm.model, parameters)  # the memo: no second copy in the old dtype
+    for module in model.modules():
+        if hasattr(module, "scalar_embed_scale"):  # Gemma's factor, which loading makes in that dtype
+            module.embed_scale = torch.tensor(module.scalar_embed_scale, dtype=dtype, device=module.embed_scale.device)
+    return replace(lm, model=model)

@@ -67,7 +67,7 @@ def counterfact(tokenizer, row):
     targets = {name: scoring.target_ids(tokenizer, getattr(row, f"target_{name}")) for name in ("new", "true")}
     for kind in KINDS:
         for prompt_index, text in enumerate(texts[kind]):
-            ids = tokens.encode(tokenizer, text)
+            ids = tokens.prompt(tokenizer, text)
             for name, target in targets.items():
                 yield ids, target, {"kind": kind, "prompt_index": prompt_index, "target": name}
 
@@ -85,10 +85,10 @@ def zsre(tokenizer, row):
     for kind, text, name, answer in asked:
         ids = scoring.target_ids(tokenizer, answer)
         for at, token in enumerate(ids):
-            goal = tokens.encode(tokenizer, tokenizer.decode([token]))
+            goal = tokens.following(tokenizer, tokens.said(tokenizer, [token]))
             if not goal:
                 raise ValueError(f"zsRE record {row.case_id}: token {at} of the answer {answer!r} decodes to nothing")
-            yield (tokens.encode(tokenizer, text + tokenizer.decode(ids[:at])), goal[:1],
+            yield (tokens.prompt(tokenizer, text + tokens.said(tokenizer, ids[:at])), goal[:1],
                    {"kind": kind, "prompt_index": 0, "token": at, "target": name})
 
 

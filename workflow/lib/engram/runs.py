@@ -53,8 +53,9 @@ def run(adapter: Adapter, embeddings: torch.Tensor, begins: tuple, answers: torc
     for layer in range(adapter.layers):
         heads = adapter.heads(layer, x, 0).contiguous()
         attn = adapter.attention(layer, *heads)
-        mlp = adapter.mlp(layer, x, x + attn)
-        x = x + attn + mlp
+        attended = adapter.add(layer, "attn", x, attn)
+        mlp = adapter.mlp(layer, x, attended)
+        x = adapter.add(layer, "mlp", attended, mlp)
         kept["heads"].append(heads.unflatten(1, shape))
         for name, value in (("boundary", x), ("attn", attn), ("mlp", mlp)):
             kept[name].append(value.unflatten(0, shape))

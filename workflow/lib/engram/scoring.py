@@ -45,7 +45,7 @@ def target_ids(tokenizer, target: str) -> tuple[int, ...]:
     """Ids of a target as it follows a prompt: with one space before it. ValueError if it is empty."""
     if not target.strip():
         raise ValueError(f"empty target {target!r}")
-    return tuple(tokens.encode(tokenizer, " " + target.strip()))
+    return tuple(tokens.following(tokenizer, " " + target.strip()))
 
 
 def score(lm, queries: list[Query], deltas: list[Delta] = (NOTHING,), rows: int = ROWS, what: str = "score",
@@ -109,7 +109,7 @@ def _answers(lm, hidden: torch.Tensor, origin: torch.Tensor, goals: torch.Tensor
     total, best = [], []
     values = hidden.new_empty(len(goals), dtype=torch.float64)
     for start in range(0, len(hidden), _POSITIONS):
-        logits = _full(lm.module("head")(hidden[start : start + _POSITIONS]))
+        logits = _full(lm.logits(hidden[start : start + _POSITIONS]))
         here = ((origin >= start) & (origin < start + _POSITIONS)).nonzero()[:, 0]
         values[here] = logits[origin[here] - start, goals[here]].double()
         total.append(logits.logsumexp(-1).double())
@@ -128,7 +128,7 @@ def predict(lm, prompts: list[list[int]], rows: int = ROWS) -> list[tuple[int, f
     def best(own, some: list[list[int]]) -> list[tuple[int, float]]:
         ids, lengths = tokens.pad(some, own.device)
         last = own.hidden(ids)[torch.arange(len(some), device=own.device), lengths - 1]
-        top = _full(own.module("head")(last)).softmax(-1).max(-1)
+        top = _full(own.logits(last)).softmax(-1).max(-1)
         return list(zip(top.indices.tolist(), top.values.tolist()))
 
     parts = batches.sorted_batches(lm, [NOTHING], [0] * len(prompts), [len(ids) for ids in prompts], rows, BUDGET)

@@ -11,10 +11,10 @@ def threads_of(values: dict, stage: str) -> int:
 def slice_of(values: dict, stage: str, model: str, *keys, torch=True, chosen=None, **more) -> str:
     """The part of the file that one job depends on, as JSON: seed, section, and `keys` of the model's block.
 
-    A stage with a model (`torch`) also depends on how torch runs and, for a published model, on what is loaded. `chosen`: which
-    records are edited, where that is not the model's number. `more`: sections, or what takes the place of one.
+    A stage with a model (`torch`) also depends on how torch runs, on what is loaded and how. `chosen`: which records are
+    edited, where that is not the model's number. `more`: sections, or what takes the place of one.
     """
-    keys += ("hub", "revision") if torch else ()
+    keys += ("hub", "revision", "dtype", "devices") if torch and stage != "train" else ()
     block = {key: values["models"][model][key] for key in keys if key in values["models"][model]}
     if chosen:
         block["records"] = block["records"] | chosen

@@ -13,6 +13,7 @@ from engram import closed_form, memory, objective, tokens
 from engram.delta import Delta, applied
 from engram.halving import halving
 from engram.hooks import captured, run
+from engram.parts import behind_mlp
 
 BATCH = 512  # rows of a forward
 
@@ -114,6 +115,9 @@ def edit(lm, facts: list[memory.Fact], settings: Settings, aids, solution, share
     with the layers below edited, at the bare prompts: ΔW = Rᵀ Xᵀ with X = solution(layer, keys [F, D]), [D, F].
     PAPER: MEMIT Algorithm 1.
     """
+    if settings.site == "hidden" and behind_mlp(lm):
+        raise ValueError(f"model {lm.name} norms what its MLPs return, so what a block's output lacks is not what its MLP's last "
+                         "projection lacks; right is `site: mlp`")
     rows = rows_of(lm.tokenizer, facts, aids.contexts, settings.token)
     output = ("block" if settings.site == "hidden" else "mlp", settings.layer)
     parts = {}

@@ -28,6 +28,7 @@ class Start:
     states: torch.Tensor
     mlp: torch.Tensor
     hidden: torch.Tensor
+    parts: torch.Tensor | None = None  # [B, 2, d] at the looked-up tokens, before and from the MLP, where a norm is behind it
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Suffix:
         """The rows of some facts, by their index, in that order."""
         index = torch.tensor(facts, device=self.places.device)
         rows = (index[:, None] * self.per_fact + torch.arange(self.per_fact, device=index.device)).flatten()
-        start = Start(self.start.states[rows], self.start.mlp[index], self.start.hidden[index])
+        start = Start(self.start.states[rows], self.start.mlp[index], self.start.hidden[index],
+                      None if self.start.parts is None else self.start.parts[rows])
         cache = {layer: tuple(tensor[rows if layer <= self.loss_layer else index] for tensor in pair)
                  for layer, pair in self.cache.items()}
         return replace(self, start=start, places=self.places[rows], reads=self.reads[rows], mask=self.mask[rows],
@@ -60,7 +62,12 @@ class Suffix:
         """Block outputs with delta [F, d] at every row's looked-up token, where they are read: of `loss_layer` for the
         targets [F, R - 1, m, d] and of the last block for the essence [F, d]."""
         facts, states = len(delta), self.start.states
-        token = (states[:, 0] + delta[:, None].expand(-1, self.per_fact, -1).flatten(0, 1)).to(states.dtype)
+        delta = delta[:, None].expand(-1, self.per_fact, -1).flatten(0, 1)
+        if self.start.parts is None:
+            token = (states[:, 0] + delta).to(states.dtype)
+        else:
+            attended, mlp = self.start.parts.unbind(1)
+            token = self.adapter.add(self.layer, "mlp", attended, (mlp + delta).to(states.dtype))
         x = torch.cat((token[:, None], states[:, 1:]), 1)
         x = self._through(range(self.layer + 1, self.loss_layer + 1), x, slice(None))
         found = (x if self._is_read else Pulled.apply(x, lambda x: at(x, self.reads))).unflatten(0, (facts, self.per_fact))
@@ -101,25 +108,28 @@ def shape(rows: list[Lookup], reads: int) -> Shape:
 
 
 @torch.no_grad()
-def prepare(lm, layer: int, loss_layer: int, rows: list[Lookup], reads: list[list[int]]) -> Suffix:
+def prepare(lm, settings, loss_layer: int, rows: list[Lookup], reads: list[list[int]]) -> Suffix:
     """Run the rows of one fact, the bare prompt first and the essence last, as far as nothing moves.
 
+    Of `settings` the layer and the site ("mlp" or "hidden") of what is moved are needed.
     `reads` are absolute positions in each row, none before its looked-up token; rows with fewer repeat the first.
     """
     ids, _ = tokens.pad([row.ids for row in rows], lm.device)
     position = torch.tensor([row.position for row in rows], device=lm.device)
     size = shape(rows, max(map(len, reads)))
     reads = torch.tensor([row + row[:1] * (size.reads - len(row)) for row in reads], device=lm.device) - position[:, None]
-    adapter = Adapter(lm, ids.shape[1])
-    x, mlp = _below(adapter, layer, ids)
+    adapter, layer = Adapter(lm, ids.shape[1]), settings.layer
+    x, attended, mlp = _below(adapter, layer, ids)
     places = (position[:, None] + torch.arange(size.suffix, device=lm.device)).clamp(max=ids.shape[1] - 1)
-    states = x[torch.arange(len(rows), device=lm.device)[:, None], places]
-    start = Start(states, mlp[:1, rows[0].position], x[:1, rows[0].position])
+    index = torch.arange(len(rows), device=lm.device)
+    states = x[index[:, None], places]
+    apart = settings.site == "mlp" and not adapter.plain
+    start = Start(states, mlp[:1, rows[0].position], x[:1, rows[0].position],
+                  torch.stack((attended, mlp), 2)[index, position] if apart else None)
     fixed = adapter.heads(layer + 1, states[:, 1:], places[:, None, 1:]).movedim(1, 0) if layer < loss_layer else None
     cache = _cache(lm, layer, loss_layer, x[:, : max(1, int(position.max()))], size)
     mask = _mask(position, size, next(iter(cache.values()))[0]) if cache else None
-    blocks = tuple(Block(adapter, block, *(lm.module(part, block) for part in ("block", "attn", "mlp")))
-                   for block in range(lm.layers))
+    blocks = tuple(Block(adapter, block, lm.module("attn", block)) for block in range(lm.layers))
     return Suffix(adapter, layer, loss_layer, len(rows), start, places[:, None], reads, blocks, mask, fixed, cache)
 
 
@@ -132,21 +142,21 @@ def join(parts: list[Suffix]) -> Suffix:
     def together(of):
         return None if of(parts[0]) is None else torch.cat([of(part) for part in parts])
 
-    start = Start(*(together(lambda part: getattr(part.start, name)) for name in ("states", "mlp", "hidden")))
+    start = Start(*(together(lambda part: getattr(part.start, name)) for name in ("states", "mlp", "hidden", "parts")))
     cache = {block: tuple(together(lambda part: part.cache[block][i]) for i in (0, 1)) for block in longest.cache}
     return replace(longest, start=start, cache=cache, places=together(lambda part: part.places),
                    reads=together(lambda part: part.reads), mask=together(lambda part: part.mask),
                    fixed=together(lambda part: part.fixed))
 
 
-def _below(adapter: Adapter, layer: int, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Output of block `layer` and of its MLP [B, T, d]."""
+def _below(adapter: Adapter, layer: int, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Output of block `layer`, what its MLP is added to, and the output of its MLP [B, T, d]."""
     x = adapter.enter(adapter.embed(ids))
     for block in range(layer + 1):
-        attended = x + adapter.attention(block, *adapter.heads(block, x, 0))
+        attended = adapter.add(block, "attn", x, adapter.attention(block, *adapter.heads(block, x, 0)))
         mlp = adapter.mlp(block, x, attended)
-        x = attended + mlp
-    return x, mlp
+        x = adapter.add(block, "mlp", attended, mlp)
+    return x, attended, mlp
 
 
 def _mask(position: torch.Tensor, size: Shape, keys: torch.Tensor) -> torch.Tensor:
@@ -169,6 +179,6 @@ def _cache(lm, layer: int, loss_layer: int, x: torch.Tensor, size: Shape) -> dic
         wide = k.float() if adapter.parts.attention_float32 else k
         found[block] = tuple(torch.nn.functional.pad(tensor, room) for tensor in (wide, v))
         if block < adapter.layers - 1:
-            attended = x + adapter.attention(block, q, k, v)
-            x = attended + adapter.mlp(block, x, attended)
+            attended = adapter.add(block, "attn", x, adapter.attention(block, q, k, v))
+            x = adapter.add(block, "mlp", attended, adapter.mlp(block, x, attended))
     return found

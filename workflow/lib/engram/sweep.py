@@ -71,11 +71,13 @@ def starts(runs: Runs, patches: list[Patch]) -> torch.Tensor:
 def _start(runs: Runs, patch: Patch) -> torch.Tensor:
     layer, samples = patch.join, runs.samples
     before, attn, mlp = (kept[layer] for kept in (runs.boundary, runs.attn, runs.mlp))
+    adapter = runs.adapter
     if patch.site == "mlp":
-        return before[:, 1:] + attn[:, 1:] + mlp[:, :1]
+        return adapter.add(layer, "mlp", adapter.add(layer, "attn", before[:, 1:], attn[:, 1:]), mlp[:, :1])
     if patch.site == "attn":
-        attended = before[:, 1:] + attn[:, :1]
-        return attended + (mlp[:, 1:] if runs.adapter.parallel else runs.adapter.mlp(layer, before[:, 1:], attended))
+        attended = adapter.add(layer, "attn", before[:, 1:], attn[:, :1])
+        kept = mlp[:, 1:] if adapter.parallel else adapter.mlp(layer, before[:, 1:], attended)
+        return adapter.add(layer, "mlp", attended, kept)
     return runs.boundary[layer + 1][:, :1].expand(-1, samples, -1, -1)
 
 
@@ -179,10 +181,12 @@ class _Sweep:
         attn = self.adapter.project(layer, self._mixed(layer, x, old))
         rest, spans = (self._column(x, -1), self.single) if layer == self.final else (x, self.spans)
         self._hold(layer, "attn", attn, spans)
-        attended = attn.add_(rest)
+        attended = attn.add_(rest) if self.adapter.plain else self.adapter.add(layer, "attn", rest, attn)
         mlp = self.adapter.mlp(layer, rest, attended)
         self._hold(layer, "mlp", mlp, spans)
-        return torch.add(attended, mlp, out=rest)
+        if self.adapter.plain:
+            return torch.add(attended, mlp, out=rest)
+        return rest.copy_(self.adapter.add(layer, "mlp", attended, mlp))
 
     def _column(self, x: torch.Tensor, at: int) -> torch.Tensor:
         """The first (0) or last (-1) position of every run: [P, C, d] of [P, W, d]."""

@@ -1,12 +1,15 @@
 """Metrics of generated texts: n-gram entropy and TF-IDF similarity to reference texts (ROME App. C). No torch."""
 
 import re
+from collections import Counter
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 from nltk.tokenize.destructive import NLTKWordTokenizer
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+_TOKENIZER = NLTKWordTokenizer()
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(\[])")
 
 
@@ -16,8 +19,12 @@ def words(text: str) -> list[str]:
     DIFFERS: sentences end by a fixed rule (a full stop, exclamation or question mark before a capital, quote or bracket), because
     nltk's sentence model is a download.
     """
-    tokenizer = NLTKWordTokenizer()
-    return [word for sentence in _SENTENCE.split(text) for word in tokenizer.tokenize(sentence)]
+    return [word for sentence in _SENTENCE.split(text) for word in _words(sentence)]
+
+
+@lru_cache(2**14)  # every text is asked for twice, and sentences recur from text to text
+def _words(sentence: str) -> tuple[str, ...]:
+    return tuple(_TOKENIZER.tokenize(sentence))
 
 
 def ngram_entropy(text: str, n: int) -> float:
@@ -26,7 +33,8 @@ def ngram_entropy(text: str, n: int) -> float:
     grams = list(zip(*(tokens[i:] for i in range(n))))
     if not grams:
         return 0.0
-    _, counts = np.unique([" ".join(gram) for gram in grams], return_counts=True)
+    found = Counter(" ".join(gram) for gram in grams)
+    counts = np.array([found[gram] for gram in sorted(found)])  # sorted: the sum below rounds as its terms stand
     share = counts / counts.sum()
     return float(-(share * np.log2(share)).sum())
 

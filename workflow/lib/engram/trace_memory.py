@@ -113,7 +113,7 @@ class Forecast:
         with torch.device("meta"):
             length, begins = shapes[0].length, tuple(shape.begin for shape in shapes)
             adapter = Adapter(self.lm, length, self.kind)
-            x = torch.empty(len(shapes), 1 + self.samples, length, self.lm.width, dtype=self.lm.model.dtype)
+            x = torch.empty(len(shapes), 1 + self.samples, length, self.lm.embed_width, dtype=self.lm.model.dtype)
             runs = run(adapter, x, begins, torch.zeros(len(shapes), dtype=torch.long))
             starts = sweep.starts(runs, self.todo)
             for part in parts:

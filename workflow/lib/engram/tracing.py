@@ -12,12 +12,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from engram import noise, precision, progress, shards, sweep, trace_memory
+from engram import noise, precision, progress, shards, sweep, tokens, trace_memory
 from engram.adapters import Adapter
 from engram.halving import halving
 from engram.models import LM
 from engram.runs import run
-from engram.tokens import encode, subject_range
 from engram.workers import workers
 
 TOKENS = ("all", "subject_last")
@@ -64,8 +63,8 @@ def selected(lm: LM, prompts: pd.DataFrame, config: Config) -> pd.DataFrame:
     """
     known = prompts[prompts["correct"]]
     if config.extra_tokens:
-        ends = [subject_range(lm.tokenizer, row.prompt, row.subject)[1] for row in known.itertuples()]
-        lengths = [len(encode(lm.tokenizer, prompt)) for prompt in known["prompt"]]
+        ends = [tokens.subject_range(lm.tokenizer, row.prompt, row.subject)[1] for row in known.itertuples()]
+        lengths = [len(tokens.prompt(lm.tokenizer, prompt)) for prompt in known["prompt"]]
         known = known[np.subtract(lengths, ends) >= config.extra_tokens]
     if known.empty:
         also = f" and has {config.extra_tokens} tokens after its subject" if config.extra_tokens else ""
@@ -93,13 +92,13 @@ def prepare(lm: LM, row, config: Config) -> Prompt:
 
     DIFFERS: with extra_tokens the original code moves the subject's end; here the subject stays the subject.
     """
-    ids = encode(lm.tokenizer, row.prompt)
-    begin, end = subject_range(lm.tokenizer, row.prompt, row.subject)
+    ids = tokens.prompt(lm.tokenizer, row.prompt)
+    begin, end = tokens.subject_range(lm.tokenizer, row.prompt, row.subject)
     if end + config.extra_tokens > len(ids):
         raise ValueError(f"prompt {row.prompt_id} {row.prompt!r}: trace.extra_tokens is {config.extra_tokens}, but "
                          f"only {len(ids) - end} tokens follow the subject")
-    tokens = range(len(ids)) if config.tokens == "all" else [end - 1]
-    return Prompt(row, tuple(ids), begin, end, tuple(tokens))
+    restored = range(len(ids)) if config.tokens == "all" else [end - 1]
+    return Prompt(row, tuple(ids), begin, end, tuple(restored))
 
 
 def trace(lm: LM, prompts: pd.DataFrame, corruption: noise.Noise, config: Config, width: int, seed: int,
@@ -219,7 +218,7 @@ def trace_group(lm: LM, group: list[Prompt], corruption: noise.Noise, config: Co
 def _about(lm: LM, prompt: Prompt) -> dict:
     row = prompt.row
     return {"model": lm.name, "prompt_id": row.prompt_id, "prompt": row.prompt, "subject": row.subject, "answer": row.answer,
-            "tokens": [lm.tokenizer.decode([i]) for i in prompt.ids], "subject_begin": prompt.begin,
+            "tokens": [tokens.said(lm.tokenizer, [i]) for i in prompt.ids], "subject_begin": prompt.begin,
             "subject_end": prompt.end}
 
 
@@ -231,7 +230,7 @@ def _corrupted(adapter: Adapter, prompt: Prompt, corruption: noise.Noise, config
     """
     key = (seed, adapter.lm.name, "trace", prompt.row.prompt_id)
     stop = prompt.end + config.extra_tokens
-    drawn = corruption.draw(config.samples, stop - prompt.begin, adapter.lm.width, config.stream, key)
+    drawn = corruption.draw(config.samples, stop - prompt.begin, adapter.lm.embed_width, config.stream, key)
     clean = adapter.embed(torch.tensor(prompt.ids, device=adapter.lm.device))
     rows = clean.repeat(config.samples + 1, 1, 1)
     place = rows[1:, prompt.begin : stop]

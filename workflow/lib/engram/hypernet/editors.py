@@ -56,7 +56,7 @@ def restore(lm, kind: str, tensors: dict, metadata: dict):
 
 def text_of(tokenizer, prompt: str, target: str) -> factors.Text:
     """A filled prompt and its target, tokenised as they are scored."""
-    return factors.Text(tuple(tokens.encode(tokenizer, prompt)), scoring.target_ids(tokenizer, target))
+    return factors.Text(tuple(tokens.prompt(tokenizer, prompt)), scoring.target_ids(tokenizer, target))
 
 
 def mark(subject: str, prompt: str) -> str:

@@ -57,8 +57,9 @@ def maps(lm, layers: int) -> dict[str, torch.nn.Module]:
     """
     if not 1 <= layers <= lm.layers:
         raise ValueError(f"model {lm.name} has {lm.layers} layers: the last {layers} cannot be edited")
-    return {f"{lm.arch.mlp.format(layer)}.{name}.weight": module for layer in range(lm.layers - layers, lm.layers)
-            for name, module in lm.module("mlp", layer).named_modules() if isinstance(module, LINEAR)}
+    paths = [path.format(layer) for layer in range(lm.layers - layers, lm.layers) for path in lm.arch.maps or (lm.arch.mlp,)]
+    return {f"{name}.weight": module for path in paths for name, module in lm.model.get_submodule(path).named_modules(prefix=path)
+            if isinstance(module, LINEAR)}
 
 
 @torch.no_grad()
@@ -79,7 +80,7 @@ def above(lm, ids: torch.Tensor, start: torch.Tensor | None, layers: int) -> tor
 
 def logits(lm, hidden: torch.Tensor) -> torch.Tensor:
     """Logits [.., V] of hidden states [.., d], at least in float32."""
-    found = lm.module("head")(hidden)
+    found = lm.logits(hidden)
     return found.to(torch.promote_types(found.dtype, torch.float32))
 
 

@@ -64,7 +64,7 @@ def make(lm, name: str, tables: dict[str, pd.DataFrame], evaluated: pd.DataFrame
     for facts, case_id), none of which is trained on. ValueError if that leaves too few."""
     if name not in TASKS:
         raise ValueError(f"no task {name!r} to train an editor on; there are {', '.join(TASKS)}")
-    articles = [ids for ids in (tokens.encode(lm.tokenizer, text) for text in tables["text"]["text"]) if len(ids) > 1]
+    articles = [ids for ids in (tokens.prompt(lm.tokenizer, text) for text in tables["text"]["text"]) if len(ids) > 1]
     held = max(1, len(articles) // 10)
     if len(articles) <= held:
         raise ValueError(f"table text: {len(articles)} articles of two tokens or more; at least 2 are needed")

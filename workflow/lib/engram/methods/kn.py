@@ -64,6 +64,9 @@ def _term(lm, fact: memory.Fact, settings: Settings, aids, room: Room) -> dict[i
                                  settings.adaptive_threshold) for prompt in prompts]
     selected = neurons.shared(selections, settings.share) if settings.refine else selections[0]
     embedding = lm.model.get_output_embeddings().weight
+    if embedding.shape[1] != lm.width:
+        raise ValueError(f"model {lm.name}: its head reads vectors of width {embedding.shape[1]}, its MLPs write {lm.width}: kn, "
+                         "which writes rows of the head, cannot edit it")
     target = _ids(lm.tokenizer, fact.target, settings)
     change = settings.write * embedding[target].sum(0) - settings.erase * embedding[prompts[0].answer]
     term = {}
@@ -87,7 +90,9 @@ def _truth(lm, fact: memory.Fact, answer: int, settings: Settings) -> list[int]:
 
 
 def _ids(tokenizer, text: str, settings: Settings) -> list[int]:
-    return tokens.encode(tokenizer, " " * settings.leading_space + text.strip())
+    if settings.leading_space:
+        return tokens.following(tokenizer, " " + text.strip())
+    return tokens.encode(tokenizer, text.strip())
 
 
 def _together(terms: list[dict]) -> Delta:
