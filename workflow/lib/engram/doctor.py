@@ -174,7 +174,8 @@ def _estimated(model: str, found: Plan, device: machine.Device):
     shape, times = found.shape, estimate.seconds(found.costs, device.rate)
     yield f"estimate for {model}: {shape.parameters / 1e6:,.1f} million weights, {shape.layers} layers, width {shape.width}"
     for stage, cost in found.costs.items():
-        yield f"  {stage:<12}{cost.flop:>10.1e} operations {duration(times[stage]):>12} {cost.disk / 2**20:>10,.1f} MiB"
+        most = "  at most: training ends when it no longer helps" if stage == "hypernet" else ""
+        yield f"  {stage:<12}{cost.flop:>10.1e} operations {duration(times[stage]):>12} {cost.disk / 2**20:>10,.1f} MiB{most}"
     disk = sum(cost.disk for cost in found.costs.values()) / 2**20
     yield f"  {'all':<12}{sum(cost.flop for cost in found.costs.values()):>10.1e} operations " \
           f"{duration(sum(times.values())):>12} {disk:>10,.1f} MiB"
