@@ -74,10 +74,14 @@ def test_versions_that_differ_from_the_lock(tmp_path):
 
 def test_too_little_memory_or_disk(monkeypatch):
     plan = doctor.plan(GPTJ, "gpt-j-6b")
-    small, large = (machine.Device("cuda", "a GPU", 4e13, size * 2**30) for size in (16, 140))
+    small, large = (machine.Device("cuda", "a GPU", 4e13, size * 2**30, 4 * size * 2**30) for size in (16, 140))
     words = {name: [check.word for check in doctor._fits(GPTJ, "gpt-j-6b", plan, device)] for name, device in
              {"small": small, "large": large}.items()}
     assert words == {"small": [doctor.FAILS], "large": [doctor.OK]}
+    several = GPTJ | {"models": GPTJ["models"] | {"gpt-j-6b": GPTJ["models"]["gpt-j-6b"] | {"devices": "auto"}}}
+    assert [check.word for check in doctor._fits(several, "gpt-j-6b", plan, small)] == [doctor.OK]
+    half = GPTJ | {"models": GPTJ["models"] | {"gpt-j-6b": GPTJ["models"]["gpt-j-6b"] | {"dtype": "bfloat16"}}}
+    assert plan.memory - doctor.plan(half, "gpt-j-6b").memory == 2 * plan.shape.parameters
     assert doctor._disk(PARAMS, {"gpt-j-6b": plan}).word == doctor.OK or shutil.disk_usage(".").free < 2**37
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 2**30))
     assert doctor._disk(PARAMS, {"gpt-j-6b": plan}).word == doctor.FAILS

@@ -131,9 +131,10 @@ def _fits(values: dict, model: str, found: Plan, device: machine.Device) -> list
     if found.shape is None:
         return [Check(model, NOTE, "nothing is known of its shape: no estimate until its config.json is in the hub's cache")]
     gib, checks = found.memory / 2**30, []
-    if found.memory > device.memory:
-        checks.append(Check(model, FAILS, f"needs about {gib:.1f} GiB on {device.name}, {device.memory / 2**30:.1f} GiB are free",
-                            "a larger GPU, or a machine with more memory"))
+    free = device.together if values["models"][model].get("devices") == "auto" else device.memory
+    if found.memory > free:
+        checks.append(Check(model, FAILS, f"needs about {gib:.1f} GiB on {device.name}, {free / 2**30:.1f} GiB are free",
+                            "a GPU or a machine with more memory; several GPUs with `devices: auto`; a smaller `dtype`"))
     else:
         checks.append(Check(model, OK, f"memory: needs about {gib:.1f} GiB"))
     total = sum(estimate.seconds(found.costs, device.rate).values())

@@ -19,7 +19,8 @@ SPELT = {800: 1.7, 2000: 1.4, 8000: 1.15, 50257: 1.0}  # tokens of a real text, 
 TEXTS = 10  # generation prompts of a CounterFact record
 SHARES = {"train": 0.5, "known": 0.13, "noise": 0.25, "prefixes": 0.05, "covariance": 0.5, "trace": 0.9, "targets": 0.8,
           "hypernet": 0.3, "edit": 0.2}
-FLOAT = 4  # bytes; every stage but covariance computes in float32
+FLOAT = 4  # bytes of a number where nothing else is said
+BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}  # of a weight, as a model is loaded
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def memory(values: dict, model: str, shape: Shape) -> float:
     block = values["models"][model]
     solving, summing = 3 * shape.inner**2 * 8, (len(block["covariance_layers"]) + 1) * shape.inner**2 * 4
     training = 3 * shape.parameters * FLOAT if "train" in block else 0
-    return shape.parameters * FLOAT + 2 * 2**30 + max(solving, summing, training)
+    return shape.parameters * BYTES[block.get("dtype", "float32")] + 2 * 2**30 + max(solving, summing, training)
 
 
 def seconds(found: dict[str, Cost], rate: float) -> dict[str, float]:

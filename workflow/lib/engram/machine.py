@@ -9,12 +9,14 @@ import torch
 
 
 class Device(NamedTuple):
-    """Where torch would compute: cpu or cuda, its name, operations per second in float32 products, bytes of free memory."""
+    """Where torch would compute: cpu or cuda, its name, operations per second in float32 products, bytes of free memory of the
+    first device and of all together."""
 
     kind: str
     name: str
     rate: float
     memory: int
+    together: int
 
 
 def look(run: dict) -> Device:
@@ -22,8 +24,9 @@ def look(run: dict) -> Device:
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(cores)  # jobs of fewer threads run side by side
     if run["device"] != "cpu" and torch.cuda.is_available():
-        return Device("cuda", torch.cuda.get_device_name(), _rate(torch.device("cuda"), 8192), torch.cuda.mem_get_info()[0])
-    return Device("cpu", f"CPU with {cores} cores", _rate(torch.device("cpu"), 1024), psutil.virtual_memory().available)
+        free = [torch.cuda.mem_get_info(index)[0] for index in range(torch.cuda.device_count())]
+        return Device("cuda", torch.cuda.get_device_name(), _rate(torch.device("cuda"), 8192), free[0], sum(free))
+    return Device("cpu", f"CPU with {cores} cores", _rate(torch.device("cpu"), 1024), *[psutil.virtual_memory().available] * 2)
 
 
 def _rate(device: torch.device, size: int, repeats: int = 5) -> float:
