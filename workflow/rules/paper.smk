@@ -1,6 +1,7 @@
 """Figures and tables of the papers: an item's code, its files and its line under `paper:` have the same name.
 
-IN   the tables that the item reads `from` other stages (paper: of params.yaml), and from the papers, if it says `published`
+IN   the tables that the item reads `from` other stages (paper: of params.yaml)
+     data/published.csv, what the papers print, for an item that reads `published`
 OUT  figures/{model}/{paper}/{item}.{pdf,png,csv}   a figure and the numbers in it
      figures/{model}/{paper}/{item}.{csv,md}        a table
 """

@@ -61,7 +61,8 @@ def draw(frame: pd.DataFrame):
         for method, (color, _, marker) in looks.items():
             rows = frame[(frame["method"] == method) & frame[metric].notna()]
             filled = {"color": color} if marker == "x" else {"facecolors": "none", "edgecolors": color}
-            ax.scatter(rows["norm"], rows[metric], s=6, marker=marker, linewidths=0.7, label=style.method_label(method, ""), **filled)
+            ax.scatter(rows["norm"], rows[metric], s=6, marker=marker, linewidths=0.7, **filled,
+                       label=style.method_label(method, ""))
         ax.set_xscale("log")
         ax.set_xticks(places(frame["norm"]), [f"{place:g}" for place in places(frame["norm"])])
         ax.xaxis.set_minor_locator(NullLocator())

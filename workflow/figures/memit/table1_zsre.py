@@ -1,8 +1,8 @@
 """zsRE results of many facts edited into one model, with 95% confidence intervals in parentheses.
 
 Share of the answer's tokens that are the most likely ones, x 100: of the questions that were edited (efficacy), of their
-paraphrases, and of unrelated questions with their true answers (specificity). S: harmonic mean of the three. An editor of facts in
-turn is read at the end. PAPER: MEMIT Table 1.
+paraphrases, and of unrelated questions with their true answers (specificity); the score is the harmonic mean of the three. An
+editor of facts in turn is read at the end. PAPER: MEMIT Table 1.
 """
 
 import pandas as pd

@@ -1,7 +1,7 @@
 """What the CounterFact records of a model are made of: distinct ones in all, on average in one relation, and in one record.
 
-Subjects and prompts are counted as different strings, objects are those that an edit writes; a statement is the prompt of an edit with
-its subject. PAPER: ROME Table 2.
+Subjects and prompts are counted as different strings, objects are those that an edit writes; a statement is the prompt of an
+edit with its subject. PAPER: ROME Table 2.
 """
 
 import pandas as pd
