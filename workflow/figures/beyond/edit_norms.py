@@ -27,7 +27,7 @@ def shares(norms: pd.DataFrame) -> pd.DataFrame:
 def table(norms: list[pd.DataFrame], records: list[pd.DataFrame]) -> pd.DataFrame:
     """A row per editor and fact: KEYS, norm, the metrics of SHOWN times 100 (GE is missing where no text was generated).
 
-    ValueError for facts that were not edited alone, or that have no norm or no metrics.
+    ValueError for facts that were not edited alone, or that have no norm or no metrics, or if no edit changes anything.
     """
     norms, records = pd.concat(norms, ignore_index=True), pd.concat(records, ignore_index=True)
     if not (norms["n"].astype(str) == "1").all() or not (records["n"].astype(str) == "1").all():
@@ -36,6 +36,8 @@ def table(norms: list[pd.DataFrame], records: list[pd.DataFrame]) -> pd.DataFram
     bad = frame[frame[["norm", "EM"]].isna().any(axis=1)]
     if len(bad):
         raise ValueError(f"{ITEM}: {bad[KEYS].iloc[0].to_dict()} has no norm, or no metrics")
+    if not (frame["norm"] > 0).any():
+        raise ValueError(f"{ITEM}: no edit changes any weight; right are editors that do")
     frame[[*SHOWN]] *= 100
     ranks = frame["method"].map(style.method_order(frame["method"]).index)
     return frame.assign(rank=ranks).sort_values(["rank", "case_id"], ignore_index=True).drop(columns="rank")
@@ -47,7 +49,7 @@ def places(norms: pd.Series) -> list[float]:
     for digits in ((1, 2, 5), (1,)):
         found = [digit * 10.0**power for power in range(-12, 13) for digit in digits
                  if norms.min() <= digit * 10.0**power <= norms.max()]
-        if len(found) <= 6:
+        if 0 < len(found) <= 6:
             return found
     return found[::len(found) // 6 + 1] or [norms.max()]
 

@@ -11,6 +11,9 @@ import pandas as pd
 from engram import edits, families, hyperparameters, items, published, style, together
 
 COLUMNS = {"s": "seconds", "cpu_time": "cpu", "max_rss": "memory"}  # of a benchmark: seconds, seconds, MiB
+NOTE = ("targets: of all records whose values an editor's family finds, for every n. edit: with what the edited model says and\n"
+        "writes about the records.")
+THEIRS = " The published times are of editing alone, on one NVIDIA RTX A6000."
 PUBLISHED = {"paper": "memit", "table": "text"}
 
 
@@ -67,10 +70,9 @@ def report(folder: Path, values: dict, stages: list[str], numbers) -> str:
     parts = []
     for model in values["run"]["models"]:
         jobs = read(folder, model)
+        found = by_edit(jobs, values, model, numbers)
         parts += [f"## {model}: stages", _markdown(by_stage(jobs, stages)),
-                  f"## {model}: edits, seconds", _markdown(_named(by_edit(jobs, values, model, numbers), model)),
-                  "targets: of all records whose values an editor's family finds, for every n. edit: with what the edited model\n"
-                  "says and writes about the records; the published times are of editing alone, on one NVIDIA RTX A6000."]
+                  f"## {model}: edits, seconds", _markdown(_named(found, model)), NOTE + THEIRS * ("published" in found)]
     return "\n\n".join(parts)
 
 
