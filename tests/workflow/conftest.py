@@ -14,14 +14,15 @@ from engram import edits, hyperparameters, items
 ROOT = Path(__file__).parents[2]
 # In the sandbox these stand for the items of edits in params.yaml, which are hundreds of jobs.
 ITEMS = """  rome/table1_zsre: {kind: table, from: [evaluate], dataset: zsre, methods: [none, rome], n: 1}
-  rome/table4_counterfact: {kind: table, from: [evaluate], dataset: counterfact, methods: [none, rome, mend-cf], n: 1}
+  rome/table4_counterfact: {kind: table, from: [evaluate, published], dataset: counterfact, methods: [none, rome, mend-cf],
+                            n: 1}
   rome/fig23_attn_edit: {kind: figure, from: [evaluate], dataset: counterfact, methods: [none], n: 1,
                          sweep: {method: attn-edit, over: {epsilon: [0.001, 0.01]}}}
   memit/fig6_categories: {kind: figure, from: [records], dataset: counterfact, methods: [memit], n: 9of3,
                           for: {mini: {n: 10of3}}}
 """
 COPIED = ["Snakefile", "dvc.yaml", "params.yaml", "profiles", "workflow", ".dvc/config", ".dvc/.gitignore", ".dvcignore",
-          ".gitignore"]
+          ".gitignore", "data/published.csv"]
 STAND_IN = '''"""Stand-in for {name}: what it writes depends on its inputs and settings alone."""
 import hashlib
 import json

@@ -123,6 +123,17 @@ def test_a_model_on_real_data_lists_every_job_without_network(sandbox, model):
     assert sandbox.jobs(f"fetch@{model}") == {"fetch": files}
 
 
+def test_published_numbers_are_an_input(sandbox):
+    """Another number there makes the tables anew that read it, and those alone; until then their audit says so."""
+    sandbox.edit("data/published.csv", "ROME Table 4", "ROME Table IV")
+    assert sandbox.jobs() == {"paper_table": 1}
+    audit = sandbox.run("engram", "audit", ok=False).stdout
+    assert "input changed  figures/mini/rome/table4_counterfact.csv   data/published.csv" in audit and "table1" not in audit
+    assert "data/published.csv" in sandbox.git("ls-files")
+    sandbox.run("dvc", "repro", "rome-table4_counterfact@mini")
+    assert sandbox.jobs() == {}
+
+
 def test_a_second_model_from_local_files(sandbox):
     """A model whose source is a folder: its raw files are inputs and stand in the lineage; the first model is left alone."""
     raw = sandbox.path.parent / "raw"

@@ -1,6 +1,7 @@
 """Figures and tables of the papers: an item's code, its files and its line under `paper:` have the same name.
 
 IN   the tables that the item reads `from` other stages (paper: of params.yaml)
+     data/published.csv, what the papers print, for an item that reads `published`
 OUT  figures/{model}/{paper}/{item}.{pdf,png,csv}   a figure and the numbers in it
      figures/{model}/{paper}/{item}.{csv,md}        a table
 """
@@ -17,10 +18,11 @@ def item_slice(wc):
 
 def tables_of(wc):
     """The tables that one paper item reads, as its `paper:` entry declares: flag -> files."""
-    spec, found = seen(wc.model)["paper"][wc.item], {}
+    spec = seen(wc.model)["paper"][wc.item]
+    found = {"published": PUBLISHED} if "published" in spec["from"] else {}
     traces = [{"variant": name} for name in variants.of_item(spec)]
-    for stage in spec["from"]:
-        rule_name = "evaluate" if stage == "records" else stage
+    for stage in [name for name in spec["from"] if name != "published"]:
+        rule_name = {"records": "evaluate", "norms": "edit"}.get(stage, stage)
         rows = {"trace": traces, "edit": edits.of_item(spec), "evaluate": edits.of_item(spec)}.get(rule_name, [{}])
         for flag, name in ITEM_TABLES[stage].items():
             found[flag] = [getattr(rules, rule_name).output[name].format(model=wc.model, **row) for row in rows]

@@ -16,12 +16,7 @@ def table(paths):
     frame = categories.read(paths, METRICS, ITEM)
     if frame.duplicated(["method", "relations", "metric"]).any():
         raise ValueError(f"{ITEM}: an editor has two rows for one relation; right is one number of facts for all")
-    last = frame[(frame["metric"] == "S") & (frame["method"] == style.method_order(frame["method"])[-1])]
-    order = last.set_index("relations")["value"]
-    places = frame["relations"].map(dict(zip(order.sort_values(ascending=False, kind="stable").index, range(len(order)))))
-    ranks = frame["method"].map(style.method_order(frame["method"]).index)
-    kinds = frame["metric"].map(METRICS.index)
-    return frame.assign(a=kinds, b=places, c=ranks).sort_values(["a", "b", "c"], ignore_index=True).drop(columns=["a", "b", "c"])
+    return categories.ordered(frame, METRICS)
 
 
 def draw(frame):

@@ -1,7 +1,7 @@
 """zsRE results of each editing method, with 95% confidence intervals in parentheses.
 
 Share of the answer's tokens that are the most likely ones, x 100: of the question that was edited (efficacy), of its paraphrase,
-and of an unrelated question with its true answer (specificity). PAPER: ROME Table 1.
+and of an unrelated question with its true answer (specificity). PAPER: ROME Table 1; for GPT-2 M and L Table 6.
 """
 
 import pandas as pd
@@ -22,7 +22,7 @@ def draw(frame: pd.DataFrame, model: str) -> str:
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, inputs=["summaries*"], outputs=["csv", "md"], keys=["model"])
+    job = cli.parse(__file__, __doc__, argv, inputs=["summaries*", "published?"], outputs=["csv", "md"], keys=["model"])
     comparison.write(job, table, draw)
 
 

@@ -1,7 +1,7 @@
 """CounterFact results of each editing method, with 95% confidence intervals in parentheses.
 
 S: harmonic mean of ES, PS, NS. ES, EM: efficacy score and magnitude; PS, PM: paraphrases; NS, NM: neighbourhood;
-GE: fluency (n-gram entropy); RS: consistency with reference texts. All x 100. PAPER: ROME Table 4.
+GE: fluency (n-gram entropy); RS: consistency with reference texts. All x 100. PAPER: ROME Table 4; for GPT-2 M and L Table 5.
 """
 
 import pandas as pd
@@ -22,7 +22,7 @@ def draw(frame: pd.DataFrame, model: str) -> str:
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, inputs=["summaries*"], outputs=["csv", "md"], keys=["model"])
+    job = cli.parse(__file__, __doc__, argv, inputs=["summaries*", "published?"], outputs=["csv", "md"], keys=["model"])
     comparison.write(job, table, draw)
 
 

@@ -1,6 +1,7 @@
 """Is every artifact what its lineage record says, and does the chain of records hold? Never imports torch.
 
-An artifact is any file under data/, results/ or figures/; the record of `folder/name` is `folder/.lineage/name.json`.
+An artifact is any file of a model under data/, results/ or figures/; the record of `folder/name` is `folder/.lineage/name.json`.
+What lies in data/ itself is no artifact: git keeps it.
 """
 
 import json
@@ -35,7 +36,7 @@ def artifacts(root: Path, models=None) -> list[Path]:
         place = path.relative_to(root)
         if place.parent.name == ".lineage":
             found.add(place.parent.parent / place.name.removesuffix(".json"))
-        elif not place.name.startswith("."):
+        elif not place.name.startswith(".") and place.parent != Path("data"):
             found.add(place)
     return sorted(path for path in found if models is None or model_of(path) in models)
 

@@ -23,6 +23,15 @@ def read(paths, shown, item: str) -> pd.DataFrame:
     return frame[[*KEYS, "relations", "facts", "metric", "value", "ci", "count"]]
 
 
+def ordered(frame: pd.DataFrame, shown) -> pd.DataFrame:
+    """Metrics in the order of `shown`, then relations from the best S of the last editor down, then editors as in the papers."""
+    methods = style.method_order(frame["method"])
+    last = frame[(frame["metric"] == "S") & (frame["method"] == methods[-1])].set_index("relations")["value"]
+    order = list(last.sort_values(ascending=False, kind="stable").index)
+    places = {"metric": list(shown).index, "relations": order.index, "method": methods.index}
+    return frame.sort_values(list(places), key=lambda names: names.map(places[names.name]), ignore_index=True)
+
+
 def draw(frame: pd.DataFrame, place: str, of: str, lines: dict, label: str, width: float = style.DOUBLE):
     """One panel per metric, one above the other; a mark with its 95% interval for every value of column `place`, in the order of
     the frame, and every entry of `lines` (value of column `of` -> curves.Line). The unedited model is a level."""

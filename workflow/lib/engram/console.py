@@ -1,4 +1,4 @@
-"""The command `engram`: check params.yaml or the machine, audit artifacts, show lineage, record a run, fill README.md."""
+"""The command `engram`: check params.yaml or the machine, audit artifacts, show lineage and times, record a run, fill README.md."""
 
 import argparse
 import sys
@@ -47,6 +47,17 @@ def pipeline(args) -> int:
     return 0
 
 
+def times(args) -> int:
+    from engram import params, pipeline, times
+
+    try:
+        print(times.report(args.logs, params.load("params.yaml"), list(pipeline.STAGES), "data/published.csv"))
+    except FileNotFoundError as error:
+        print(f"engram times: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
 def readme(args) -> int:
     from engram import readme
 
@@ -69,11 +80,14 @@ def main(argv=None) -> int:
                       (lineage, "show where one artifact comes from, as a tree"),
                       (record, "verify the artifacts of the active models and put the run into dvc.lock"),
                       (pipeline, "write dvc.yaml: a stage for every item of `paper:`, with the code that it depends on"),
+                      (times, "show how long the jobs of the active models took, by stage and by editor"),
                       (readme, "fill the parts of README.md that a run decides")):
         command = commands.add_parser(run.__name__, help=text, description=text, add_help=run is not readme)
         command.set_defaults(run=run)
         if run is check:
             command.add_argument("--out", type=Path, help="file that says with which schema params.yaml was checked")
+        if run is times:
+            command.add_argument("--logs", type=Path, default=Path("logs"), help="where Snakemake has put the benchmarks")
         if run is lineage:
             command.add_argument("artifact", type=Path)
     args, rest = parser.parse_known_args(argv)

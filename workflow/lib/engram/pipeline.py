@@ -39,7 +39,8 @@ STAGES = {
     "evaluate": Stage(("data", "edit"), ("methods", "paper")),
 }
 OPTIONAL = {"targets", "hypernet"}  # made only if an edit of some item reads them
-READ_BY_ITEMS = {"dataset": "data", "records": "evaluate"}  # the folder of what items read, where not its name
+# the folder of what items read, where not its name
+READ_BY_ITEMS = {"dataset": "data", "records": "evaluate", "norms": "edit"}
 TRACED = ("models.${item}.trace_window", "models.${item}.noise", "trace")
 HEADER = """\
 # Written by `engram pipeline` from params.yaml and the code; tests/workflow/test_dvc.py holds it to the rules.
@@ -106,14 +107,14 @@ def _item(root, item: str, values: dict) -> str:
     params = (*(TRACED if "trace" in spec["from"] else ()), f"paper.{item}")
     outs = [f"{path.as_posix()}: {{cache: false, persist: true}}"
             for path in (*files, *(lineage.record_path(file) for file in files))]
-    folders = [_folder(READ_BY_ITEMS.get(name, name)) for name in spec["from"]]
+    folders = dict.fromkeys(_folder(READ_BY_ITEMS.get(name, name)) for name in spec["from"])
     code = _code(root, f"workflow/figures/{item}.py", [])
     return _block(item.replace("/", "-"), files[0].as_posix(), [*folders, *code], params, outs,
                   "${run.models}" if models == active else f"[{', '.join(models)}]")
 
 
 def _folder(name: str) -> str:
-    return "data/${item}" if name == "data" else f"results/{name}/${{item}}"
+    return {"data": "data/${item}", "published": "data/published.csv"}.get(name, f"results/{name}/${{item}}")
 
 
 def _code(root, script: str, roots: list[Path]) -> list[str]:

@@ -191,9 +191,10 @@ def _documentation(path: Path) -> str:
 
 
 def _items(items: list[str], model: str, code: Path) -> str:
-    """A table of all items, in the order of their numbers in the papers."""
+    """A table of all items, papers as they come, items in the order of their numbers there."""
+    papers = list(dict.fromkeys(item.split("/")[0] for item in items))
     lines = [f"| item | shows | command (model `{model}`) | code |", "| --- | --- | --- | --- |"]
-    for item in sorted(items, key=lambda item: _natural(Path(item))):
+    for item in sorted(items, key=lambda item: (papers.index(item.split("/")[0]), _natural(Path(item)))):
         text, place = _documentation(code / f"{item}.py").rsplit(" PAPER: ", 1)
         shows = re.split(r"(?<=[^.])\. |\.$", text)[0]
         lines.append(f"| {place.rstrip('.')} | {shows} | `dvc repro {item.replace('/', '-')}@{model}` "
