@@ -20,7 +20,7 @@ def tables_of(wc):
     spec, found = seen(wc.model)["paper"][wc.item], {}
     traces = [{"variant": name} for name in variants.of_item(spec)]
     for stage in spec["from"]:
-        rule_name = "evaluate" if stage == "records" else stage
+        rule_name = {"records": "evaluate", "zsre": "dataset"}.get(stage, stage)
         rows = {"trace": traces, "edit": edits.of_item(spec), "evaluate": edits.of_item(spec)}.get(rule_name, [{}])
         for flag, name in ITEM_TABLES[stage].items():
             found[flag] = [getattr(rules, rule_name).output[name].format(model=wc.model, **row) for row in rows]
