@@ -18,7 +18,9 @@ TRACES = {  # item -> the variants of trace that it is drawn from here
     "fig10_examples": ["main"], "fig11_atypical": ["main"], "fig12_extra_token": ["main", "extra"],
     "fig13_noise_kinds": ["gaussian", "uniform"], "fig14_severed_cases": ["severed"], "fig15_extra_token": ["extra"],
 }
-ITEMS = (*TRACES, "fig6_generations", "table1_zsre", "table4_counterfact")
+TEXTS = ("fig6_generations", "fig19_generations", "fig25_attn_edit_generations")
+RECORDS = {"fig21_counterfact_record": "facts", "fig22_zsre_record": "zsre"}
+ITEMS = (*TRACES, *TEXTS, *RECORDS, "fig16_gradients", "fig24_attn_edit_metrics", "table1_zsre", "table4_counterfact")
 NOISES = {"gaussian": "m", "uniform": "us3"}
 SITES = {  # height of the early and of the late site of the paper
     "hidden": (0.12, 0.9), "mlp": (0.10, 0.2), "attn": (0.02, 0.35), "no_attn": (0.10, 0.9), "no_mlp": (0.03, 0.9)}
@@ -76,6 +78,33 @@ def fake_facts(cases: int = 5) -> pd.DataFrame:
          "generation_prompts": ["d"]} for i in range(cases)])
 
 
+def fake_zsre() -> pd.DataFrame:
+    return pd.DataFrame([{"case_id": 4 + i, "subject": f"Thomas James Martin{i}", "prompt": "What does {} play?",
+                          "answer": "piano", "target_new": "violin", "rephrase": f"Thomas James Martin{i} plays what?",
+                          "loc": "who is 東京", "loc_answer": "a city"} for i in range(2)])
+
+
+def fake_gradients(traced: pd.DataFrame, layers: int = 8) -> pd.DataFrame:
+    """Attributions of either sign, and where their lines begin."""
+    rng, rows = np.random.default_rng(2), []
+    for row in traced.itertuples():
+        for site in ("hidden", "mlp", "attn"):
+            for layer in range(layers):
+                values = rng.normal(0, 0.1, len(row.tokens))
+                rows += [("mini", row.prompt_id, site, token, layer, value, row.clean - values.sum())
+                         for token, value in enumerate(values)]
+    return pd.DataFrame(rows, columns=["model", "prompt_id", "site", "token", "layer", "attribution", "baseline"])
+
+
+def fake_records(method: str, records: int = 21, texts: int = 9) -> pd.DataFrame:
+    """Metrics of single edits, those of texts for the first records only, with an outlier at the last."""
+    rng = np.random.default_rng(len(method))
+    table = pd.DataFrame({name: np.append(rng.uniform(0.5, 0.8, records - 1), -0.9) for name in ("EM", "PM", "NM")})
+    for name in ("GE", "RS"):
+        table[name] = np.where(np.arange(records) < texts, rng.uniform(5, 6, records), np.nan)
+    return table.assign(model="mini", dataset="counterfact", method=method, n=1, after=1, case_id=range(records))
+
+
 def fake_texts(facts: pd.DataFrame, method: str, words: int = 24) -> pd.DataFrame:
     rows = []
     for fact in facts.itertuples():
@@ -113,7 +142,16 @@ class Runner:
             traced = [fake_traced(variant=variant) for variant in TRACES[item]]
             return ["--effects", *(self.put(f"{t['variant'][0]}-effects.parquet", fake_effects(t)) for t in traced),
                     "--traced", *(self.put(f"{t['variant'][0]}-prompts.parquet", t) for t in traced)]
-        if item.startswith("fig6_"):
+        if item in RECORDS:
+            return [f"--{RECORDS[item]}", self.put(f"{item}.parquet", fake_facts() if RECORDS[item] == "facts" else fake_zsre())]
+        if item == "fig16_gradients":
+            traced = fake_traced().drop(columns="variant")
+            return ["--attributions", self.put("attributions.parquet", fake_gradients(traced)),
+                    "--attributed", self.put("attributed.parquet", traced)]
+        if item == "fig24_attn_edit_metrics":
+            return ["--records", *(self.put(f"{method}-records.parquet", fake_records(method))
+                                   for method in ("rome", "none", "attn-edit"))]
+        if item in TEXTS:
             facts = fake_facts()
             texts = [self.put(f"{method}.parquet", fake_texts(facts, method)) for method in ("rome", "none")]
             return ["--facts", self.put("facts.parquet", facts), "--texts", *texts]
@@ -153,4 +191,5 @@ def drawn(tmp_path_factory) -> Runner:
 @pytest.fixture(scope="session")
 def fakes() -> SimpleNamespace:
     return SimpleNamespace(traced=fake_traced, effects=fake_effects, facts=fake_facts, texts=fake_texts, items=ITEMS,
-                           summary=fake_summary, load=load, traces=TRACES, root=ROOT, figures=FIGURES)
+                           summary=fake_summary, zsre=fake_zsre, gradients=fake_gradients, records=fake_records,
+                           load=load, traces=TRACES, root=ROOT, figures=FIGURES)

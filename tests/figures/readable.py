@@ -1,8 +1,9 @@
-"""What any reader needs of a figure: text inside the page, no text on other text, none too small."""
+"""What any reader needs of a figure: text inside the page, no text on other text, none too small; lines that stand out."""
 
 import itertools
 
 import matplotlib.text
+from matplotlib.colors import to_rgba
 
 
 def drawn_texts(fig, monkeypatch) -> list:
@@ -20,8 +21,16 @@ def drawn_texts(fig, monkeypatch) -> list:
     return seen
 
 
+def contrast(colour) -> float:
+    """Contrast of a colour with white, 1 to 21 (WCAG 2): (1 + 0.05) / (luminance + 0.05)."""
+    red, green, blue, alpha = to_rgba(colour)
+    parts = [alpha * part + 1 - alpha for part in (red, green, blue)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 1.05 / (0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05)
+
+
 def assert_readable(fig, monkeypatch):
-    """All text inside the page, no two texts on each other, nothing under 7 pt."""
+    """All text inside the page, no two texts on each other, nothing under 7 pt; text and lines 3:1 against white."""
     texts = drawn_texts(fig, monkeypatch)
     assert texts
     width, height = fig.bbox.size
@@ -33,3 +42,9 @@ def assert_readable(fig, monkeypatch):
         # Line boxes hold room for accents and descenders: only overlap beyond that is two texts on each other.
         assert overlap[0] < 2 or overlap[1] < 6, f"{one!r} and {other!r} overlap by {overlap} pixels"
     assert min(text.get_fontsize() for text in fig.findobj(matplotlib.text.Text)) >= 7
+    for text in fig.findobj(matplotlib.text.Text):
+        if text.get_visible() and text.get_text().strip():
+            assert contrast(text.get_color()) >= 3, f"{text.get_text()!r} is too pale: {text.get_color()}"
+    for ax in fig.axes:
+        for line in ax.lines:
+            assert contrast(line.get_color()) >= 3, f"a line {line.get_label()!r} is too pale: {line.get_color()}"

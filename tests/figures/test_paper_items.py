@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from readable import assert_readable
 
-from engram import lineage
+from engram import lineage, samples
 from engram.effects import average_effects
 
 
@@ -35,7 +35,7 @@ def test_bytes_are_the_same_again_and_in_another_process(drawn, runner, fakes):
     subprocess.run([sys.executable, "-c", code, json.dumps(moved)], check=True,
                    env={**os.environ, "PYTHONHASHSEED": "1", "MPLBACKEND": "pdf"})
     first = sorted(path for path in drawn.made.glob("*.*") if path.is_file())
-    assert len(first) == 11 * 3 + 2 * 2
+    assert len(first) == 17 * 3 + 2 * 2
     for path, other in itertools.product(first, ("out", "elsewhere")):
         if other == "out" and path.stem not in repeated:
             continue
@@ -53,7 +53,7 @@ def test_generations_are_readable(fakes, monkeypatch):
     fig6, facts = fakes.load("fig6_generations"), fakes.facts()
     texts = pd.concat([fakes.texts(facts, "none", 300), fakes.texts(facts, "rome", 60)])
     texts.loc[texts["case_id"] == 10, "text"] = "x" * 400
-    assert_readable(fig6.draw(fig6.table(facts, texts, "mini", 3)), monkeypatch)
+    assert_readable(fig6.draw(samples.table(facts, texts, "mini", samples.Settings())), monkeypatch)
 
 
 def test_pdf_embeds_truetype_of_the_bundled_font_only(drawn):
@@ -100,17 +100,20 @@ def test_fig6_csv_keeps_the_texts_as_they_are(drawn, fakes):
 
 
 def test_fig6_fills_up_with_further_records_and_says_when_there_are_too_few(fakes):
-    fig6, facts = fakes.load("fig6_generations"), fakes.facts()
-    assert fig6.choose(facts, facts["case_id"], 4) == [10, 12, 14, 11]
+    facts, named = fakes.facts(), samples.Settings(case_ids={"mini": [13, 10], "other": [99]})
+    assert samples.choose(facts, facts["case_id"], samples.Settings(4), "mini") == [10, 12, 14, 11]
+    assert samples.choose(facts, facts["case_id"], named, "mini") == [13, 10]
     with pytest.raises(ValueError, match="3 cases wanted, 2 have texts"):
-        fig6.choose(facts, [10, 11], 3)
+        samples.choose(facts, [10, 11], samples.Settings(), "mini")
+    with pytest.raises(ValueError, match=r"case_ids.mini: \[13\] have no texts of every method"):
+        samples.choose(facts, [10, 11], named, "mini")
     texts = fakes.texts(facts, "none")
     with pytest.raises(ValueError, match="occur twice"):
-        fig6.table(facts, pd.concat([texts, texts.assign(n=10)]), "mini", 1)
+        samples.table(facts, pd.concat([texts, texts.assign(n=10)]), "mini", samples.Settings(1))
 
 
 def test_unknown_paper_keys_are_refused(runner):
-    with pytest.raises(ValueError, match=r"rome/fig6_generations.*case.*known keys are \['cases'\]"):
+    with pytest.raises(ValueError, match=r"rome/fig6_generations.*case.*known keys are \['case_ids', 'cases'\]"):
         runner.run("fig6_generations", case=3)
 
 

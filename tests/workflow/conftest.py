@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -71,6 +72,12 @@ def small_params() -> str:
     """params.yaml with few edits."""
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     return text[:text.index(f"  {ITEMS.split(':')[0].strip()}:")] + ITEMS
+
+
+def stages() -> list[str]:
+    """The stage words, in the order of the data."""
+    text = (ROOT / "workflow/rules/common.smk").read_text(encoding="utf-8")
+    return re.findall("[a-z]+", re.search(r"^STAGES = \((.*?)\)\.split", text, re.DOTALL | re.MULTILINE)[1])
 
 
 def remembered(stages: list[str], values: dict) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, Sandbox, remembered, small_params
+from conftest import ROOT, Sandbox, remembered, small_params, stages
 
 from engram import edits, items, lineage, pipeline, record
 
@@ -40,7 +40,7 @@ def script(name: str) -> str:
 
 
 def test_one_stage_per_word_and_per_item():
-    words = re.search(r'STAGES = "([a-z ]+)"', (ROOT / "workflow/rules/common.smk").read_text())[1].split()
+    words = stages()
     assert list(STAGES) == [*(word for word in remembered(words, PARAMS) if word != "paper"), *ITEMS]
     assert all(block["foreach"] == "${run.models}" for name, block in PIPELINE["stages"].items() if name != "params")
 

@@ -7,12 +7,12 @@ import sys
 
 import pytest
 import yaml
-from conftest import ROOT, remembered, scripts
+from conftest import ROOT, remembered, scripts, stages
 
 LIBRARY = ROOT / "workflow" / "lib" / "engram"
 PLUMBING = {"audit", "cli", "console", "doctor", "lineage", "params", "pipeline", "readme", "record",
             "supplies"}  # may know paths, params.yaml and DVC
-STAGES = re.search(r'STAGES = "([a-z ]+)"', (ROOT / "workflow/rules/common.smk").read_text())[1].split()
+STAGES = stages()
 RULES = {stage: (ROOT / f"workflow/rules/{stage}.smk").read_text() for stage in STAGES}
 MODULES = sorted(LIBRARY.rglob("*.py"))
 
@@ -147,7 +147,7 @@ def test_budgets():
     found += [row for path in scripts() for row in over_budget(path, 80 if path.parent.name == "scripts" else 120, 40)]
     for path in (ROOT / "workflow/rules").glob("*.smk"):
         found += over_budget(path, 120 if path.stem == "common" else 150)
-    found += [*over_budget(ROOT / "Snakefile", 50), *over_budget(ROOT / "workflow/schemas/params.schema.yaml", 500)]
+    found += [*over_budget(ROOT / "Snakefile", 50), *over_budget(ROOT / "workflow/schemas/params.schema.yaml", 600)]
     assert not found, "\n".join(found)
 
 

@@ -12,13 +12,16 @@ from engram.lineage import code_digest, code_roots
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # jobs run under this Python
 
 MODELS, PAPER = config["run"]["models"], config["paper"]
-STAGES = "fetch dataset train known noise prefixes covariance trace targets hypernet edit evaluate paper".split()
+STAGES = ("fetch dataset train known noise prefixes covariance trace gradients targets hypernet edit evaluate "
+          "paper").split()
 RECORDS = {"counterfact": "facts", "zsre": "zsre"}  # datasets to edit -> table of stages dataset, known
 PUBLISHED = "data/published.csv"  # what the papers print; git keeps it
 GPU = int(config["run"]["device"] != "cpu" and Path("/dev/nvidiactl").exists())  # a job with a model needs the only one
 ITEM_TABLES = {  # what an item of a paper reads `from` a stage: flag of its script -> output of the rule
     "dataset": {"facts": "facts"},
+    "zsre": {"zsre": "zsre"},
     "trace": {"effects": "effects", "traced": "traced"},
+    "gradients": {"attributions": "attributions", "attributed": "attributed"},
     "edit": {"texts": "texts"},
     "norms": {"norms": "norms"},
     "evaluate": {"summaries": "summary"},

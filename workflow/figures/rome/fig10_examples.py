@@ -2,7 +2,8 @@
 
 Unless `prompts` names them for the model, the prompts are chosen by rule: those whose subject has several tokens and is
 followed by several tokens are ranked by total effect (clean minus corrupted probability) and cut into equal parts; the
-middle prompt of each part is shown, the largest effect first. `*` marks subject tokens. PAPER: ROME Fig. 10.
+middle prompt of each part is shown, the largest effect first. `*` marks subject tokens. Every
+panel has its own scale, as in the paper: from the corrupted probability to its largest, both printed. PAPER: ROME Fig. 10.
 """
 
 from engram import cli

@@ -2,7 +2,7 @@
 
 The prompt's last token is left aside, where restoring the final state restores everything. Shown are the prompts in which the
 best state of another token exceeds the best state of the last subject token by most; the title counts such prompts. `*` marks
-subject tokens. PAPER: ROME Fig. 11.
+subject tokens; the ends of every scale are printed. PAPER: ROME Fig. 11.
 """
 
 from dataclasses import dataclass

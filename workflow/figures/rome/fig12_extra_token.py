@@ -1,8 +1,8 @@
 """The same prompts traced with the subject corrupted, and with a token after it corrupted too.
 
-If the early site only marked the end of what was corrupted, it would move to the extra token.
-Rows of one prompt share their colour scales. `*` marks subject tokens, `+` the extra ones. Unless `prompts` names them for
-the model, the prompts are chosen by rule, as in Fig. 10, among those traced both ways. PAPER: ROME Fig. 12.
+If the early site only marked the end of what was corrupted, it would move to the extra token. Rows of one prompt share their
+colour scales, whose ends are printed. `*` marks subject tokens, `+` the extra ones. Unless `prompts` names them for the model,
+the prompts are chosen by rule, as in Fig. 10, among those traced both ways. PAPER: ROME Fig. 12.
 """
 
 import pandas as pd

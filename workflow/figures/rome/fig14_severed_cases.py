@@ -1,12 +1,12 @@
 """Single prompts: effect of the last subject token's hidden state by layer, and with attention or the MLPs severed.
 
-Bars as in Fig. 3, of one prompt each: the probability of the answer minus that of the corrupted run. Unless `prompts` names
-them for the model, the prompts are chosen by the rule of Fig. 10. PAPER: ROME Fig. 14.
+Bars as in Fig. 3, of one prompt each: the probability of the answer minus that of the corrupted run; one scale for all.
+Unless `prompts` names them for the model, the prompts are chosen by the rule of Fig. 10. PAPER: ROME Fig. 14.
 """
 
 import pandas as pd
 
-from engram import cli, config, panels, style, traces
+from engram import cli, config, panels, prose, style, traces
 
 
 def table(effects: pd.DataFrame, traced: pd.DataFrame, settings, model: str, variants: dict) -> pd.DataFrame:
@@ -22,12 +22,12 @@ def draw(frame: pd.DataFrame):
     blocks = [block for _, block in frame.groupby("prompt_id", sort=False)]
     rows = (len(blocks) + 1) // 2
     fig = style.figure(style.DOUBLE, 0.55 + 1.2 * rows)
-    axes = fig.subplots(rows, 2, squeeze=False).flatten()
+    axes = fig.subplots(rows, 2, squeeze=False, sharey=True).flatten()
     for ax, block in zip(axes, blocks):
         first = block.iloc[0]
         handles = panels.severed_bars(ax, block)
         answer = style.shorten(first["answer"], 30)
-        ax.set_title(style.fit(f"“{style.shorten(first['prompt'], 80)}” → {answer}", 72 * 2.6), fontsize=style.SIZE)
+        ax.set_title(prose.fit(f"“{style.shorten(first['prompt'], 80)}” → {answer}", 72 * 2.9), fontsize=style.SIZE)
     for ax in axes[len(blocks):]:
         ax.set_axis_off()
     fig.supylabel("indirect effect on p(answer)", fontsize=style.SIZE)

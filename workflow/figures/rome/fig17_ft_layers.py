@@ -1,7 +1,8 @@
 """Fine-tuning of one layer's MLP, free (FT) or with every weight in a box of half width ε (FT+L), over the layers.
 
 S: harmonic mean of the success scores; EM, PM, NM: mean differences of the two objects' probabilities, for the fact, its
-paraphrases and its neighbourhood. Bands: 95% confidence intervals. Dotted: the unedited model. PAPER: ROME Fig. 17, 18.
+paraphrases and its neighbourhood. Bands: 95% confidence intervals. Dotted: the unedited model. PAPER: ROME Fig. 17; for GPT-J
+Fig. 18.
 """
 
 # DIFFERS: the original's bands are 1.96 standard deviations over the root of 100, whatever the number of records.
@@ -12,6 +13,8 @@ from engram import cli, curves, style
 
 METRICS = ("EM", "PM", "NM", "S")
 ITEM = "rome/fig17_ft_layers"
+COLOUR = style.LINES["ft-l"][0]  # of FT+L, whatever its ε: dashes and marker tell the boxes apart
+BOXES = [style.LINES["ft-l"], (COLOUR, "--", "s"), (COLOUR, ":", "D"), (COLOUR, "-.", "^"), (COLOUR, (0, (5, 2)), "x")]
 
 
 def table(paths, points: dict) -> pd.DataFrame:
@@ -24,8 +27,9 @@ def draw(frame: pd.DataFrame):
     """Four panels over the layers, one line per ε."""
     boxes = frame["epsilon"].fillna(float("inf"))
     edited = frame["method"] != curves.UNEDITED
-    lines = {box: curves.Line("FT" if box == float("inf") else f"FT+L, ε = {box:g}", *look)
-             for box, look in zip(sorted(boxes[edited].unique(), reverse=True), style.LOOKS)}
+    held = sorted(set(boxes[edited]) - {float("inf")}, reverse=True)
+    lines = {float("inf"): curves.Line("FT", *style.LINES["ft"])} if float("inf") in set(boxes[edited]) else {}
+    lines |= {box: curves.Line(f"FT+L, ε = {box:g}", *BOXES[at % len(BOXES)]) for at, box in enumerate(held)}
     model = style.shorten(frame["model"].iloc[0], 30)
     return curves.draw(frame.assign(box=boxes), "layer", "box", lines, f"layer of {model} whose MLP is fine-tuned")
 

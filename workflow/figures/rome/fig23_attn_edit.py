@@ -22,7 +22,7 @@ def table(paths, points: dict) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame):
     """Four panels over ε, on a logarithmic axis."""
-    lines = {"AttnEdit": curves.Line("AttnEdit", *style.LOOKS[0])}
+    lines = {"AttnEdit": curves.Line("AttnEdit", *style.LINES["attn-edit"])}
     model = style.shorten(frame["model"].iloc[0], 30)
     return curves.draw(frame, "epsilon", "name", lines, f"ε, the largest change of a weight, {model}", log=True)
 

@@ -1,12 +1,12 @@
 """Average indirect effect (AIE) of restoring a hidden state, an MLP window or an attention window, by token and layer.
 
-The three panels share one scale, from 0 to the largest effect of a hidden state. The printed numbers are the largest
-effects at the last subject token and at the last token. Grey: no prompt has such a token. PAPER: ROME Fig. 2; for the
-other models Fig. 8.
+The three panels share one scale, from 0 to the largest effect of a hidden state. Framed and printed: the largest effects at
+the last subject token and at the last token. Grey: no prompt has such a token. PAPER: ROME Fig. 2; for the other models Fig. 8;
+for GPT-J MEMIT Fig. 3.
 """
 
-import numpy as np
 import pandas as pd
+from matplotlib.patches import Rectangle
 
 from engram import cli, style, traces
 from engram.effects import average_effects, summary
@@ -34,17 +34,16 @@ def draw(frame: pd.DataFrame, window: int):
     prompts = int(frame.loc[frame["quantity"] == "prompts", "value"].iloc[0])
     model = frame["model"].iloc[0]
     top = cells.loc[cells["site"] == "hidden", "value"].max()
-    fig = style.figure(style.DOUBLE, 2.0)
+    fig = style.figure(style.DOUBLE, 2.3)
     axes = fig.subplots(1, 3, sharey=True)
     for ax, (site, look) in zip(axes, style.SITES.items()):
         values = cells[cells["site"] == site].pivot(index="category", columns="layer", values="value")
         # Below 0 the scale ends, as in the original's clip; the csv keeps the sign.
         style.heatmap(ax, values.reindex(list(style.CATEGORIES)), site, 0.0, top, "AIE")
-        ax.set_title(look.title)
+        peaks = [_peak(ax, category, values.loc[category]) for category in PEAKS if category in values.index]
+        ax.set_title(look.title, pad=4 + 9.5 * len(peaks))
+        ax.text(0.5, 1.03, "\n".join(peaks), transform=ax.transAxes, ha="center", va="bottom", linespacing=1.25)
         ax.set_xlabel(style.layer_label(site, window, model))
-        for row, category in enumerate(style.CATEGORIES):
-            if category in PEAKS and category in values.index:
-                _note_peak(ax, row, values.loc[category], top)
     axes[0].set_yticks([index + 0.5 for index in range(len(style.CATEGORIES))], list(style.CATEGORIES))
     for ax in axes:
         ax.tick_params(axis="y", length=0)
@@ -52,11 +51,11 @@ def draw(frame: pd.DataFrame, window: int):
     return style.finish(fig)
 
 
-def _note_peak(ax, row: int, effects: pd.Series, top: float) -> None:
-    """Print the largest effect of a row onto its cell, or as near to it as the panel's edges allow."""
-    layers, best = len(effects), effects.max()
-    x = np.clip(effects.to_numpy().argmax() + 0.5, 0.11 * layers, 0.89 * layers)
-    ax.text(x, row + 0.5, f"{best:.3f}", ha="center", va="center", color="white" if best > 0.6 * top else "black")
+def _peak(ax, category: str, effects: pd.Series) -> str:
+    """Frame the cell of a row's largest effect; returns that effect in words, as a cell may be narrower than a number."""
+    row, layer = list(style.CATEGORIES).index(category), effects.idxmax()
+    ax.add_patch(Rectangle((list(effects.index).index(layer), row), 1, 1, fill=False, linewidth=0.8, clip_on=False, zorder=3))
+    return f"{category.lower()}: {effects.max():.3f}, layer {layer}"
 
 
 def main(argv=None):

@@ -1,7 +1,8 @@
 """Average indirect effect of the last subject token's hidden state, by layer: as it is, and with attention or MLPs severed.
 
 Severed: at that token, the outputs of all attention modules (or MLPs) are held at their corrupted values. Every bar is the
-mean probability of the answer minus that of the corrupted run; lines are 95% confidence intervals. PAPER: ROME Fig. 3.
+mean probability of the answer minus that of the corrupted run; lines are 95% confidence intervals. PAPER: ROME Fig. 3; for GPT-J
+MEMIT Fig. 3.
 """
 
 # DIFFERS: the original averages over the first 1,000 prompts, answered correctly or not, and draws other noise for the

@@ -12,11 +12,11 @@ from engram import cli, curves, style
 
 METRICS = ("EM", "PM", "NM", "S")
 ITEM = "rome/fig5_sweep"
-LINES = {  # PAPER: the colours of Fig. 5
-    "subject_first": curves.Line("First subject token", "orange", ":", "D"),
-    "subject_last": curves.Line("Last subject token", "tomato", "-", "o"),
+LINES = {  # PAPER: the colours of Fig. 5, darkened to 3:1 against white
+    "subject_first": curves.Line("First subject token", "#c07800", ":", "D"),
+    "subject_last": curves.Line("Last subject token", "#e8432a", "-", "o"),
     "subject_first_after_last": curves.Line("First token after the subject", "green", "-.", "^"),
-    "last": curves.Line("Last token", "cornflowerblue", "--", "s"),
+    "last": curves.Line("Last token", "#4f80dd", "--", "s"),
 }
 
 

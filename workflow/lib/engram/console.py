@@ -1,4 +1,4 @@
-"""The command `engram`: check params.yaml or the machine, audit artifacts, show lineage and times, record a run, fill README.md."""
+"""The command `engram`: check params.yaml or the machine, audit artifacts, show lineage and times, record a run."""
 
 import argparse
 import sys

@@ -3,10 +3,11 @@
 import pandas as pd
 from matplotlib.ticker import PercentFormatter
 
-from engram import config, corruption, effects, style, traces
+from engram import config, corruption, effects, prose, style, traces
 from engram.traces import SEVERED, SITES
 
 CELL, HEAD, TITLE, FOOT = 0.135, 0.16, 0.15, 0.42  # inches: a row of a heatmap, the head, a line of title, the x axis
+UNRESTORED = {"hidden": "Hidden states", "mlp": "MLP outputs", "attn": "Attention outputs"}  # heads without a restoration
 TITLE_PT = 420.0  # width of a title that is centred above the middle panel
 
 
@@ -18,30 +19,38 @@ def heatmaps_item(job, draw) -> None:
     style.save(job, draw(frame, job.config["model"]["trace_window"]), frame)
 
 
-def heatmaps(frame: pd.DataFrame, window: int, title: str = ""):
+def heatmaps(frame: pd.DataFrame, window: int | None, title: str = "", signed: str = ""):
     """One row of three heatmaps (tokens x layers) per prompt and variant of `traces.cells`' columns.
 
     The colours of a row start at the corrupted probability; rows of one prompt share their scale. `*`: token of the
-    subject; `+`: corrupted as well.
+    subject; `+`: corrupted as well. `signed`: the scores are no probabilities but something of this name and of either sign, of
+    single layers; their colours go from minus the largest to the largest.
     """
     blocks = [block for _, block in frame.groupby(["prompt_id", "variant"], sort=False)]
     labels = [_token_labels(block) for block in blocks]
-    titles = [style.fit(_about(block), TITLE_PT) for block in blocks]
+    titles = [prose.fit(_about(block), TITLE_PT) for block in blocks]
     lines = sum(text.count("\n") + 1 for text in titles) + bool(title)
     heights = [CELL * len(texts) for texts in labels]
     fig = style.figure(style.DOUBLE, sum(heights) + HEAD + lines * TITLE + len(blocks) * 0.1 + FOOT)
     fig.suptitle(title)
-    grid = _grid(fig, heights)
+    grid = _grid(fig, heights, UNRESTORED if signed else None)
     for axes, block, texts, about in zip(grid, blocks, labels, titles):
         same = frame[frame["prompt_id"] == block["prompt_id"].iloc[0]]
         for ax, site in zip(axes, SITES):
             values = block[block["site"] == site].pivot(index="token", columns="layer", values="score")
-            style.heatmap(ax, values, site, same["corrupted"].min(), same.loc[same["site"] == site, "score"].max(), "p(answer)")
+            top = same.loc[same["site"] == site, "score"]
+            if signed:
+                style.heatmap(ax, values, site, -top.abs().max(), top.abs().max(), signed, style.SIGNED)
+            else:
+                style.heatmap(ax, values, site, same["corrupted"].min(), top.max(), "p(answer)")
             ax.tick_params(axis="y", length=0, labelleft=ax is axes[0])
             ax.tick_params(axis="x", labelbottom=axes is grid[-1])
         axes[0].set_yticks([index + 0.5 for index in range(len(texts))], texts)
         axes[1].set_title(about, fontsize=style.SIZE, pad=4)
-    _layer_labels(grid[-1], window, frame["model"].iloc[0])
+    if signed:
+        grid[-1][1].set_xlabel(f"layer within {style.shorten(frame['model'].iloc[0], 30)}")
+    else:
+        _layer_labels(grid[-1], window, frame["model"].iloc[0])
     return style.finish(fig)
 
 
@@ -58,13 +67,13 @@ def _token_labels(block: pd.DataFrame) -> list[str]:
     return [style.token_label(text) + mark for text, mark in zip(tokens["text"], marks)]
 
 
-def _grid(fig, heights: list[float], **share) -> list:
-    """Rows of three axes with the given heights, under a head that names what each column restores."""
+def _grid(fig, heights: list[float], heads: dict | None = None) -> list:
+    """Rows of three axes with the given heights, under a head that names each column: what it restores, or `heads` by site."""
     fig.get_layout_engine().set(hspace=0)
-    axes = fig.subplots(1 + len(heights), 3, height_ratios=[0.01, *heights], squeeze=False, **share)
+    axes = fig.subplots(1 + len(heights), 3, height_ratios=[0.01, *heights], squeeze=False)
     for ax, site in zip(axes[0], SITES):
         ax.set_axis_off()
-        ax.set_title(style.SITES[site].title, pad=1)
+        ax.set_title(heads[site] if heads else style.SITES[site].title, pad=1)
     return [list(row) for row in axes[1:]]
 
 
@@ -96,7 +105,7 @@ def lines(frame: pd.DataFrame, window: int, settings: dict[str, dict]):
             ax.tick_params(labelleft=ax is axes[0], labelbottom=axes is grid[-1])
         prompts = frame.loc[frame["variant"] == variant, "prompts"].iloc[0]
         title = f"N = {prompts:,} prompts, {_noise(**settings[variant])}"
-        axes[1].set_title(style.fit(title, TITLE_PT), fontsize=style.SIZE, pad=4)
+        axes[1].set_title(prose.fit(title, TITLE_PT), fontsize=style.SIZE, pad=4)
         axes[0].set_ylabel("average indirect\neffect on p(answer)")
     _layer_labels(grid[-1], window, frame["model"].iloc[0])
     order = [category for category in style.CATEGORIES if category in handles]

@@ -31,6 +31,7 @@ STAGES = {
     "prefixes": Stage(("train",), (*RUN, "prefixes")),
     "covariance": Stage(("data", "train"), (*RUN, "models.${item}.covariance_layers", "covariance")),
     "trace": Stage(("train", "known", "noise"), (*RUN, "models.${item}.trace_window", "models.${item}.noise", "trace")),
+    "gradients": Stage(("train", "known", "noise", "trace"), (*RUN, "models.${item}.noise", "trace", "gradients")),
     "targets": Stage(("data", "train", "known", "prefixes"),
                      (*RUN, "models.${item}.records", "targets", "methods", "paper"), True),
     "hypernet": Stage(("data", "train", "known"), (*RUN, "models.${item}.records", "hypernet", "methods", "paper")),
@@ -40,7 +41,7 @@ STAGES = {
 }
 OPTIONAL = {"targets", "hypernet"}  # made only if an edit of some item reads them
 # the folder of what items read, where not its name
-READ_BY_ITEMS = {"dataset": "data", "records": "evaluate", "norms": "edit"}
+READ_BY_ITEMS = {"dataset": "data", "zsre": "data", "records": "evaluate", "norms": "edit"}
 TRACED = ("models.${item}.trace_window", "models.${item}.noise", "trace")
 HEADER = """\
 # Written by `engram pipeline` from params.yaml and the code; tests/workflow/test_dvc.py holds it to the rules.

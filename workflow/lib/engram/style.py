@@ -1,4 +1,4 @@
-"""One look for every figure: page sizes, bundled fonts, colours, names of sites and methods, text that fits its place.
+"""One look for every figure: page sizes, bundled fonts, colours, names of sites and methods, text on one line.
 
 Figures are built without pyplot: nothing is shown, and no window or global state decides what a file looks like.
 Lengths are inches unless a name ends in `_pt` (points, 1/72 inch).
@@ -11,9 +11,7 @@ from functools import cache
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, get_font
-from matplotlib.textpath import text_to_path
-from matplotlib.ticker import MaxNLocator
+from matplotlib.font_manager import findfont, get_font
 
 SINGLE, DOUBLE = 3.25, 6.75  # width of one column and of both columns of a two-column page
 FONT, SIZE = "DejaVu Sans", 7.0  # shipped with matplotlib, so the same on every machine
@@ -25,6 +23,7 @@ RC = {
     "xtick.major.size": 2.5, "ytick.major.size": 2.5, "xtick.major.pad": 2, "ytick.major.pad": 2,
     "lines.linewidth": 1.2, "figure.constrained_layout.w_pad": 0.04, "figure.constrained_layout.h_pad": 0.04,
 }
+SIGNED = "RdBu_r"  # of values of either sign: red positive, blue negative
 NO_DATA = "0.88"  # grey behind cells that no prompt has
 
 
@@ -63,9 +62,18 @@ METHODS = {
     "mend-cf": "MEND-CF", "mend-zsre": "MEND-zsRE", "rome": "ROME", "r-rome": "R-ROME", "memit": "MEMIT",
     "memit-seq": "MEMIT-seq", "pmet": "PMET", "emmet": "EMMET", "alphaedit": "AlphaEdit",
 }  # rows in the order of ROME table 4; an unlisted method follows, under its slug in capitals
-LOOKS = [("#1f77b4", "-", "o"), ("#d96a00", "--", "s"), ("#2ca02c", "-.", "^"), ("#9467bd", ":", "D"),
-         ("#8c564b", (0, (4, 1, 1, 1, 1, 1)), "v"), ("#d62728", (0, (5, 2)), "x")]  # of lines: colour, dashes, marker
-LINES = {"memit": LOOKS[0], "rome": LOOKS[1], "mend": LOOKS[2], "ft-w": LOOKS[3]}  # by method
+# The line of every editor, the same in all figures: colour (of its family, >= 3:1 against white), dashes, marker; no two share
+# dashes and marker, so that they are told apart without colour too.
+LINES = {
+    "ft": ("#5e3c99", "-", "v"), "ft-tf": ("#5e3c99", "--", "v"), "ft-l": ("#a0559c", "-", "<"),
+    "ft-l-tf": ("#a0559c", "--", "<"),
+    "ft-w": ("#9467bd", ":", "D"), "attn-edit": ("#c9388c", "-", "P"), "kn": ("#555555", "-", "X"), "ke": ("#8c564b", "-", "p"),
+    "ke-cf": ("#8c564b", "--", "p"), "ke-zsre": ("#8c564b", ":", "p"), "mend": ("#2a922a", "-.", "^"),
+    "mend-cf": ("#2a922a", "-", "^"), "mend-zsre": ("#2a922a", ":", "^"), "rome": ("#d96a00", "--", "s"),
+    "r-rome": ("#d96a00", ":", "s"), "memit": ("#1f77b4", "-", "o"), "memit-seq": ("#1f77b4", "--", "o"),
+    "pmet": ("#0b7a75", "-.", "*"), "emmet": ("#d62728", "-", ">"), "alphaedit": ("#7a7a00", "--", "h"),
+}
+OTHERS = [("#000000", dashes, marker) for marker in ("d", "8", "x", "+") for dashes in ("-", "--", ":", "-.")]  # unlisted ones
 NEW, TRUE = "#d55e00", "#0072b2"  # the object an edit writes, the object it overwrites
 
 
@@ -101,10 +109,10 @@ def method_order(methods) -> list[str]:
 
 
 def method_looks(methods) -> dict[str, tuple]:
-    """Colour, dashes and marker of each editor's line: those of `LINES` always look the same, others take what is left."""
+    """Colour, dashes and marker of each editor's line: those of `LINES` always look the same, unlisted ones follow in order."""
     ordered = method_order(methods)
-    left = [look for look in LOOKS if look not in [LINES.get(method) for method in ordered]]
-    return {method: LINES.get(method) or left.pop(0) for method in ordered}
+    unlisted = [method for method in ordered if method not in LINES]
+    return {method: LINES[method] if method in LINES else OTHERS[unlisted.index(method) % len(OTHERS)] for method in ordered}
 
 
 def layer_label(site: str, window: int, model: str) -> str:
@@ -121,19 +129,25 @@ def layer_ticks(ax, layers: int, offset: float = 0.0) -> None:
     ax.set_xticks(ticks + offset, [str(tick) for tick in ticks])
 
 
-def heatmap(ax, values, site: str, low: float, high: float, label: str) -> None:
-    """Cells `values` (rows R, layers L) from the top row down, with a colour bar; NaN cells stay grey."""
+def heatmap(ax, values, site: str, low: float, high: float, label: str, colormap: str | None = None) -> None:
+    """Cells `values` (rows R, layers L) from the top row down, with a colour bar; NaN cells stay grey.
+
+    `colormap`: another than the site's.
+    """
     values = np.asarray(values, dtype=float)
     rows, layers = values.shape
     high = high if high > low else low + 1e-3  # an all-equal picture still needs a scale
-    mesh = ax.pcolormesh(np.ma.masked_invalid(values), cmap=SITES[site].colormap, vmin=low, vmax=high,
+    mesh = ax.pcolormesh(np.ma.masked_invalid(values), cmap=colormap or SITES[site].colormap, vmin=low, vmax=high,
                          edgecolors="face", linewidth=0.2)
     ax.set_facecolor(NO_DATA)
     ax.set(xlim=(0, layers), ylim=(rows, 0))
     layer_ticks(ax, layers, 0.5)
     bar = ax.figure.colorbar(mesh, cax=ax.inset_axes([1.04, 0, 0.05, 1]))
     bar.outline.set_linewidth(0.4)
-    bar.set_ticks([tick for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high])
+    places = [low, (low + high) / 2, high]  # the ends: what the colours of different panels can be compared by
+    bar.set_ticks(places, labels=[f"{place:.{2 if high - low > 0.02 else 3}f}" for place in places])
+    for label_of, side in zip(bar.ax.get_yticklabels(), ("bottom", "center", "top")):
+        label_of.set_va(side)  # inside the height of the bar, away from titles above
     bar.set_label(label, labelpad=3)
 
 
@@ -157,91 +171,3 @@ def shorten(text: str, length: int) -> str:
 def token_label(text: str, length: int = 16) -> str:
     """One token as a row label: without outer blanks, line ends written out."""
     return shorten(text.replace("\r", "\\r").replace("\n", "\\n").replace("\t", "\\t"), length) or "␣"
-
-
-def fit(text: str, limit_pt: float, most: int = 2) -> str:
-    """Printable text in at most `most` lines of `limit_pt`, an ellipsis for the rest."""
-    lines = flow([(printable(text).strip(), "plain")], limit_pt, most)
-    return "\n".join("".join(piece for _, piece, _ in line) for line in lines)
-
-
-# Running text with marked words. A piece is (text, style); a line is a list of (x_pt, text, style).
-TEXT_STYLES = {
-    "plain": {},
-    "bold": {"weight": "bold"},
-    "prompt": {"style": "italic", "color": "0.35"},
-    "new": {"weight": "bold", "color": NEW},
-    "true": {"weight": "bold", "color": TRUE},
-}
-
-
-def width_pt(text: str, style: str = "plain") -> float:
-    """Width of printable text in points, from the font's own metrics."""
-    font = {key: value for key, value in TEXT_STYLES[style].items() if key != "color"}
-    return text_to_path.get_text_width_height_descent(text, FontProperties(family=FONT, size=SIZE, **font), False)[0]
-
-
-def mark(text: str, words: dict[str, str]) -> list[tuple[str, str]]:
-    """Pieces of printable text in which each whole-word occurrence of a key of `words` has that key's style."""
-    words = {printable(word).strip().casefold(): style for word, style in words.items()}
-    longest_first = sorted((word for word in words if word), key=len, reverse=True)
-    if not longest_first:
-        return [(text, "plain")]
-    pattern = r"(?<!\w)(" + "|".join(re.escape(word) for word in longest_first) + r")(?!\w)"
-    parts = re.split(pattern, text, flags=re.IGNORECASE)
-    return [(part, words.get(part.casefold(), "plain") if index % 2 else "plain")
-            for index, part in enumerate(parts) if part]
-
-
-def flow(pieces, limit_pt: float, most: int) -> list[list[tuple[float, str, str]]]:
-    """Fill lines of `limit_pt` with the words of `pieces`; after `most` lines the text ends in an ellipsis."""
-    lines, line, x = [], [], 0.0
-    for word in _words(pieces):
-        size = sum(width_pt(text, style) for text, style in word)
-        gap = width_pt(" ") if line else 0.0
-        if line and x + gap + size > limit_pt:
-            lines, line, x, gap = [*lines, line], [], 0.0, 0.0
-        for text, style in word:
-            if line and line[-1][2] == style == "plain":
-                line[-1] = (line[-1][0], line[-1][1] + " " * (gap > 0) + text, style)
-            else:
-                line.append((x + gap, text, style))
-            gap, x = 0.0, line[-1][0] + width_pt(line[-1][1], style)
-    lines = [*lines, line] if line else lines
-    if len(lines) > most:
-        lines = lines[:most]
-        x, text, style = lines[-1][-1]
-        while len(text) > 1 and x + width_pt(text + " …", style) > limit_pt:
-            text = text[:-1]
-        lines[-1][-1] = (x, text + " …", style)
-    return lines
-
-
-def _words(pieces):
-    """Lists of (text, style) without white space: a word may be made of several pieces; very long words are cut."""
-    word = []
-    for text, style in pieces:
-        for part in re.split(r"( +)", text):
-            if part.isspace():
-                yield from [word] if word else []
-                word = []
-            for start in range(0, len(part.strip()), 40):
-                if start:
-                    yield word
-                    word = []
-                word = [*word, (part[start:start + 40], style)]
-    if word:
-        yield word
-
-
-def write_lines(fig: Figure, lines, left: float, top: float, leading_pt: float = SIZE * 1.35) -> float:
-    """Put lines of text on the figure, their first baseline one line below `top`; returns where the last one ends.
-
-    `left` and `top` are inches from the left and from the upper edge of the figure.
-    """
-    width, height = fig.get_size_inches()
-    for line in lines:
-        top += leading_pt / 72
-        for x_pt, text, style in line:
-            fig.text((left + x_pt / 72) / width, 1 - top / height, text, va="baseline", **TEXT_STYLES[style])
-    return top

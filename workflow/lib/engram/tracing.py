@@ -198,7 +198,7 @@ def trace_group(lm: LM, group: list[Prompt], corruption: noise.Noise, config: Co
     prompts = [group[i] for i in place]
     length = len(prompts[0].ids)
     adapter = Adapter(lm, length)
-    embeddings = torch.stack([_corrupted(adapter, prompt, corruption, config, seed) for prompt in prompts])
+    embeddings = torch.stack([corrupted(adapter, prompt, corruption, config, seed) for prompt in prompts])
     answers = torch.tensor([int(prompt.row.answer_id) for prompt in prompts], device=lm.device)
     runs = run(adapter, embeddings, tuple(prompt.begin for prompt in prompts), answers)
     starts = sweep.starts(runs, todo)
@@ -222,7 +222,7 @@ def _about(lm: LM, prompt: Prompt) -> dict:
             "subject_end": prompt.end}
 
 
-def _corrupted(adapter: Adapter, prompt: Prompt, corruption: noise.Noise, config: Config, seed: int) -> torch.Tensor:
+def corrupted(adapter: Adapter, prompt: Prompt, corruption: noise.Noise, config: Config, seed: int) -> torch.Tensor:
     """Token embeddings [1 + S, T, d]: row 0 clean, the others with noise [S, N, d] on the subject and the extra tokens.
 
     PAPER: the sum is taken in float64 and then rounded to the model's dtype, as in the original code.

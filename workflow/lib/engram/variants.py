@@ -58,6 +58,7 @@ def of_items(values: dict, similar):
         for index, name in enumerate(spec.get("variants", [])):
             if name not in variants:
                 yield ("paper", item, "variants", index), f"an unknown variant, `{name}`", similar(name, variants)
-        for name in spec.get("options", {}).get("prompts", {}):
-            if name not in models:
-                yield ("paper", item, "options", "prompts", name), f"an unknown model, `{name}`", similar(name, models)
+        for option in ("prompts", "case_ids"):
+            for name in spec.get("options", {}).get(option, {}):
+                if name not in models:
+                    yield ("paper", item, "options", option, name), f"an unknown model, `{name}`", similar(name, models)
