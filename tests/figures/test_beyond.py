@@ -16,7 +16,7 @@ METHODS = ("ft-l", "mend-cf", "rome", "r-rome", "memit")
 
 def records(method, cases=12, relations=3, texts=12):
     """Metrics of single edits, by chance; of the first `texts` records there are texts."""
-    rng = np.random.default_rng(len(method))
+    rng = np.random.default_rng(sum(map(ord, method)))
     rows = {"relation_id": [f"P{case % relations}" for case in range(cases)], "after": 1, "case_id": range(cases),
             **{name: rng.integers(0, 2, cases).astype(float) for name in ("ES", "EA", "PA", "NA")},
             **{name: rng.random(cases) for name in ("PS", "NS")},
