@@ -80,8 +80,8 @@ def fake_facts(cases: int = 5) -> pd.DataFrame:
 
 def fake_zsre() -> pd.DataFrame:
     return pd.DataFrame([{"case_id": 4 + i, "subject": f"Thomas James Martin{i}", "prompt": "What does {} play?",
-                          "answer": "piano", "target_new": "violin", "rephrase": f"Thomas James Martin{i} plays what?", "loc": "who is 東京",
-                          "loc_answer": "a city"} for i in range(2)])
+                          "answer": "piano", "target_new": "violin", "rephrase": f"Thomas James Martin{i} plays what?",
+                          "loc": "who is 東京", "loc_answer": "a city"} for i in range(2)])
 
 
 def fake_gradients(traced: pd.DataFrame, layers: int = 8) -> pd.DataFrame:

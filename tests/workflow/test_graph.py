@@ -13,7 +13,7 @@ SEEN = sweeps.expanded(items.seen(PARAMS, "mini"))
 EDITS = edits.wanted(SEEN)
 
 
-READ = ("trace", "edit", "evaluate", "records")
+EDITED, TRACED = ("edit", "evaluate", "records"), ("trace", "gradients")  # what items read
 
 
 def papers(kind: str, reads: tuple, method: str | None = None) -> int:
@@ -29,8 +29,9 @@ def jobs_of(**counts) -> dict[str, int]:
 ROME = [row for row in EDITS if row["method"] == "rome"]
 EVERYTHING = jobs_of(
     dataset=1, train=1, known=1, noise=3, prefixes=1, covariance=1, trace=5, targets=len(edits.targets(SEEN, "mini")), hypernet=1,
-    edit=len(EDITS), evaluate=len(EDITS), paper_figure=papers("figure", READ),
-    paper_table=papers("table", READ))
+    gradients=1, edit=len(EDITS), evaluate=len(EDITS), paper_figure=papers("figure", (*EDITED, *TRACED, "dataset", "zsre")),
+    paper_table=papers("table", EDITED))
+BUT_DATA = jobs_of(**EVERYTHING | {"dataset": 0, "paper_figure": papers("figure", (*EDITED, *TRACED))})  # records: data alone
 
 
 def test_the_default_graph(built):
@@ -41,7 +42,7 @@ def test_every_stage_can_be_asked_for(sandbox):
     """`all_trace` and `trace@mini` make the traces with what they need. What is missing is made, whatever stands above it."""
     shutil.rmtree(sandbox.path / "results")
     assert sandbox.jobs("trace@mini") == {"train": 1, "known": 1, "noise": 3, "trace": 5}
-    assert sandbox.jobs() == {rule: count for rule, count in EVERYTHING.items() if rule != "dataset"}
+    assert sandbox.jobs() == BUT_DATA
 
 
 def more_items(values):
@@ -55,10 +56,10 @@ def more_items(values):
 
 def test_settings_rerun_what_depends_on_them(sandbox):
     """Each change alone; with the file as it was, nothing is to be done."""
-    tracing = jobs_of(trace=5, paper_figure=papers("figure", ("trace",)))
-    reading = {kind: papers(kind, READ[1:]) for kind in ("figure", "table")}
+    tracing = jobs_of(trace=5, gradients=1, paper_figure=papers("figure", TRACED))
+    reading = {kind: papers(kind, EDITED) for kind in ("figure", "table")}
     editing = jobs_of(targets=2, edit=len(ROME), evaluate=len(ROME), **{
-        f"paper_{kind}": papers(kind, READ[1:], "rome") for kind in reading})
+        f"paper_{kind}": papers(kind, EDITED, "rome") for kind in reading})
     for change, jobs in [
         (lambda values: values["trace"].update(samples=11), tracing),
         (lambda values: values["trace"]["variants"]["extra"].update(samples=11), {"trace": 1, "paper_figure": 2}),
@@ -68,8 +69,8 @@ def test_settings_rerun_what_depends_on_them(sandbox):
         (lambda values: values["methods"]["rome"]["mini"].update(kl_factor=0.9), editing),
         (lambda values: values["edit"].update(generation_tokens=11), {
             "edit": len(EDITS), "evaluate": len(EDITS), "paper_figure": reading["figure"], "paper_table": reading["table"]}),
-        (lambda values: values["run"].update(device="cpu"), {
-            rule: count for rule, count in EVERYTHING.items() if rule != "dataset"}),
+        (lambda values: values["run"].update(device="cpu"), BUT_DATA),
+        (lambda values: values["gradients"].update(samples=3), {"gradients": 1, "paper_figure": 1}),
         (more_items, {"targets": 2, "hypernet": 1, "edit": 8, "evaluate": 8, "paper_figure": 3, "paper_table": 1}),
         (lambda values: None, {}),
     ]:
@@ -95,7 +96,7 @@ def test_code_reruns_what_depends_on_it(sandbox):
     path.write_text(path.read_text() + "\nANOTHER = 1\n")
     jobs = sandbox.jobs()
     assert jobs == jobs_of(targets=2, edit=len(ROME), evaluate=len(ROME), **{
-        f"paper_{kind}": papers(kind, READ[1:], "rome") for kind in ("figure", "table")}), "not edit/none"
+        f"paper_{kind}": papers(kind, EDITED, "rome") for kind in ("figure", "table")}), "not edit/none"
 
 
 def test_a_second_model_from_local_files(sandbox):
