@@ -154,6 +154,27 @@ def test_every_editor_has_a_look_of_its_own():
     assert len(style.method_looks(map(str, range(40)))) == 40, "however many there are"
 
 
+def test_deep_models_and_awkward_tokens_fit(fakes, monkeypatch):
+    words = ["The", " mother", " tongue", " of", " Supercalifragilisticexpialidocious", " von", " Wittgen", "stein", " 東京",
+             "\n", " widely spoken in the", " language"]
+    traced = fakes.traced(3, subject=4, before=4, words=words, answer=" Antidisestabli").assign(model="gpt2-xl")
+    fig16, module = fakes.load("fig16_gradients"), load(BEYOND, fakes.root)
+    few = traced.drop(columns="variant")
+    fig = fig16.draw(fig16.table(fakes.gradients(few, 48).assign(model="gpt2-xl"), few))
+    assert_readable(fig, monkeypatch)
+    layers = [0, 5, 10, 13, 15, 17, 20, 25, 30, 35, 40, 47]
+    rows = [("gpt2-xl", f"effect of {site}", layer, 0.06 - 0.001 * layer, 0.01, 1000) for site in ("hidden", "mlp", "attn")
+            for layer in range(48)]
+    rows += [("gpt2-xl", metric, layer, 95 - layer / 4, 4.0, 100) for metric in module.METRICS for layer in layers]
+    frame = pd.DataFrame(rows, columns=["model", "quantity", "layer", "value", "ci", "count"]).astype({"layer": "Int64"})
+    assert_readable(module.draw(frame, 10), monkeypatch)
+
+
+def test_bars_and_lines_of_sites_stand_out(fakes):
+    colours = [look[1] for look in (*style.SEVERED.values(), *load(BEYOND, fakes.root).EFFECTS.values())]
+    assert all(contrast(colour) >= 3 for colour in [*colours, style.NEW, style.TRUE]), colours
+
+
 @pytest.mark.parametrize("colour, value", [("white", 1.0), ("black", 21.0), ("#767676", 4.54), ("0.5", 3.95)])
 def test_contrast_is_that_of_the_recommendation(colour, value):
     assert contrast(colour) == pytest.approx(value, abs=0.03)
