@@ -11,6 +11,7 @@ from engram import io, metrics
 
 RELATIONS = {"1": ["born in"], "2": ["works as"], "1+2": ["born in", "works as"]}
 LAYERS = {f"memit-{index}": {"layers": layers} for index, layers in enumerate(([2], [0, 1, 2], [0], [0, 2]))}
+DECAYS = {f"ft-w-{decay}": {"weight_decay": decay, "decay_law": None} for decay in (0.05, 0, 0.0005)}
 WEIGHTS = {f"memit-weight-{weight}": {"covariance_weight": weight} for weight in (2, 200, 20000)}
 
 
@@ -30,9 +31,11 @@ TABLES = {
     "memit/fig7_mixes": [records("memit", facts, of, facts // 2 + len(of)) for facts in (10, 40) for of in RELATIONS],
     "memit/ablation_layers": [summary("none", 1, 1, 5.0), *(summary(slug, 50, 50, 60.0 + index)
                                                             for index, slug in enumerate(LAYERS))],
+    "memit/fig9_weight_decay": [summary("none", 1, 1, 5.0), *(summary(slug, 50, 50, 70.0 - 100 * point["weight_decay"])
+                                                              for slug, point in DECAYS.items())],
     "memit/ablation_weight": [summary("none", 1, 1, 5.0), *(summary(slug, 50, 50, 80.0) for slug in WEIGHTS)],
 }
-POINTS = {"memit/ablation_layers": LAYERS, "memit/ablation_weight": WEIGHTS}
+POINTS = {"memit/ablation_layers": LAYERS, "memit/ablation_weight": WEIGHTS, "memit/fig9_weight_decay": DECAYS}
 
 
 def run(item, root, folder, tables=None, points=None):
@@ -90,6 +93,18 @@ def test_ranges_of_layers_are_named_and_in_order(drawn):
     assert [label.get_text() for label in axis.get_xticklabels()] == ["0", "2", "0, 2", "0–2"]
     frame = pd.read_csv(drawn["memit/ablation_layers"][0]["csv"], keep_default_na=False)
     assert float(frame[(frame["layers"] == "0–2") & (frame["metric"] == "S")]["value"].iloc[0]) == 61.0
+
+
+def test_decays_are_in_order_and_a_law_has_no_place(drawn, fakes, tmp_path):
+    files, fig = drawn["memit/fig9_weight_decay"]
+    frame = pd.read_csv(files["csv"])
+    scores = frame[(frame["metric"] == "S") & frame["weight_decay"].notna()]
+    assert scores[["weight_decay", "value"]].to_numpy().tolist() == [[0, 70.0], [0.0005, 69.95], [0.05, 65.0]]
+    assert [label.get_text() for label in fig.axes[-1].get_xticklabels()] == ["0", "0.0005", "0.05"]
+    assert "50 facts" in fig.axes[-1].get_xlabel()
+    points = DECAYS | {"ft-w-0": {"weight_decay": 0, "decay_law": [1, 2]}}
+    with pytest.raises(ValueError, match="a point whose decay is a law"):
+        run("memit/fig9_weight_decay", fakes.root, tmp_path, points=points)
 
 
 def test_the_same_bytes_again(drawn, fakes, tmp_path):

@@ -67,11 +67,15 @@ def chain(base: Path) -> dict[str, Path]:
     call("trace", weights | {"prompts": known["known_prompts"]} | noise | dict(zip(trace, severed.values())),
          {"trace": {"prompts": 5, "samples": 3, "sites": ["hidden", "no_mlp", "no_attn"], "tokens": "subject_last"}},
          variant="severed")
+    gradients = at("gradients", "attributions", "attributed")
+    call("gradients", weights | {"prompts": known["known_prompts"], "traced": trace["traced"]} | noise | gradients,
+         {"gradients": {"points": 5, "samples": 2, "count": 2},
+          "trace": {"prompts": 5, "samples": 3, "sites": ["hidden", "mlp", "attn"], "extra_tokens": 1}})
     targets = at("targets", "targets", suffix="safetensors") | at("targets", "steps")
     records = {"facts": data["facts"], "known-facts": known["known_facts"]}
     call("targets", weights | records | prefixes | targets,
          {"targets": {"batch": 3, "shards": 2}, "method": {"name": "rome"} | ROME}, dataset="counterfact", family="rome")
-    found = {**data, **train, **known, **noise, **prefixes, **moments, **trace, **severed, **targets}
+    found = {**data, **train, **known, **noise, **prefixes, **moments, **trace, **severed, **gradients, **targets}
     for method, hparams in (("none", {}), ("rome", ROME)):
         edit = {name: path.parent / method / path.name for name, path in at("edit", "scores", "texts", "norms").items()}
         aids = prefixes | moments | {"targets": targets["targets"]} if method == "rome" else {}
@@ -102,6 +106,9 @@ def figures(base, found):
         out = {suffix: base / "figures" / f"{item}.{suffix}" for suffix in ("pdf", "png", "csv")}
         call(f"rome/{item}", traces | out, {"paper": {}, "variants": {variant: {"noise": "m", "extra_tokens": 1}}}, "figures")
         made |= {f"{item}.{suffix}": path for suffix, path in out.items()}
+    out = {suffix: base / "figures" / f"fig16.{suffix}" for suffix in ("pdf", "png", "csv")}
+    call("rome/fig16_gradients", out | {name: found[name] for name in ("attributions", "attributed")}, {"paper": {}}, "figures")
+    made |= {f"fig16.{suffix}": path for suffix, path in out.items()}
     out = {suffix: base / "figures" / f"table4.{suffix}" for suffix in ("csv", "md")}
     call("rome/table4_counterfact", out | {"summaries": [found["none-summary"], found["rome-summary"]]},
          {"paper": {}}, "figures")

@@ -73,6 +73,7 @@ def test_settings_rerun_what_depends_on_them(sandbox):
         (lambda values: values["edit"].update(generation_tokens=11), {
             "edit": len(EDITS), "evaluate": len(EDITS), "paper_figure": reading["figure"], "paper_table": reading["table"]}),
         (lambda values: values["run"].update(device="cpu"), BUT_DATA),
+        (lambda values: values["gradients"].update(samples=3), {"gradients": 1, "paper_figure": 1}),
         (more_items, {"targets": 2, "hypernet": 1, "edit": 8, "evaluate": 8, "paper_figure": 3, "paper_table": 1}),
         *((lambda values, more=more: values["models"]["mini"].update(more), {
             rule: count for rule, count in BUT_DATA.items() if rule != "train"})

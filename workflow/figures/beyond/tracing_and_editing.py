@@ -76,7 +76,8 @@ def draw(frame: pd.DataFrame, window: int):
 
 def _line(ax, rows: pd.DataFrame, name: str, colour: str, dashes, marker: str) -> None:
     x, y, ci = (rows[key].to_numpy(dtype=float) for key in ("layer", "value", "ci"))
-    ax.plot(x, y, color=colour, linestyle=dashes, marker=marker, markersize=3, label=name)
+    ax.plot(x, y, color=colour, linestyle=dashes, marker=marker, markersize=3, label=name,
+            markevery=max(1, len(x) // 8))
     ax.fill_between(x, y - np.nan_to_num(ci), y + np.nan_to_num(ci), color=colour, alpha=0.2, linewidth=0)
 
 
@@ -90,7 +91,9 @@ def _scatter(ax, frame: pd.DataFrame) -> None:
            xlabel="effect of the window of MLPs\ncentred at the layer", ylabel="score S of ROME at the layer")
     placed = []
     for layer, px, py in zip(pairs.index, x, y):
-        if all(abs(px - qx) > 0.09 * span or abs(py - qy) > 8 for qx, qy in placed):
+        near = [*((qx, qy) for qx, qy in placed if abs(px - qx) < 0.12 * span and abs(py - qy) < 8),
+                *((qx, qy) for qx, qy in zip(x, y) if 0 < qx - px < 0.14 * span and -3 < qy - py < 9)]
+        if not near:  # neither another number nor a point where this one would stand
             ax.annotate(str(layer), (px, py), (3, 2), textcoords="offset points")
             placed.append((px, py))
     r = frame.loc[frame["quantity"] == "correlation of S", "value"]

@@ -13,8 +13,7 @@ from engram import cli, curves, style
 
 METRICS = ("EM", "PM", "NM", "S")
 ITEM = "rome/fig17_ft_layers"
-COLOUR = style.LINES["ft-l"][0]  # of FT+L, whatever its ε: dashes and marker tell the boxes apart
-BOXES = [style.LINES["ft-l"], (COLOUR, "--", "s"), (COLOUR, ":", "D"), (COLOUR, "-.", "^"), (COLOUR, (0, (5, 2)), "x")]
+BOXES = [style.LINES["ft-l"], ("#7f76d0", "--", "s"), ("#b0567a", ":", "D"), ("#8b6f9e", "-.", "^"), ("#4d7a9e", "--", "x")]
 
 
 def table(paths, points: dict) -> pd.DataFrame:

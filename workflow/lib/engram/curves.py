@@ -74,7 +74,7 @@ def draw(frame: pd.DataFrame, x: str, of: str, lines: dict, label: str, log: boo
     fig.axes[0].set_ylabel("mean over records x 100")
     fig.supxlabel(label, fontsize=style.SIZE)
     handles = dict(zip(*reversed(fig.axes[0].get_legend_handles_labels())))
-    fig.legend(handles.values(), handles, loc="outside upper center", ncols=min(5, len(handles)), frameon=False)
+    fig.legend(handles.values(), handles, loc="outside upper center", ncols=min(5, len(handles)), frameon=False, handlelength=3)
     return style.finish(fig)
 
 

@@ -141,7 +141,7 @@ def _trace(values: dict, model: str, shape: Shape, prompts: int, length: float) 
 def _targets(values: dict, model: str, shape: Shape) -> Cost:
     flop = disk = 0.0
     for (_, family), which in edits.targets(values, model).items():
-        count = which["count"] + sum(size for size, _ in which.get("groups", []))
+        count = max(which["count"], *(size for size, _ in which.get("groups", [[0, 0]])))  # groups are mostly among the first
         block = values["methods"][family][model]
         layer = block.get("layer", max(block.get("layers", [0])))
         above = (shape.layers - layer) / shape.layers

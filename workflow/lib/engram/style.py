@@ -51,10 +51,10 @@ CATEGORIES = {
     "Further tokens": ("#8c564b", (0, (4, 1, 1, 1, 1, 1)), None),
     "Last token": ("#d62728", "-", "s"),
 }
-SEVERED = {  # PAPER: ROME Fig. 3; the hatch tells the bars apart without colour
+SEVERED = {  # PAPER: ROME Fig. 3, its green darkened to 3:1; the hatch tells the bars apart without colour
     "hidden": ("Effect of a single state", "#7261ab", None),
     "no_attn": ("Effect with attention severed", "#f3201b", None),
-    "no_mlp": ("Effect with MLPs severed", "#20b020", "//////"),
+    "no_mlp": ("Effect with MLPs severed", "#1a961a", "//////"),
 }
 METHODS = {
     "none": "Unedited", "ft": "FT", "ft-tf": "FT, teacher-forced", "ft-l": "FT+L", "ft-l-tf": "FT+L, teacher-forced",
