@@ -1,6 +1,6 @@
 """Metrics of one method per record, and their means with confidence intervals."""
 
-from engram import cli, io, metrics, texts, together
+from engram import cli, io, metrics, together
 from engram.datasets import originals
 
 
@@ -13,16 +13,23 @@ def main(argv=None):
         relations = io.read_table(job.inputs.facts).set_index("case_id")["relation_id"]
         records.insert(0, "relation_id", records["case_id"].map(relations))
     if job.inputs.texts:
-        prose = texts.text_metrics(io.read_table(job.inputs.texts), io.read_table(job.inputs.facts),
-                                   io.read_table(job.inputs.snippets), space(job))
-        records = metrics.with_texts(records, prose)
+        records = metrics.with_texts(records, prose(job, io.read_table(job.inputs.texts)))
     keys = {"model": job.keys.model, "dataset": dataset, "method": job.keys.method, "n": together.column(job.keys.n)}
     summary = metrics.summary(records, dataset, along=together.group(job.keys.n).batch is not None)
     for name, table in {"records": records, "summary": summary}.items():
         job.write(name, table.assign(**keys)[[*keys, *table.columns]])
 
 
-def space(job):
+def prose(job, written):
+    """GE and RS of the texts; as empty as these."""
+    if written.empty:
+        return written
+    from engram import texts  # loads scikit-learn and nltk, for a second that most evaluations can do without
+
+    return texts.text_metrics(written, io.read_table(job.inputs.facts), io.read_table(job.inputs.snippets), space(job, texts))
+
+
+def space(job, texts):
     """The published TF-IDF space, if the source has one; it is fitted on the snippets otherwise."""
     if not job.inputs.idf:
         return None

@@ -1,8 +1,9 @@
-"""Integrated gradients of the prompts of Fig. 10: how much of the answer's probability each activation accounts for.
+"""Integrated gradients of single prompts: how much of the probability of the answer each activation accounts for.
 
-The activations of a layer at all tokens move on a line from their values with the subject corrupted to the clean ones, all else
-as in the clean run; the numbers of a layer sum to what that changes (50 points of Gauss-Legendre quadrature, mean over noise
-samples). Red adds to the probability, blue takes away; the ends of every scale are printed. PAPER: ROME Fig. 16.
+The prompts are those of ROME Fig. 10. The activations of a layer at all tokens move on a line from their values with the subject
+corrupted to the clean ones, all else as in the clean run; the numbers of a layer sum to what that changes (50 points of
+Gauss-Legendre quadrature, mean over noise samples). Red adds to the probability, blue takes away; the ends of every scale are
+printed. PAPER: ROME Fig. 16.
 """
 
 import pandas as pd
