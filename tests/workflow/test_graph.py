@@ -163,3 +163,16 @@ def test_a_second_model_from_local_files(sandbox):
     audit = sandbox.run("engram", "audit", ok=False).stdout
     assert "input changed  data/other/facts.parquet   ../raw/facts.json" in audit
     assert "data/mini/facts.parquet   ../raw" not in audit
+
+
+def test_what_no_rule_makes_is_removed_when_asked(sandbox):
+    """A point of a sweep that is gone, with its records and folders; what belongs to a model that is not active stays."""
+    other = sandbox.path / "results/trace/other/effects.parquet"
+    other.parent.mkdir(parents=True)
+    other.write_text("of another run")
+    sandbox.edit("params.yaml", "{epsilon: [0.001, 0.01]}", "{epsilon: [0.001]}")
+    removed = sandbox.run("engram", "tidy").stdout.split("\n")
+    assert [line for line in removed if "0p01/n1/scores.parquet" in line] and not [line for line in removed if "0p001" in line]
+    assert len([line for line in removed if line.startswith("removed ")]) == 5, "three tables of edit, two of evaluate"
+    assert not (sandbox.path / "results/edit/mini/counterfact/attn-edit-epsilon-0p01").exists() and other.exists()
+    assert sandbox.jobs() == {"paper_figure": 1}

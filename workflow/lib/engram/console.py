@@ -58,6 +58,15 @@ def times(args) -> int:
     return 0
 
 
+def tidy(args) -> int:
+    from engram import params, tidy
+
+    params.check("params.yaml")
+    for path in tidy.tidy(Path("."), params.load("params.yaml")["run"]["models"]):
+        print(f"removed {path}")
+    return 0
+
+
 def readme(args) -> int:
     from engram import readme
 
@@ -81,6 +90,7 @@ def main(argv=None) -> int:
                       (record, "verify the artifacts of the active models and put the run into dvc.lock"),
                       (pipeline, "write dvc.yaml: a stage for every item of `paper:`, with the code that it depends on"),
                       (times, "show how long the jobs of the active models took, by stage and by editor"),
+                      (tidy, "remove artifacts of the active models that no rule makes any more"),
                       (readme, "fill the parts of README.md that a run decides")):
         command = commands.add_parser(run.__name__, help=text, description=text, add_help=run is not readme)
         command.set_defaults(run=run)
