@@ -6,7 +6,7 @@ import sys
 from functools import cache, partial
 from pathlib import Path
 
-from engram import edits, families, fetched, hyperparameters, items, slices, sweeps, variants
+from engram import edits, families, fetched, hyperparameters, items, slices, sweeps, together, variants
 from engram.lineage import code_digest, code_roots
 
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # jobs run under this Python

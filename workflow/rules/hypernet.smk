@@ -34,6 +34,7 @@ rule hypernet:
         "logs/hypernet/{model}/{name}.tsv"
     wildcard_constraints:
         name=one_of(config["hypernet"]["editors"]),
+    priority: 50  # long, and edits wait for it
     threads: threads_of("hypernet")
     resources:
         gpu=GPU,

@@ -19,6 +19,7 @@ rule targets:
         "logs/targets/{model}/{dataset}/{family}.log",
     benchmark:
         "logs/targets/{model}/{dataset}/{family}.tsv"
+    priority: lambda wc: edits.targets(seen(wc.model), wc.model).get((wc.dataset, wc.family), {"count": 1})["count"]
     threads: threads_of("targets")
     resources:
         gpu=GPU,

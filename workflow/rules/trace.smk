@@ -25,6 +25,7 @@ rule trace:
         "logs/trace/{model}/{variant}.log",
     benchmark:
         "logs/trace/{model}/{variant}.tsv"
+    priority: 100  # long
     threads: threads_of("trace")
     resources:
         gpu=GPU,
