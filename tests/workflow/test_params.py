@@ -151,6 +151,8 @@ def replaced(section: list, value):
     (["methods", "rome", "mini", "family"], "romme", "methods.rome.mini.family", "did you mean `rome`?"),
     (["methods", "rome", "mini", "site"], "mpl", "methods.rome.mini.site", "did you mean `mlp`?"),
     (["trace"], 3, "trace", "a block of keys"),
+    (["paper", "memit/fig5_scaling", "for", "mini", "n", "rome"], "5000by1", "paper.memit/fig5_scaling.for.mini.n.rome",
+     "at most 1,600"),
 ])
 def test_bad_values(folder, section, value, key, says):
     (folder / "params.yaml").write_text(replaced(section, value))
@@ -183,6 +185,14 @@ def test_a_list_is_said_to_be_missing_by_dvc(sandbox):
     sandbox.edit("params.yaml", "models: [mini]", "models: mini")
     text = sandbox.run("dvc", "repro", ok=False).stdout
     assert "expected list/dictionary, got str" in text and "Traceback" not in text
+
+
+def test_tf32_needs_cuda(folder):
+    values = yaml.safe_load(GOOD)
+    values["run"]["device"], values["trace"]["variants"]["extra"]["precision"] = "cpu", "tf32"
+    (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    with pytest.raises(params.ParamsError, match=r"trace.variants.extra.precision\n  found: tf32 with run.device cpu"):
+        params.load(folder / "params.yaml")
 
 
 def test_every_editor_has_values():

@@ -119,6 +119,18 @@ def problems(values: dict, similar):
                     yield (place, f"`{name}`, which has no values for the active model {model}",
                            f"a block methods.{name}.{model}, or the method not listed")
             yield from _regimes(item, spec, name, hyperparameters.regimes(values, name))
+            yield from _beyond(values, item, spec, name)
+
+
+def _beyond(values: dict, item: str, spec: dict, name: str):
+    """More facts than a generated world has; how many there are of other sources is known when they are read."""
+    here, words = _words(spec, name)
+    for model in values["run"]["models"]:
+        source = values["sources"].get(values["models"][model]["source"], {})
+        most = source["subjects"] * source["relations"] if source.get("kind") == "world" else None
+        for n in words:
+            if most and together.group(n).facts > most:
+                yield ("paper", item, *here), f"{n}, more facts than the world of {model} has", f"at most {most:,}"
 
 
 def _regimes(item: str, spec: dict, name: str, can: tuple[str, ...]):

@@ -37,7 +37,7 @@ def shown(values: dict, model: str, spec: dict) -> dict:
 
 
 def problems(values: dict):
-    """(key, what was found, what would be right) for each noise rule that cannot be used."""
+    """(key, what was found, what would be right) for each noise rule and precision that cannot be used."""
     variants, models = values["trace"]["variants"], values["models"]
     noises = {("models", name, "noise"): block["noise"] for name, block in models.items()}
     noises |= {("trace", "variants", name, "noise"): block["noise"] for name, block in variants.items() if "noise" in block}
@@ -46,6 +46,10 @@ def problems(values: dict):
             corruption.rule(text)
         except ValueError:
             yield key, repr(text), corruption.RULES
+    for name in variants:
+        here = ("trace", "variants", name, "precision") if "precision" in variants[name] else ("trace", "precision")
+        if values["run"]["device"] == "cpu" and section(values["trace"], name)["precision"] == "tf32":
+            yield here, "tf32 with run.device cpu", "float32, float64 or bfloat16: only CUDA has tf32"
 
 
 def of_items(values: dict, similar):
