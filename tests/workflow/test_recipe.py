@@ -31,7 +31,7 @@ SMALL = {  # of params.yaml: a world and a model that take seconds
                                   "length": 32, "rate": 0.01, "spread": 0.1},
     ("covariance",): {"articles": 30},
     ("edit",): {"generation_tokens": 30},
-    ("run",): {"threads": 1},
+    ("run",): {"threads": 1, "threads_of": {}},
 }
 ITEM = "rome/table4_counterfact"
 
@@ -63,7 +63,7 @@ def test_a_new_method_is_one_file_one_block_and_a_row(tmp_path):
     (sandbox.path / place / "least_change.py").write_text(METHOD, encoding="utf-8")
     values = in_small(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")))
     values["methods"]["least-change"] = {"mini": values["methods"]["rome"]["mini"] | {"steps": 5}}
-    values["paper"][ITEM]["methods"] = ["none", "least-change"]
+    values["paper"] = {ITEM: values["paper"][ITEM] | {"methods": ["none", "least-change"]}}
     (sandbox.path / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     table = f"figures/mini/{ITEM}.csv"
     assert set(sandbox.jobs(table)) == {"dataset", "train", "known", "prefixes", "targets", "edit", "evaluate", "paper_table"}

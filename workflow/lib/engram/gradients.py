@@ -116,5 +116,5 @@ class Lines:
 
     def _chances(self, ids: torch.Tensor) -> torch.Tensor:
         """p(answer) [K] in float64, on the CPU."""
-        logits = self.lm.model.get_output_embeddings()(self.lm.hidden(ids)[:, -1])
+        logits = self.lm.logits(self.lm.hidden(ids)[:, -1])
         return logits.double().softmax(-1)[:, self.answer].cpu()
