@@ -1,7 +1,7 @@
 """Single edits by relation: the scores of each editor over the records of one relation.
 
 S: harmonic mean of ES (efficacy), PS (paraphrases) and NS (neighbourhood). Every fact is edited alone; lines are 95% confidence
-intervals over the records of the relation, S has none. Relations in the order of the last editor's S.
+intervals over the records of the relation. Relations in the order of the last editor's S.
 PAPER: beyond the papers, scores by relation.
 """
 

@@ -2,7 +2,7 @@
 
 Left: average indirect effects (as in ROME Fig. 7) at the last subject token. Middle: scores of ROME at each layer (as in ROME
 Fig. 5, key at that token). Right: one against the other; a number is a layer, r the correlation over the layers. Bands: 95%
-confidence intervals; S has none. PAPER: beyond the papers.
+confidence intervals. PAPER: beyond the papers.
 """
 
 import numpy as np

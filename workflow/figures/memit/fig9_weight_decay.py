@@ -1,6 +1,6 @@
 """FT-W with other weight decays: how much of the model's knowledge fine-tuning keeps, against how well the facts are stored.
 
-S: harmonic mean of ES (efficacy), PS (paraphrases) and NS (neighbourhood). Lines: 95% confidence intervals; S has none. Dotted:
+S: harmonic mean of ES (efficacy), PS (paraphrases) and NS (neighbourhood). Lines: 95% confidence intervals. Dotted:
 the unedited model. PAPER: MEMIT Fig. 9.
 """
 
