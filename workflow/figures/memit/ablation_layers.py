@@ -38,8 +38,7 @@ def draw(frame: pd.DataFrame):
 
 def main(argv=None):
     job = cli.parse(__file__, __doc__, argv, inputs=["summaries*"], outputs=["pdf", "png", "csv"], keys=["model"])
-    frame = table(job.inputs.summaries, job.config.get("points", {}))
-    style.save(job, draw(frame), frame)
+    curves.item(job, table, draw)
 
 
 if __name__ == "__main__":

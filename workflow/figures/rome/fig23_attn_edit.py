@@ -17,20 +17,20 @@ def table(paths, points: dict) -> pd.DataFrame:
     frame = curves.with_points(curves.read(paths, METRICS, ["method"], ITEM), points, ["epsilon"], ITEM)
     if any(point["epsilon"] is None for point in points.values()):
         raise ValueError(f"{ITEM}: a point without a box, which has no place on the axis; right are numbers for epsilon")
-    return frame.assign(epsilon=frame["epsilon"].astype(float), name="AttnEdit")
+    return frame.assign(epsilon=frame["epsilon"].astype(float))
 
 
 def draw(frame: pd.DataFrame):
     """Four panels over ε, on a logarithmic axis."""
     lines = {"AttnEdit": curves.Line("AttnEdit", *style.LINES["attn-edit"])}
     model = style.shorten(frame["model"].iloc[0], 30)
-    return curves.draw(frame, "epsilon", "name", lines, f"ε, the largest change of a weight, {model}", log=True)
+    label = f"ε, the largest change of a weight, {model}"
+    return curves.draw(frame.assign(name="AttnEdit"), "epsilon", "name", lines, label, log=True)
 
 
 def main(argv=None):
     job = cli.parse(__file__, __doc__, argv, inputs=["summaries*"], outputs=["pdf", "png", "csv"], keys=["model"])
-    frame = table(job.inputs.summaries, job.config.get("points", {}))
-    style.save(job, draw(frame), frame.drop(columns="name"))
+    curves.item(job, table, draw)
 
 
 if __name__ == "__main__":

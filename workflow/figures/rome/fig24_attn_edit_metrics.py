@@ -52,8 +52,10 @@ def draw(frame: pd.DataFrame):
         ax.grid(True, axis="y", linewidth=0.3, color="0.85")
         ax.set_axisbelow(True)
     fig.axes[0].set_ylabel("metric of a record x 100")
-    records = int(frame.loc[frame["quantity"] == "count", "value"].max())
-    fig.suptitle(f"Single edits of {style.shorten(frame['model'].iloc[0], 30)}, N = {records:,} records")
+    counts = frame[frame["quantity"] == "count"].groupby("metric", sort=False)["value"].min().astype(int)
+    fewer = [f"{metric} {count:,}" for metric, count in counts.items() if count < counts.max()]
+    fig.suptitle(f"Single edits of {style.shorten(frame['model'].iloc[0], 30)}, N = {counts.max():,} records"
+                 + (f" ({', '.join(fewer)})" if fewer else ""))
     return style.finish(fig)
 
 

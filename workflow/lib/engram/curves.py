@@ -54,6 +54,12 @@ def with_points(frame: pd.DataFrame, points: dict[str, dict], keys: list[str], i
     return pd.concat([frame[KEYS], pd.DataFrame(columns), frame.drop(columns=KEYS)], axis=1)
 
 
+def item(job, table, draw) -> None:
+    """The files of a figure of a sweep: `table(summaries, points)`, and `draw` of it."""
+    frame = table(job.inputs.summaries, job.config.get("points", {}))
+    style.save(job, draw(frame), frame)
+
+
 def draw(frame: pd.DataFrame, x: str, of: str, lines: dict, label: str, log: bool = False):
     """One panel per metric of `read`'s frame, values over the column `x`, one line per entry of `lines` and value of column `of`.
 
