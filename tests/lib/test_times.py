@@ -41,6 +41,13 @@ def test_jobs_of_one_model_by_stage(logs):
     assert found.loc["edit", "jobs"] == 4 and found.loc["evaluate", "seconds"] == 8.0, "of a repeated job the last"
 
 
+def test_a_job_handed_over_says_itself_what_it_used(logs):
+    (logs / "trace/gpt-j-6b/main.log").write_text("trace: 100%\nprocessor time 25.5 s, memory 700 MiB\n")
+    (logs / "trace/gpt-j-6b/severed.log").write_text("processor time 99.9 s, memory 1 MiB\nand what came after\n")
+    found = times.by_stage(times.read(logs, "gpt-j-6b"), list(pipeline.STAGES)).set_index("stage")
+    assert found.loc["trace", ["processor", "MiB"]].tolist() == [25.5 + 6.0, 700.0]
+
+
 def test_edits_beside_what_the_paper_needed(logs, values):
     """MEMIT's 10,000 edits: 26,773.00 s, of it 23,546.65 s for z; other numbers of facts have no published time."""
     found = times.by_edit(times.read(logs, "gpt-j-6b"), values, "gpt-j-6b", NUMBERS).set_index(["method", "n"])

@@ -57,7 +57,7 @@ def test_a_stage_is_one_word(stage):
 
 
 def test_every_rule_file_and_script_belongs_to_a_stage():
-    assert {path.stem for path in (ROOT / "workflow/rules").glob("*.smk")} == {*STAGES, "common"}
+    assert {path.stem for path in (ROOT / "workflow/rules").glob("*.smk")} == {*STAGES, "common", "preload"}
     assert {path.stem for path in (ROOT / "workflow/scripts").glob("*.py")} == {*STAGES} - {"paper"}
 
 

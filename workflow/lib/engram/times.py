@@ -4,6 +4,7 @@ The folder of the logs has <stage>/<model>.tsv, or <stage>/<model>/….tsv for a
 the parameter file.
 """
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from engram import edits, families, hyperparameters, items, published, style, to
 COLUMNS = {"s": "seconds", "cpu_time": "cpu", "max_rss": "memory"}  # of a benchmark: seconds, seconds, MiB
 NOTE = ("targets: of all records whose values an editor's family finds, for every n. edit: with what the edited model says and\n"
         "writes about the records.")
+SPENT = re.compile(r"(?:.*\n)?processor time ([\d.]+) s, memory (\d+) MiB\n", re.DOTALL)  # engram.preload prints it last
 THEIRS = " The published times are of editing alone, on one NVIDIA RTX A6000."
 PUBLISHED = {"paper": "memit", "table": "text"}
 
@@ -21,11 +23,17 @@ def read(folder: Path, model: str) -> pd.DataFrame:
     """One row per job of a model: stage, job (the path below its model's folder), seconds, cpu, memory; of a job that was
     repeated, the last. FileNotFoundError if there is none."""
     found = {path: path.relative_to(folder).with_suffix("").parts for path in sorted(Path(folder).rglob("*.tsv"))}
-    rows = [pd.read_csv(path, sep="\t", na_values=["-"]).iloc[-1][[*COLUMNS]].to_dict()
+    rows = [pd.read_csv(path, sep="\t", na_values=["-"]).iloc[-1][[*COLUMNS]].to_dict() | _spent(path.with_suffix(".log"))
             | {"stage": stage, "job": "/".join(job)} for path, (stage, owner, *job) in found.items() if owner == model]
     if not rows:
         raise FileNotFoundError(f"{folder}: no benchmark of a job of {model}; run the workflow for this model first")
     return pd.DataFrame(rows).rename(columns=COLUMNS)[["stage", "job", *COLUMNS.values()]]
+
+
+def _spent(log: Path) -> dict:
+    """Processor time and memory of a job whose process was none below Snakemake's: they stand at the end of its log."""
+    found = SPENT.fullmatch(log.read_text(encoding="utf-8", errors="replace")) if log.is_file() else None
+    return {"cpu_time": float(found[1]), "max_rss": float(found[2])} if found else {}
 
 
 def by_stage(jobs: pd.DataFrame, stages: list[str]) -> pd.DataFrame:
