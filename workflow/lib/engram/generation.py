@@ -24,7 +24,7 @@ class Row:
 
     ids: tuple[int, ...]
     key: tuple
-    delta: Delta
+    delta: Delta = NOTHING
 
 
 def generate(lm, prompts: list[str], keys: list[tuple], length: int, top_k: int, deltas: list[Delta] = (NOTHING,),
@@ -43,7 +43,7 @@ def generate(lm, prompts: list[str], keys: list[tuple], length: int, top_k: int,
     parts = batches.sorted_batches(lm, different, which, order, rows, budget)
     memory = threading.local()  # a thread's batches keep their keys and values in the same place
     found = batches.each(lm, [[todo[i] for i in part] for part in parts],
-                         lambda own, some: _sample(own, some, length, top_k, vars(memory).setdefault("spare", [])), "text")
+                         lambda own, some: sample(own, some, length, top_k, vars(memory).setdefault("spare", [])), "text")
     texts: list[str | None] = [None] * len(todo)
     for part, sampled in zip(parts, found):
         for i, ids in zip(part, sampled):
@@ -61,8 +61,9 @@ def _even(count: int, most: int) -> int:
 
 
 @torch.inference_mode()
-def _sample(lm, rows: list[Row], length: int, top_k: int, spare: list | None = None) -> list[list[int]]:
-    """The texts' ids. All rows start at the length of the shortest prompt; a longer one goes on with its own tokens."""
+def sample(lm, rows: list[Row], length: int, top_k: int, spare: list | None = None) -> list[list[int]]:
+    """The ids of texts of `length` tokens, prompts included. All start at the length of the shortest prompt; a longer one goes on
+    with its own tokens."""
     shortest = min(len(row.ids) for row in rows)
     texts, given = tokens.pad([row.ids[:length] for row in rows], lm.device)
     texts = torch.nn.functional.pad(texts, (0, length - texts.shape[1]))

@@ -9,11 +9,10 @@ The records come from the end of their table and are none of those that are edit
 from dataclasses import dataclass
 
 import pandas as pd
-import torch
 
-from engram import seeds, tokens
+from engram import generation, seeds, tokens
 from engram.hypernet.editors import mark, text_of
-from engram.hypernet.factors import Text, logits
+from engram.hypernet.factors import Text
 
 TASKS = ("gen", "facts", "zsre")
 CUTS = 4  # beginnings of a completed text that may be missing when it is asked for again
@@ -134,19 +133,11 @@ def window(ids: list[int], longest: int, rng) -> list[int]:
     return ids[start : start + longest]
 
 
-@torch.no_grad()
-def complete(lm, prompts: list[list[int]], keys: list[tuple], count: int, top_k: int, rows: int = 64) -> list[tuple[int, ...]]:
+def complete(lm, prompts: list[list[int]], keys: list[tuple], count: int, top_k: int, rows: int = 256) -> list[tuple[int, ...]]:
     """`count` tokens after each prompt, sampled from the `top_k` most likely; `keys[i]` seeds prompt i."""
     found = []
     for start in range(0, len(prompts), rows):
-        ids, lengths = tokens.pad([[*ids, *[0] * count] for ids in prompts[start : start + rows]], lm.device)
-        at, every, width = lengths - count, torch.arange(len(ids), device=lm.device), ids.shape[1] - count
-        draws = torch.tensor([seeds.rng(*key).random(count).tolist() for key in keys[start : start + rows]],
-                             dtype=torch.float64, device=lm.device)
-        for step in range(count):
-            scores = logits(lm, lm.hidden(ids[:, : width + step])[every, at + step - 1])
-            best, index = scores.topk(min(top_k, scores.shape[-1]))
-            drawn = (best.double().softmax(-1).cumsum(-1) <= draws[:, step, None]).sum(-1).clamp(max=index.shape[-1] - 1)
-            ids[every, at + step] = index[every, drawn]
-        found += [tuple(row[begin : begin + count]) for row, begin in zip(ids.tolist(), at.tolist())]
+        some = [generation.Row(tuple(ids), key) for ids, key in zip(prompts[start : start + rows], keys[start : start + rows])]
+        texts = generation.sample(lm, some, max(len(row.ids) for row in some) + count, top_k)
+        found += [tuple(ids[len(row.ids) : len(row.ids) + count]) for row, ids in zip(some, texts)]
     return found
