@@ -17,7 +17,6 @@ import socket
 import subprocess
 import sys
 import threading
-import traceback
 from pathlib import Path
 
 BIN = Path(__file__).parents[2] / "bin"
@@ -98,7 +97,7 @@ def run(argv: list[str]) -> int:
             print(stop.code, file=sys.stderr)
         return int(stop.code or 0) if not isinstance(stop.code, str) else 1
     except BaseException:
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())
         return 1
     return 0
 
