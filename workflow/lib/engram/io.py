@@ -10,12 +10,13 @@ from pathlib import Path
 import pandas as pd
 
 
-def write(path: Path, value) -> None:
+def write(path: Path, value, ready=None) -> None:
     """Write `value` in the format that the suffix of `path` names, through a temporary file and one rename.
 
     .parquet, .csv: DataFrame; .json: anything json holds; .safetensors: dict of tensors, or (dict, metadata dict);
     .md: str; .pdf, .png: matplotlib figure; any suffix: bytes. The bytes are on the disk before the name is: neither a kill nor
-    a power failure leaves a part of a file under it. OSError, with `path`, if that is not possible; what was there stays then.
+    a power failure leaves a part of a file under it. `ready` is called with the temporary file once it is whole. OSError, with
+    `path`, if that is not possible; what was there stays then.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.part")
@@ -23,10 +24,13 @@ def write(path: Path, value) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(temporary, value, path.suffix)
         _settle(temporary)
+        if ready:
+            ready(temporary)
         os.replace(temporary, path)
         _settle(path.parent)
     except Exception as error:
-        if (number := _number(error)) is None:
+        named = getattr(error, "filename", None)
+        if (number := _number(error)) is None or named and Path(named) not in (temporary, *path.parents):
             raise
         raise OSError(number, os.strerror(number), str(path)) from error
     finally:
