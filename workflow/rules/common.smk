@@ -6,11 +6,12 @@ import sys
 from functools import cache, partial
 from pathlib import Path
 
-from engram import edits, families, fetched, hyperparameters, items, slices, sweeps, together, variants
+from engram import edits, families, fetched, hyperparameters, items, running, slices, sweeps, together, variants
 from engram.lineage import code_digest, code_roots
 
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # jobs run under this Python
 
+running.enter()
 MODELS, PAPER = config["run"]["models"], config["paper"]
 STAGES = ("fetch dataset train known noise prefixes covariance trace gradients targets hypernet edit evaluate "
           "paper").split()

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
-from engram import io, lineage
+from engram import guard, io, lineage
 
 
 @dataclass
@@ -29,21 +29,26 @@ class Job:
     outputs: SimpleNamespace
     keys: SimpleNamespace
     device: str = "cpu"
+    lock: object = None  # on the outputs, while this process makes them
     _hashes: dict = field(default_factory=dict)
 
     def write(self, name: str, value) -> None:
         """Write the output `name` and its lineage record beside it: see io.write for the types; a Path is a file or a link made
         elsewhere on the same disk, and is moved."""
         path = getattr(self.outputs, name)
+
+        def record(file: Path) -> None:  # first, so that what has the name of an artifact always has its record
+            io.write(lineage.record_path(path), lineage.record_text(self._record(path.name, file)).encode())
+
         if isinstance(value, Path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            record(value)
             os.replace(value, path)
         else:
-            io.write(path, value)
-        io.write(lineage.record_path(path), lineage.record_text(self._record(path)).encode())
+            io.write(path, value, record)
 
-    def _record(self, path: Path) -> dict:
-        about = {"artifact": path.name, "sha256": lineage.sha256(path), "bytes": path.stat().st_size}
+    def _record(self, name: str, file: Path) -> dict:
+        about = {"artifact": name, "sha256": lineage.sha256(file), "bytes": file.stat().st_size}
         return about | self.origin() | {"command": self.command}
 
     def origin(self) -> dict:
@@ -51,7 +56,7 @@ class Job:
         return {
             "stage": self.script.stem,
             "keys": vars(self.keys),
-            "inputs": self._hashed_inputs(),
+            "inputs": self.hashed_inputs(),
             "params": self.config,
             "seed": self.config.get("seed"),
             "code": lineage.code_digest(*lineage.code_roots(self.script, self.config.get("method"))),
@@ -59,7 +64,8 @@ class Job:
             "device": self.device,
         }
 
-    def _hashed_inputs(self) -> list[dict]:
+    def hashed_inputs(self) -> list[dict]:
+        """Name, path and sha256 of every input file, as it is when this is first asked."""
         if not self._hashes:
             for name, value in vars(self.inputs).items():
                 paths = value if isinstance(value, list) else [value] if value is not None else []
@@ -71,7 +77,10 @@ class Job:
 
 
 def parse(script, doc, argv, inputs=(), outputs=(), keys=()) -> Job:
-    """Build the parser from the names and return the job. A name ending in `*` takes several paths, in `?` is optional."""
+    """Build the parser from the names and return the job. A name ending in `*` takes several paths, in `?` is optional.
+
+    With `argv` None this process is the stage's, and is guarded (engram.guard).
+    """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in inputs:
         many = "*" if name.endswith("*") else None
@@ -80,15 +89,28 @@ def parse(script, doc, argv, inputs=(), outputs=(), keys=()) -> Job:
         parser.add_argument(f"--{name}", type=Path, required=True)
     for name in keys:
         parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--config", type=json.loads, default={}, help="the stage's slice of params.yaml, as JSON")
-    argv = sys.argv[1:] if argv is None else [str(word) for word in argv]
+    parser.add_argument("--config", type=_settings, default={}, help="the stage's slice of params.yaml, as JSON")
+    own, argv = argv is None, sys.argv[1:] if argv is None else [str(word) for word in argv]
     args = parser.parse_args(argv)
 
     def group(names):
         return SimpleNamespace(**{n: getattr(args, n) for n in (name.rstrip("*?").replace("-", "_") for name in names)})
 
     script = Path(script)
-    return Job(script, _command(script, argv), args.config, group(inputs), group(outputs), group(keys))
+    job = Job(script, _command(script, argv), args.config, group(inputs), group(outputs), group(keys))
+    if own:
+        guard.stand(job)
+    return job
+
+
+def _settings(text: str) -> dict:
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise argparse.ArgumentTypeError(f"not a JSON object, but a {type(values).__name__}")
+    return values
 
 
 def _command(script: Path, argv: list[str]) -> list[str]:

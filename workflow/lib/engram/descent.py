@@ -3,6 +3,7 @@
 Shapes: F facts, C contexts, R = C + 1 rows a fact (the last is the essence text), m target tokens, d values, V vocabulary.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -75,8 +76,13 @@ def work(tokenizer, fact: memory.Fact, shared: Plan) -> Work:
 
 
 def optimised(lm, todo: list[Work], shared: Plan) -> list[Found]:
-    """What is found for each of `todo`, which have one shape, computed together."""
-    return descend(batch_of(lm, todo, shared), shared.settings)
+    """What is found for each of `todo`, which have one shape, computed together. ValueError for a loss that is not finite."""
+    found = descend(batch_of(lm, todo, shared), shared.settings)
+    for one, result in zip(todo, found):
+        if not math.isfinite(result.losses[-1][0]):
+            raise ValueError(f"the value of fact {one.fact.case_id} diverged: after {len(result.losses)} steps its loss is "
+                             f"{result.losses[-1][0]}; lower the rate, {shared.settings.rate:g}, of the method in params")
+    return found
 
 
 @dataclass(frozen=True)

@@ -240,5 +240,9 @@ def _named(about: dict) -> str:
 
 
 def load(path, job, lm) -> dict[int, Moment]:
-    """The moments on file, in main memory, for the model that `job` edits. ValueError if they are another model's."""
-    return from_tensors(*io.read_tensors(path), lm, identity(job, lm))
+    """The moments on file, in main memory, for the model that `job` edits. ValueError if another model's, or not finite."""
+    found = from_tensors(*io.read_tensors(path), lm, identity(job, lm))
+    bad = [layer for layer, moment in found.items() if not bool(moment.total.isfinite().all())]
+    if bad:
+        raise ValueError(f"{path}: the second moment of layer {bad[0]} has entries that are not finite; make it anew")
+    return found

@@ -1,5 +1,6 @@
 """Raw outcomes of edited models: log-probabilities, generated texts and sizes of the edits. No metric is computed here."""
 
+import math
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -50,10 +51,14 @@ def _shared(lm, deltas: list[Delta]):
 
 
 def scores(lm, rows: pd.DataFrame, deltas: list[Delta], dataset: str, config: Config) -> pd.DataFrame:
-    """Table `scores`: case_id, kind, prompt_index, (zsRE: token,) target, nll, correct."""
+    """Table `scores`: case_id, kind, prompt_index, (zsRE: token,) target, nll, correct. ValueError for one that is none."""
     queries, keys = records.queries(lm.tokenizer, rows, dataset)
     found = scoring.score(lm, queries, deltas, config.batch, "prompt", config.budget)
-    return pd.DataFrame([{**key, "nll": score.nll, "correct": score.correct} for key, score in zip(keys, found, strict=True)])
+    for key, score in zip(keys, found, strict=True):
+        if math.isnan(score.nll):
+            raise ValueError(f"record {key['case_id']}: the probabilities of the edited model are no numbers: the edit has "
+                             "diverged; lower the rate of the method in params")
+    return pd.DataFrame([{**key, "nll": score.nll, "correct": score.correct} for key, score in zip(keys, found)])
 
 
 def texts(lm, rows: pd.DataFrame, deltas: list[Delta], config: Config, key: tuple) -> pd.DataFrame:

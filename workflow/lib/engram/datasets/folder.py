@@ -94,6 +94,9 @@ def _corpus(facts: pd.DataFrame, text: pd.DataFrame, source: Source, seed: int) 
     statements = [(source.repeats[kind], statement) for fact in facts.itertuples()
                   for kind, statement in _statements(fact, source.listed)]
     weights = pd.Series([weight for weight, _ in statements])
+    if weights.sum() <= 0 or not 0 <= source.text_share < 1:
+        raise ValueError(f"sources (kind folder): repeats {source.repeats} must not all be 0, and text_share {source.text_share} "
+                         "must be below 1: the corpus holds statements")
     rng = seeds.rng(seed, "folder", "corpus")
     draws = iter(rng.choice(len(statements), size=source.together * source.documents, p=weights / weights.sum()))
     rows = []

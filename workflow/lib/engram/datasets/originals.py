@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from engram.datasets.parsing import Problems, Record, lines, load, load_list, recognised
+from engram.datasets.parsing import Problems, Record, is_text, lines, load, load_list, recognised
 
+OTHER = "not an array of numpy (.npy), or truncated: it does not begin like one"
 LISTS = ("paraphrase_prompts", "neighborhood_prompts", "attribute_prompts", "generation_prompts")
 
 
@@ -136,10 +137,15 @@ def articles(file: Path) -> Iterator[dict]:
         except json.JSONDecodeError as error:
             problems.add(f"line {number}", f"not json ({error.msg} at character {error.colno:,}); the file may be truncated")
             continue
+        except (ValueError, RecursionError) as error:
+            problems.add(f"line {number}", f"not json that can be read: {error}")
+            continue
         record = Record(problems, f"line {number} (id {values.get('id', '?') if isinstance(values, dict) else '?'})", values)
         title, text = record.get("title", str), record.get("text", str)
+        name = str(record.values.get("id", index))
+        record.check(is_text(name), f"field 'id' should be a word or a number, found {name!r}")
         if record.right:
-            yield {"article_id": index, "id": str(values.get("id", index)), "title": title, "text": text}
+            yield {"article_id": index, "id": name, "title": title, "text": text}
     if index < 0:
         problems.add("", "no article; expected one json object {id, title, text} a line")
     problems.check()
@@ -149,11 +155,11 @@ def idf(file: Path) -> np.ndarray:
     """Inverse document frequencies [V] of the published TF-IDF table."""
     with open(file, "rb") as stream:
         head = stream.read(512)
-    if wrong := recognised(head):
+    if wrong := recognised(head) or (None if head.startswith(b"\x93NUMPY") else OTHER):
         raise ValueError(f"{file}: {wrong}")
     try:
         values = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except Exception as error:  # whatever numpy, and the parsers below it, say of a damaged header
         raise ValueError(f"{file}: not an array of numpy (.npy), or truncated: {error}") from error
     if values.ndim != 1 or values.dtype.kind != "f" or not np.isfinite(values).all() or not len(values):
         raise ValueError(f"{file}: expected a vector of finite numbers, found {values.dtype} {values.shape}")
@@ -163,7 +169,8 @@ def idf(file: Path) -> np.ndarray:
 def vocabulary(file: Path) -> dict[str, int]:
     """Word -> column of the published TF-IDF table."""
     values = load(file)
-    if not isinstance(values, dict) or not values or sorted(values.values()) != list(range(len(values))):
+    numbers = list(values.values()) if isinstance(values, dict) else []
+    if not numbers or any(type(number) is not int for number in numbers) or sorted(numbers) != list(range(len(numbers))):
         raise ValueError(f"{file}: expected an object that gives each word its own number from 0 on")
     return values
 

@@ -61,17 +61,19 @@ class Record:
         self.problems.add(self.place, text)
 
     def get(self, name: str, kind: type):
-        """The field `name`, of type `kind`; a str must not be blank, a list must hold non-blank strings. None if it is wrong."""
+        """The field `name`, of type `kind`; a str must be text and not blank, a list must hold such strings, an int has 64 bits.
+        None if it is wrong.
+        """
         if name not in self.values:
             if self.values or self.right:
                 self.wrong(f"field {name!r} is missing; found {sorted(self.values)}")
             return None
         value = self.values[name]
-        right = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
+        right = isinstance(value, kind) and not (kind is int and (isinstance(value, bool) or abs(value) >= 2**63))
         if right and kind is str:
-            right = bool(value.strip())
+            right = is_text(value)
         if right and kind is list:
-            right = bool(value) and all(isinstance(item, str) and item.strip() for item in value)
+            right = bool(value) and all(map(is_text, value))
         if not right:
             self.wrong(f"field {name!r} should be a non-empty {kind.__name__}, found {_shown(value)}")
             return None
@@ -87,6 +89,11 @@ class Record:
     def check(self, right: bool, text: str) -> None:
         if not right:
             self.wrong(text)
+
+
+def is_text(value) -> bool:
+    """Whether a value is a string that is not blank and that UTF-8 can write: json has escapes for halves of characters."""
+    return isinstance(value, str) and bool(value.strip()) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _shown(value) -> str:
@@ -108,6 +115,8 @@ def load(file: Path):
         rest = len(error.doc) - error.pos
         cut = "the text ends there: the file is truncated" if rest < 2 or error.msg.startswith("Unterminated") else error.msg
         raise ValueError(f"{file}: not valid json at line {error.lineno:,}, character {error.colno:,}: {cut}") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets in brackets without end
+        raise ValueError(f"{file}: not json that can be read: {error}") from error
 
 
 def load_list(file: Path) -> list:
@@ -125,5 +134,11 @@ def lines(file: Path):
         wrong = recognised(stream.read(512))
     if wrong:
         raise ValueError(f"{file}: {wrong}")
-    with open(file, encoding="utf-8", newline="\n") as stream:
-        yield from ((number, line) for number, line in enumerate(stream, 1) if line.strip())
+    with open(file, "rb") as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                text = line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{file}: line {number}: not UTF-8 text ({error.reason} at byte {error.start:,})") from error
+            if text.strip():
+                yield number, text

@@ -59,8 +59,8 @@ def tables(block: dict, seed: int) -> dict[str, pd.DataFrame]:
 
 
 def _world(source: Source, seed: int) -> World:
-    if source.relations > len(RELATIONS) or source.objects > min(len(r.objects) for r in RELATIONS):
-        raise ValueError(f"sources (kind world): at most {len(RELATIONS)} relations and 10 objects each can be generated, "
+    if source.relations > len(RELATIONS) or not 2 <= source.objects <= min(len(r.objects) for r in RELATIONS):
+        raise ValueError(f"sources (kind world): at most {len(RELATIONS)} relations and 2 to 10 objects each can be generated, "
                          f"asked for {source.relations} and {source.objects}")
     rng = seeds.rng(seed, "world", "subjects")
     subjects = _subject_names(source, rng)

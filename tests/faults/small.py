@@ -1,0 +1,48 @@
+"""A real run small enough for minutes: every stage of the default run, on a world of twenty people."""
+
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "workflow"))
+
+import conftest  # noqa: E402
+
+DATA = {"records": 20, "validation": 6}
+TRAINING = {"steps": 20, "interval": 10}
+SMALL = {  # of params.yaml
+    ("sources", "world"): {"subjects": 40, "relations": 4, "objects": 4, "documents": 240, "articles": 40},
+    ("models", "mini"): {"records": {"count": 6, "only_known": False}},
+    ("models", "mini", "train"): {"width": 64, "heads": 2, "vocabulary": 420, "context": 64, "steps": 120, "batch": 8,
+                                  "length": 48, "rate": 0.01, "spread": 0.1},
+    ("covariance",): {"articles": 40},
+    ("trace",): {"prompts": 12, "samples": 2},
+    ("gradients",): {"points": 4, "count": 2},
+    ("hypernet", "mend", "mini", "data"): DATA, ("hypernet", "mend", "mini", "training"): TRAINING,
+    ("hypernet", "ke", "mini", "data"): DATA, ("hypernet", "ke", "mini", "training"): TRAINING,
+    ("edit",): {"generation_tokens": 24},
+    ("run",): {"threads": 1, "threads_of": {}, "device": "cpu"},
+}
+
+
+def values() -> dict:
+    """params.yaml with the few edits of the workflow's tests and small numbers."""
+    found = yaml.safe_load(conftest.small_params())
+    for place, changes in SMALL.items():
+        block = found
+        for key in place:
+            block = block[key]
+        block.update(changes)
+    for name, variant in found["trace"]["variants"].items():
+        variant.pop("prompts", None)
+    return found
+
+
+def sandbox(path: Path, params: dict | None = None) -> conftest.Sandbox:
+    """A repository in `path` with the scripts that compute and small params, nothing built."""
+    made = conftest.make_sandbox(path, real=True)
+    (path / "params.yaml").write_text(yaml.safe_dump(params or values(), sort_keys=False), encoding="utf-8")
+    made.git("commit", "--all", "--quiet", "--message", "small params")
+    return made
