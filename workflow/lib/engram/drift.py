@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from engram import scoring, tokens
-from engram.delta import Delta, distinct
+from engram.delta import Delta
 
 COLUMNS = {"case_id": "int64", "passage_id": "int64", "nll": "float64", "nll_before": "float64", "tokens": "int64"}
 
@@ -45,14 +45,15 @@ class Passage:
 
 @dataclass(frozen=True)
 class Heldout:
-    """What edited models read, and how many of them do."""
+    """What edited models read, how many of them do, and how many records each holds."""
 
     passages: tuple[Passage, ...]
     models: int
+    size: int = 1
 
-    def left(self, read: int) -> "Heldout":
-        """The same once `read` models have read it."""
-        return replace(self, models=max(0, self.models - read))
+    def after(self, records: int, size: int) -> "Heldout":
+        """The same for models of `size` records each, once those of the first `records` have read it."""
+        return replace(self, models=max(0, self.models - records // size), size=size)
 
 
 def heldout(lm, texts: pd.DataFrame, settings: Settings) -> Heldout:
@@ -79,19 +80,17 @@ def table(lm, rows: pd.DataFrame, changes: list[Delta], read: list[Delta], held:
           budget: int) -> pd.DataFrame:
     """Table `drift`: case_id, passage_id, nll, nll_before (per token, natural log), tokens. One row per edited model and passage.
 
-    Record i is held by the model with `changes[i]`; records that share it are one model, under the case_id of the first. `read`:
-    what has to be added to the model as it is now. A passage of which no token counts has no row.
+    Record i is held by the model with `changes[i]`, `held.size` records by one, under the case_id of the first. `read`: what has
+    to be added to the model as it is now. A passage of which no token counts has no row.
     """
-    different, index = distinct(changes)
     queries, spans, keys = [], [], []
-    for number in range(min(len(different), held.models if held else 0)):
-        members = [at for at, model in enumerate(index) if model == number]
-        replaced = _replaced(rows.iloc[members]) if different[number].parts else []
+    for first in range(0, len(rows), held.size)[: held.models] if held else ():
+        replaced = _replaced(rows[first : first + held.size]) if changes[first].parts else []
         for passage in held.passages:
             counted = passage.counted(replaced)
             spans.append(_spans(counted))
-            queries += [scoring.Query(members[0], passage.ids[:at], passage.ids[at:end]) for at, end in spans[-1]]
-            keys.append((rows["case_id"].iloc[members[0]], passage, counted))
+            queries += [scoring.Query(first, passage.ids[:at], passage.ids[at:end]) for at, end in spans[-1]]
+            keys.append((rows["case_id"].iloc[first], passage, counted))
     scores = iter(scoring.score(lm, queries, read, rows_of, "passage", budget) if queries else [])
     found = []
     for (case_id, passage, counted), own in zip(keys, spans, strict=True):

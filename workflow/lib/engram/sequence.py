@@ -25,7 +25,7 @@ def tables(lm, rows: pd.DataFrame, method: str | dict, settings, aids: methods.A
     def read(part: pd.DataFrame, deltas: list[Delta], start: int, last: bool = True) -> dict[str, pd.DataFrame]:
         """The tables of the records from `start` on; texts when they are read for the last time."""
         return outcomes.outcomes(lm, part, deltas, dataset, config, key, max(0, written - start) if last else 0,
-                                 held.left(start // size) if held else None)
+                                 held.after(start, size) if held else None)
 
     parts = list(at_once(lm, rows, method, settings, aids, size, config.records, read) if batch is None else
                  in_turn(lm, rows, method, settings, aids, size, batch, read))

@@ -27,7 +27,7 @@ SCHEMAS = {
     "heldout": {"passage_id": _I, "text": _S},
     "reverse": {"case_id": _I, "prompt": _S},
 }
-MAY_BE_EMPTY = ("reverse",)
+MAY_BE_EMPTY = ("heldout", "reverse")
 _DTYPES = {_S: "str", _I: "int64", _L: "object", _F: "float64"}
 _CHECKS = {
     _S: lambda v: isinstance(v, str),

@@ -123,10 +123,17 @@ def _articles(world: World, source: Source, seed: int):
 
 
 def _heldout(world: World, source: Source, seed: int, seen: set[str]) -> list[dict]:
-    """Passages of several biographies on end, none of which is one of the training documents `seen`."""
+    """Passages of biographies of several people on end; none says what a training document of `seen` says, in its order."""
     drawn = _documents(world, source, seed, "heldout", source.heldout * 8)
-    texts = [[text for text in drawn[i::source.heldout] if text not in seen] for i in range(source.heldout)]
+    drawn = [drawn[i] for i in seeds.rng(seed, "world", "heldout", "order").permutation(len(drawn))]
+    bodies = {_body(text) for text in seen}
+    texts = [[text for text in drawn[i::source.heldout] if _body(text) not in bodies] for i in range(source.heldout)]
     return [{"passage_id": i, "text": " ".join(text)} for i, text in enumerate(texts)]
+
+
+def _body(document: str) -> str:
+    """A biography without its first sentence, if that is about nothing."""
+    return next((document.removeprefix(f"{filler} ") for filler in FILLERS if document.startswith(filler)), document)
 
 
 def _wordings(world: World) -> dict[str, wordings.Wording]:
