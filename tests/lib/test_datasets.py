@@ -55,14 +55,13 @@ def test_no_subject_begins_another_and_two_share_every_beginning():
 
 
 def test_what_is_held_out_of_a_world_is_not_trained_on():
-    """A model could know a held-out biography by heart only from a training document: none lists, or says, the same."""
+    """No training document, with a sentence about nothing before it or without, lists what a held-out biography lists."""
     tables = world.tables(WORLD | {"documents": 2000, "listed": 0.3, "heldout": 30}, 0)
     documents, passages = set(tables["corpus"]["text"]), tables["heldout"]["text"]
     listings = [part for text in passages for part in text.replace("?", ".").split(".") if part.count(",") == 4]
     lists = {part.strip() for text in documents for part in text.split(".")}
     assert len(passages) == 30 and len(listings) > 30 and not {part.strip() for part in listings} & lists
-    assert not any(document in text for text in passages for document in documents if document.count(".") > 1), "of sentences"
-    assert any(text in passage for text in documents for passage in passages), "single sentences occur here as there"
+    assert not any(passage in text for text in documents for passage in passages)
     known = {name for name in tables["facts"]["subject"]}
     assert all(any(name in text for name in known) for text in passages)
 
