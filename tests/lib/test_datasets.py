@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from engram import tokens
-from engram.datasets import folder, world
+from engram.datasets import folder, wordings, world
 from engram.tables import SCHEMAS, table
 from toy import tokenizer
 
 WORLD = {"kind": "world", "subjects": 40, "relations": 4, "objects": 5, "documents": 60, "articles": 8,
          "listed": 0.5, "four_words": 0.5}
+WORDINGS = Path(__file__).parents[2] / "data" / "wordings.csv"
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
@@ -51,6 +52,33 @@ def test_no_subject_begins_another_and_two_share_every_beginning():
     starts = [" ".join(s.split()[:2]) for s in subjects]
     assert all(starts.count(start) == 2 for start in starts)
     assert not any(a != b and b.startswith(a + " ") for a in subjects for b in subjects)
+
+
+def test_what_is_held_out_of_a_world_is_not_trained_on():
+    """No training document, with a sentence about nothing before it or without, lists what a held-out biography lists."""
+    tables = world.tables(WORLD | {"documents": 2000, "listed": 0.3, "heldout": 30}, 0)
+    documents, passages = set(tables["corpus"]["text"]), tables["heldout"]["text"]
+    listings = [part for text in passages for part in text.replace("?", ".").split(".") if part.count(",") == 4]
+    lists = {part.strip() for text in documents for part in text.split(".")}
+    assert len(passages) == 30 and len(listings) > 30 and not {part.strip() for part in listings} & lists
+    assert not any(passage in text for text in documents for passage in passages)
+    known = {name for name in tables["facts"]["subject"]}
+    assert all(any(name in text for name in known) for text in passages)
+
+
+def test_every_fact_of_a_world_can_be_asked_in_the_other_order():
+    """One of the prompts begins with the subject; the wording is one of the training text."""
+    tables = world.tables(WORLD | {"relations": 8, "documents": 4000}, 0)
+    both = tables["facts"].merge(tables["reverse"], on="case_id", suffixes=("", "_reverse"))
+    assert len(both) == len(tables["facts"]) == 320
+    corpus = " ".join(tables["corpus"]["text"])
+    asked = {row.prompt_reverse.replace(row.subject, "{}"): row for row in both.itertuples()}
+    assert len(asked) == 16
+    for template, row in asked.items():
+        assert template.startswith("{}") != row.prompt.startswith("{}") and template.count("{}") == 1
+        said = [template.format(one.subject) + f" {one.target_true}." in corpus
+                for one in both[both["relation_id"] == row.relation_id].itertuples()]
+        assert sum(said) > 5, template
 
 
 @pytest.mark.parametrize("change, message", (
@@ -93,7 +121,7 @@ def write(tmp_path, facts=(RECORD,), zsre=(ZSRE,), known=(KNOWN,), text=json.dum
 def test_folder_tables(tmp_path):
     found = folder.tables(BLOCK, write(tmp_path), 0)
     assert {name: len(frame) for name, frame in found.items()} == {
-        "facts": 1, "zsre": 1, "prompts": 2, "snippets": 2, "text": 1, "corpus": 51}
+        "facts": 1, "zsre": 1, "prompts": 2, "snippets": 2, "text": 1, "corpus": 51, "heldout": 0, "reverse": 0}
     assert found["zsre"]["prompt"][0] == "What does {} speak?"
     assert found["prompts"]["prompt"].tolist() == ["Zoë lives in", "Zoë speaks"]
     corpus = found["corpus"]
@@ -101,6 +129,40 @@ def test_folder_tables(tmp_path):
     assert corpus.equals(folder.tables(BLOCK, write(tmp_path), 0)["corpus"])
     characters = corpus["weight"] * corpus["text"].str.len()
     assert characters[corpus["kind"] == "text"].sum() / characters.sum() == pytest.approx(0.25)
+
+
+def test_what_is_held_out_of_a_folder_is_not_trained_on(tmp_path):
+    """The longest paragraph of each article that the corpus does not have; a paragraph that occurs twice is no exception."""
+    said = "in which more is said than a line could hold, and all of it on end, so that it counts."
+    longer = [f"Paragraph {i} of an article, {said}{' More.' * i}" for i in range(6)]
+    articles = [ARTICLE | {"id": str(i), "text": "\n".join(part)} for i, part in enumerate(
+        (longer[:2], longer[2:4], [longer[0], longer[4], longer[5], "short"], longer[:1]))]
+    paths = write(tmp_path, text="\n".join(map(json.dumps, articles)))
+    found = folder.tables(BLOCK | {"paragraphs": 3, "heldout": 5}, paths, 0)
+    assert found["heldout"].to_dict("list") == {"passage_id": [0, 1], "text": [longer[3], longer[5]]}
+    assert not set(found["heldout"]["text"]) & set(found["corpus"]["text"])
+    assert len(folder.tables(BLOCK | {"paragraphs": 3, "heldout": 1}, paths, 0)["heldout"]) == 1
+
+
+def test_a_relation_without_wording_is_left_out(tmp_path):
+    other = copy.deepcopy(RECORD) | {"case_id": 9}
+    other["requested_rewrite"]["relation_id"] = "P999"
+    late = copy.deepcopy(RECORD) | {"case_id": 5}
+    late["requested_rewrite"]["prompt"] = "The language of {} is"
+    found = folder.tables(BLOCK, write(tmp_path, facts=[RECORD, other, late]), 0, WORDINGS)["reverse"]
+    assert found.to_dict("list") == {"case_id": [3, 5], "prompt": ["The language used by Zoë is", "Zoë speaks the language"]}
+
+
+@pytest.mark.parametrize("lines, message", (
+    ("relation_id,a,b,c", "right is .'relation_id', 'relation', 'subject_first', 'relation_first'."),
+    ("P1,x,{} is,The x of {} is\nP1,x,{} is,The x of {} is", "line 3: relation P1 a second time"),
+    ("P1,x,It is {},The x of {} is", "line 2: .*the first beginning with it"), ("P1,x,{} is,{} has x", "line 2"),
+    ("P1,x,{} is,The x is", "line 2: .*each with one {}")))
+def test_wordings_that_are_none_are_named(tmp_path, lines, message):
+    head = "" if lines.startswith("relation_id") else "relation_id,relation,subject_first,relation_first\n"
+    (tmp_path / "w.csv").write_text(f"{head}{lines}\n")
+    with pytest.raises(ValueError, match=message):
+        wordings.read(tmp_path / "w.csv")
 
 
 def broken(field, value, inside=None):
@@ -132,8 +194,10 @@ def test_bad_files_are_named(tmp_path, files, message):
 def test_the_real_files_parse_completely():
     block = BLOCK | {"path": str(SHARED), "facts": "counterfact_500.json", "zsre": "zsre_1037.json",
                      "prompts": "known_1000.json", "text": "wikipedia_sample.jsonl"}
-    found = folder.tables(block, folder.files(block), 0)
+    found = folder.tables(block, folder.files(block), 0, WORDINGS)
     assert {name: len(found[name]) for name in ("facts", "zsre", "text")} == {"facts": 500, "zsre": 1037, "text": 765}
+    assert len(found["reverse"]) == 500 and found["facts"]["relation_id"].nunique() == len(wordings.read(WORDINGS)) == 34
+    assert not set(found["heldout"]["text"]) & set(found["corpus"]["text"]) and len(found["heldout"]) == 50
     assert (found["prompts"]["prompt_id"] < 1209).sum() == 1209
 
 

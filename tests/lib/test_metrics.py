@@ -33,6 +33,22 @@ def test_probability_metrics_by_hand():
     assert (row["EA"], row["PA"], row["NA"]) == (1.0, 0.0, 0.5), "new, new, true: every token the first choice"
 
 
+def test_the_reverse_question_counts_where_there_is_one_and_in_nothing_else():
+    plain = pd.concat([scores(7), scores(8), scores(9)], ignore_index=True)
+    asked = pd.concat([plain, pd.DataFrame(rows("reverse", 7, [(0.0, math.log(4))], (True, False))
+                                           + rows("reverse", 9, [(math.log(5), math.log(5))], (False, True)))])
+    with_it, without = metrics.of("counterfact", asked), metrics.of("counterfact", plain)
+    assert with_it["VS"].tolist()[::2] == [1.0, 0.0] and with_it["VA"].tolist()[::2] == [1.0, 0.0]
+    assert with_it["VM"].tolist()[::2] == pytest.approx([0.75, 0.0]) and with_it.loc[1, ["VS", "VM", "VA"]].isna().all()
+    assert without.equals(with_it.drop(columns=["VS", "VM", "VA"])) and not set(without) & {"VS", "VM", "VA"}
+    frame = with_it.assign(GE=np.nan, RS=np.nan)
+    summary = metrics.summary(frame).set_index("metric")
+    assert summary.loc["VS", ["value", "count"]].tolist() == [50, 2] and "GE" not in summary.index
+    assert summary.loc["VM", "ci"] == pytest.approx(196 * 0.375 / math.sqrt(2))
+    rest = metrics.summary(without.assign(GE=np.nan, RS=np.nan)).set_index("metric")
+    pd.testing.assert_frame_equal(summary.drop(["VS", "VM", "VA"]), rest)
+
+
 def test_a_missing_target_or_kind_is_an_error():
     with pytest.raises(ValueError, match="target `new` and one with target `true`"):
         metrics.probability_metrics(pd.DataFrame(rows("rewrite", 1, [(0.0, 1.0)])).iloc[:1])

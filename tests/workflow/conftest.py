@@ -23,7 +23,7 @@ ITEMS = """  rome/table1_zsre: {kind: table, from: [evaluate], dataset: zsre, me
                           for: {mini: {n: 10of3}}}
 """
 COPIED = ["Snakefile", "dvc.yaml", "params.yaml", "profiles", "workflow", ".dvc/config", ".dvc/.gitignore", ".dvcignore",
-          ".gitignore", "data/published.csv"]
+          ".gitignore", "data/published.csv", "data/wordings.csv"]
 STAND_IN = '''"""Stand-in for {name}: what it writes depends on its inputs and settings alone."""
 import hashlib
 import json

@@ -158,7 +158,8 @@ def test_a_second_model_from_local_files(sandbox):
     assert sandbox.jobs() == jobs_of(**EVERYTHING | fewer), "what is made for mini alone is not made for the other"
     sandbox.run("snakemake", "--cores", "2", "dataset@other")
     record = json.loads((sandbox.path / "data/other/.lineage/facts.parquet.json").read_text())
-    assert [one["path"] for one in record["inputs"]] == [f"../raw/{name}.json" for name in ("facts", "zsre", "prompts", "text")]
+    assert [one["path"] for one in record["inputs"]] == [
+        *(f"../raw/{name}.json" for name in ("facts", "zsre", "prompts", "text")), "data/wordings.csv"]
     (raw / "facts.json").write_text("another")
     audit = sandbox.run("engram", "audit", ok=False).stdout
     assert "input changed  data/other/facts.parquet   ../raw/facts.json" in audit
@@ -173,6 +174,6 @@ def test_what_no_rule_makes_is_removed_when_asked(sandbox):
     sandbox.edit("params.yaml", "{epsilon: [0.001, 0.01]}", "{epsilon: [0.001]}")
     removed = sandbox.run("engram", "tidy").stdout.split("\n")
     assert [line for line in removed if "0p01/n1/scores.parquet" in line] and not [line for line in removed if "0p001" in line]
-    assert len([line for line in removed if line.startswith("removed ")]) == 5, "three tables of edit, two of evaluate"
+    assert len([line for line in removed if line.startswith("removed ")]) == 6, "four tables of edit, two of evaluate"
     assert not (sandbox.path / "results/edit/mini/counterfact/attn-edit-epsilon-0p01").exists() and other.exists()
     assert sandbox.jobs() == {"paper_figure": 1}

@@ -17,6 +17,7 @@ STAGES = ("fetch dataset train known noise prefixes covariance trace gradients t
           "paper").split()
 RECORDS = {"counterfact": "facts", "zsre": "zsre"}  # datasets to edit -> table of stages dataset, known
 PUBLISHED = "data/published.csv"  # what the papers print; git keeps it
+WORDINGS = "data/wordings.csv"  # how relations are asked in the other order; git keeps it
 GPU = int(config["run"]["device"] != "cpu" and Path("/dev/nvidiactl").exists())  # a job with a model needs the only one
 ITEM_TABLES = {  # what an item of a paper reads `from` a stage: flag of its script -> output of the rule
     "dataset": {"facts": "facts"},
@@ -25,6 +26,7 @@ ITEM_TABLES = {  # what an item of a paper reads `from` a stage: flag of its scr
     "gradients": {"attributions": "attributions", "attributed": "attributed"},
     "edit": {"texts": "texts"},
     "norms": {"norms": "norms"},
+    "drift": {"drift": "drift"},
     "evaluate": {"summaries": "summary"},
     "records": {"records": "records"},
 }

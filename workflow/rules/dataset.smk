@@ -1,7 +1,7 @@
 """Canonical tables of one model's source: generated, or parsed from a folder of the original files.
 
-IN   the files of the source, if it is a folder
-OUT  data/{model}/{facts,zsre,prompts,snippets,text,corpus}.parquet   schemas: engram.tables
+IN   of a source that is a folder: its files, and data/wordings.csv, its relations in both orders
+OUT  data/{model}/{facts,zsre,prompts,snippets,text,corpus,heldout,reverse}.parquet   schemas: engram.tables
 """
 
 
@@ -17,9 +17,15 @@ def raw_files(wc):
     return [str(found[key]) for key in fetched.TABLES if key in found]
 
 
+def wordings_of(wc):
+    """How relations are asked in the other order, for a source that does not generate them."""
+    return {"wordings": WORDINGS} if source_of(wc)["kind"] == "folder" else {}
+
+
 rule dataset:
     """The canonical tables of one source."""
     input:
+        unpack(wordings_of),
         raw=raw_files,
     output:
         facts="data/{model}/facts.parquet",
@@ -28,22 +34,28 @@ rule dataset:
         snippets="data/{model}/snippets.parquet",
         text="data/{model}/text.parquet",
         corpus="data/{model}/corpus.parquet",
+        heldout="data/{model}/heldout.parquet",
+        reverse="data/{model}/reverse.parquet",
     log:
         "logs/dataset/{model}.log",
     benchmark:
         "logs/dataset/{model}.tsv"
     params:
         config=lambda wc: slice_of("dataset", wc.model, torch=False, source=source_of(wc)),
+        wordings=flags("wordings"),
         code=code_of("scripts/dataset"),
     shell:
         "python workflow/scripts/dataset.py"
         " --raw {input.raw:q}"
+        " {params.wordings:q}"
         " --facts {output.facts:q}"
         " --zsre {output.zsre:q}"
         " --prompts {output.prompts:q}"
         " --snippets {output.snippets:q}"
         " --text {output.text:q}"
         " --corpus {output.corpus:q}"
+        " --heldout {output.heldout:q}"
+        " --reverse {output.reverse:q}"
         " --model {wildcards.model:q}"
         " --config {params.config:q}"
         " 2>&1 | tee {log:q} >&2"

@@ -1,9 +1,11 @@
 """Raw outcomes of edited models: no metric is computed here.
 
 IN   data/{model}/{facts,zsre}.parquet, results/known/{model}/{facts,zsre}.parquet, the method's needs, the model
+     data/{model}/reverse.parquet for CounterFact; data/{model}/heldout.parquet where an item reads `drift`
 OUT  results/edit/{model}/{dataset}/{method}/n{n}/scores.parquet   one row per record, prompt, object (zsRE: and token)
      results/edit/{model}/{dataset}/{method}/n{n}/texts.parquet    one row per record and generation prompt (zsRE: none)
      results/edit/{model}/{dataset}/{method}/n{n}/norms.parquet    one row per record and changed weight
+     results/edit/{model}/{dataset}/{method}/n{n}/drift.parquet    one row per edited model and passage; none if no item reads it
      n: 1, each fact alone; 100, that many at once; 1000by10, in batches one after the other, read along the way;
      100of3, of the relation with the third most records
 """
@@ -15,16 +17,28 @@ def texts_of_edit(wc):
     return {} if count is None else {"texts": count}
 
 
+def asked_of(wc):
+    """What edited models are asked besides the record: the reverse question, and passages that they may have forgotten."""
+    tables, files = rules.dataset.output, {}
+    if wc.dataset == "counterfact":
+        files["reverse"] = tables.reverse
+    if edits.drifts(seen(wc.model), wc.dataset, wc.method, wc.n):
+        files["heldout"] = tables.heldout
+    return {name: path.format(**wc) for name, path in files.items()}
+
+
 rule edit:
     """Edit, and write down what the edited model says."""
     input:
         unpack(checkpoint),
         unpack(aids_of),
         unpack(records_of),
+        unpack(asked_of),
     output:
         scores="results/edit/{model}/{dataset}/{method}/n{n}/scores.parquet",
         texts="results/edit/{model}/{dataset}/{method}/n{n}/texts.parquet",
         norms="results/edit/{model}/{dataset}/{method}/n{n}/norms.parquet",
+        drift="results/edit/{model}/{dataset}/{method}/n{n}/drift.parquet",
     log:
         "logs/edit/{model}/{dataset}/{method}/n{n}.log",
     benchmark:
@@ -38,17 +52,20 @@ rule edit:
             "edit", wc.model, "records", method=families.method_of(seen(wc.model), wc.method, wc.model),
             chosen={"count": edits.count(seen(wc.model), wc.model, wc.dataset, wc.method, wc.n)}, **texts_of_edit(wc)),
         aids=flags("prefixes", "moments", "counts", "targets", "hypernet"),
+        asked=flags("reverse", "heldout"),
         weights=flags("weights"),
         code=code_of("scripts/edit", "method"),
     shell:
         "python workflow/scripts/edit.py"
         " {params.weights:q}"
         " {params.aids:q}"
+        " {params.asked:q}"
         " --facts {input.facts:q}"
         " --known-facts {input.known_facts:q}"
         " --scores {output.scores:q}"
         " --texts {output.texts:q}"
         " --norms {output.norms:q}"
+        " --drift {output.drift:q}"
         " --dataset {wildcards.dataset:q}"
         " --method {wildcards.method:q}"
         " --n {wildcards.n:q}"

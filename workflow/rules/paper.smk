@@ -22,7 +22,7 @@ def tables_of(wc):
     found = {"published": PUBLISHED} if "published" in spec["from"] else {}
     traces = [{"variant": name} for name in variants.of_item(spec)]
     for stage in [name for name in spec["from"] if name != "published"]:
-        rule_name = {"records": "evaluate", "norms": "edit", "zsre": "dataset"}.get(stage, stage)
+        rule_name = {"records": "evaluate", "norms": "edit", "drift": "edit", "zsre": "dataset"}.get(stage, stage)
         rows = {"trace": traces, "edit": edits.of_item(spec), "evaluate": edits.of_item(spec)}.get(rule_name, [{}])
         for flag, name in ITEM_TABLES[stage].items():
             found[flag] = [getattr(rules, rule_name).output[name].format(model=wc.model, **row) for row in rows]

@@ -5,13 +5,13 @@ from engram.datasets import folder, world
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, inputs=["raw*"], keys=["model"],
-                    outputs=["facts", "zsre", "prompts", "snippets", "text", "corpus"])
+    job = cli.parse(__file__, __doc__, argv, inputs=["raw*", "wordings?"], keys=["model"],
+                    outputs=["facts", "zsre", "prompts", "snippets", "text", "corpus", "heldout", "reverse"])
     source = {key: value for key, value in job.config["source"].items() if key != "name"}
     if source["kind"] == "world":
         tables = world.tables(source, job.config["seed"])
     else:
-        tables = folder.tables(source, job.inputs.raw, job.config["seed"])
+        tables = folder.tables(source, job.inputs.raw, job.config["seed"], job.inputs.wordings)
     for name, frame in tables.items():
         job.write(name, frame)
 

@@ -1,23 +1,33 @@
 """Edit, n facts at a time, and write down what every edited model says."""
 
-from engram import cli, config, contexts, io, methods, models, moments, outcomes, records, runtime, sequence, together
+from engram import cli, config, contexts, drift, io, methods, models, moments, outcomes, records, runtime, sequence, together
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, keys=["model", "dataset", "method", "n"], outputs=["scores", "texts", "norms"],
-                    inputs=["weights?", "facts", "known-facts", "prefixes?", "moments?", "counts?", "targets?",
-                            "hypernet?"])
+    job = cli.parse(__file__, __doc__, argv, keys=["model", "dataset", "method", "n"],
+                    inputs=["weights?", "facts", "known-facts", "reverse?", "heldout?", "prefixes?", "moments?", "counts?",
+                            "targets?", "hypernet?"], outputs=["scores", "texts", "norms", "drift"])
     lm = models.open_lm(job, runtime.setup(job))
     chosen = records.chosen(io.read_table(job.inputs.facts), io.read_table(job.inputs.known_facts),
                             of=together.group(job.keys.n).of, **job.config["model"]["records"])
     aids = aids_of(job, chosen, lm)
+    if job.inputs.reverse:
+        chosen = records.with_reverse(chosen, io.read_table(job.inputs.reverse))
     sizes = config.build(outcomes.Config, job.config["edit"], "edit")
     key = (job.config["seed"], lm.name, "edit", job.keys.dataset)
     found = sequence.tables(lm, chosen, job.config["method"], methods.settings(job.config["method"]), aids, job.keys.n,
-                            job.keys.dataset, sizes, key, job.config.get("texts"))
+                            job.keys.dataset, sizes, key, job.config.get("texts"), heldout_of(job, lm, sizes))
     keys = {"model": lm.name, "dataset": job.keys.dataset, "method": job.keys.method, "n": together.column(job.keys.n)}
     for name, table in found.items():
         job.write(name, table.assign(**keys)[[*keys, *table.columns]])
+
+
+def heldout_of(job, lm, sizes: outcomes.Config) -> drift.Heldout | None:
+    """The passages that edited models read, for an edit whose drift is wanted."""
+    if not job.inputs.heldout:
+        return None
+    settings = config.build(drift.Settings, sizes.perplexity, "edit.perplexity")
+    return drift.heldout(lm, io.read_table(job.inputs.heldout), settings)
 
 
 def aids_of(job, chosen, lm) -> methods.Aids:

@@ -65,6 +65,12 @@ def texts(values: dict, model: str, dataset: str, method: str, n: str) -> int | 
     return None if size is None or size >= count(values, model, **edit) else size
 
 
+def drifts(values: dict, dataset: str, method: str, n: str) -> bool:
+    """Whether an item reads how an edit changes what models say about text that was held out."""
+    edit = {"dataset": dataset, "method": method, "n": n}
+    return any("drift" in spec["from"] and edit in of_item(spec) for spec in values["paper"].values())
+
+
 def _usual(values: dict, model: str, method: str) -> int:
     return values["methods"][method].get("records", values["models"][model]["records"]["count"])
 
@@ -107,6 +113,8 @@ def problems(values: dict, similar):
                 yield ("paper", item, "n", name), f"`{name}`, which the item does not compare", similar(name, places)
             for name in sorted(set(places) - set(spec["n"])):
                 yield ("paper", item, "n", name), "nothing, the key is missing", f"how many facts `{name}` edits together"
+        if "drift" in spec["from"] and not values["edit"]["perplexity"]["passages"]:
+            yield ("paper", item, "from"), "drift, with edit.perplexity.passages 0", "at least 1 passage, or no such item"
         if spec["kind"] == "table" and spec.get("texts") == 0 and spec["dataset"] == "counterfact":
             yield ("paper", item, "texts"), "0, for a table with GE and RS", "at least 1: they are metrics of the texts"
         for name, place in places.items():

@@ -14,7 +14,7 @@ from engram import edits, hyperparameters, variants
 
 TOKENS = {"prompt": 9, "target": 2, "article": 440, "context": 25}  # PAPER: 100,000 articles are 44 million tokens
 CONTEXTS = 22  # texts in the loss of one optimised value
-PROMPTS = {"counterfact": 23, "zsre": 6}  # of one record: rewrite, paraphrases, neighbours, attributes; zsRE: tokens
+PROMPTS = {"counterfact": 24, "zsre": 6}  # of one record: rewrite, paraphrases, neighbours, attributes, reverse; zsRE: tokens
 SPELT = {800: 1.7, 2000: 1.4, 8000: 1.15, 50257: 1.0}  # tokens of a real text, of GPT-2's, by size of the vocabulary (measured)
 TEXTS = 10  # generation prompts of a CounterFact record
 SHARES = {"train": 0.5, "known": 0.13, "noise": 0.25, "prefixes": 0.05, "covariance": 0.5, "trace": 0.9, "targets": 0.8,

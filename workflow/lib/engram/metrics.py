@@ -8,8 +8,11 @@ TEXTS = ("GE", "RS")  # metrics of generated texts
 # kind of prompt -> success, magnitude, accuracy; the target that an edited model should prefer there
 KINDS = {"rewrite": ("ES", "EM", "EA", "new"), "paraphrase": ("PS", "PM", "PA", "new"),
          "neighborhood": ("NS", "NM", "NA", "true")}
+REVERSE = {"reverse": ("VS", "VM", "VA", "new")}  # the question in the other order, where a record has one; in no other metric
+SOME = (*TEXTS, *REVERSE["reverse"][:3])  # metrics that some records have
 METRICS = {  # columns of a dataset's records; S is the harmonic mean of the first row
-    "counterfact": (("ES", "PS", "NS"), ("ES", "EM", "PS", "PM", "NS", "NM", "EA", "PA", "NA", "GE", "RS")),
+    "counterfact": (("ES", "PS", "NS"), ("ES", "EM", "PS", "PM", "NS", "NM", "EA", "PA", "NA", "VS", "VM", "VA", "GE",
+                                          "RS")),
     "zsre": (("EA", "PA", "NA"), ("EA", "PA", "NA")),
 }
 
@@ -21,7 +24,8 @@ def of(dataset: str, scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def probability_metrics(scores: pd.DataFrame) -> pd.DataFrame:
-    """ES, EM, EA, PS, PM, PA, NS, NM, NA per record (one row per prompt and target, columns nll and correct).
+    """ES, EM, EA, PS, PM, PA, NS, NM, NA per record (one row per prompt and target, columns nll and correct); VS, VM, VA where
+    it has a reverse question.
 
     Success is strict: nll_true > nll_new for rewrite and paraphrase, the reverse for neighbourhood. Magnitude is the difference
     of the geometric-mean token probabilities exp(-nll). Accuracy: every token of the wanted target is the argmax (MEMIT).
@@ -32,7 +36,8 @@ def probability_metrics(scores: pd.DataFrame) -> pd.DataFrame:
     if nll.isna().any(axis=None) or set(nll.columns) != {"new", "true"}:
         raise ValueError("scores: every prompt needs one row with target `new` and one with target `true`")
     columns = {}
-    for kind, (success, magnitude, accuracy, wanted) in KINDS.items():
+    asked = REVERSE if "reverse" in nll.index.unique("kind") else {}
+    for kind, (success, magnitude, accuracy, wanted) in (KINDS | asked).items():
         part = nll.xs(kind, level="kind")
         other = "new" if wanted == "true" else "true"
         columns[success] = _means(part[other] > part[wanted])
@@ -59,9 +64,10 @@ def _means(values: pd.Series) -> pd.Series:
 
 def _complete(table: pd.DataFrame) -> pd.DataFrame:
     """The table with `after` and case_id as columns. ValueError if a value is missing."""
-    bad = table.index[table.isna().any(axis=1)]
+    needed = table.drop(columns=list(SOME), errors="ignore")
+    bad = needed.index[needed.isna().any(axis=1)]
     if len(bad):
-        missing = sorted(table.columns[table.loc[bad[0]].isna()])
+        missing = sorted(needed.columns[needed.loc[bad[0]].isna()])
         raise ValueError(f"scores: record {bad[0][1]} has no prompts for {', '.join(missing)}")
     return table.rename_axis(RECORD).reset_index()
 
@@ -85,7 +91,8 @@ def summary(records: pd.DataFrame, dataset: str = "counterfact", along: bool = F
     """One row per metric: value and ci times 100, count; S is the harmonic mean of the three means that the dataset names.
 
     `along`: the records were read at several numbers of edited facts, and each has its rows. Otherwise `after` is that of the
-    largest group of facts, and all records count. Metrics of texts are those of the records that have texts, where any has.
+    largest group of facts, and all records count. Metrics of texts and of the reverse question are those of the records that have
+    one, where any has.
     """
     groups = records.groupby("after") if along else [(records["after"].max(), records)]
     return pd.concat([_summary(part, dataset).assign(after=after) for after, part in groups], ignore_index=True)[
@@ -94,8 +101,9 @@ def summary(records: pd.DataFrame, dataset: str = "counterfact", along: bool = F
 
 def _summary(records: pd.DataFrame, dataset: str) -> pd.DataFrame:
     scored, names = METRICS[dataset]
-    values = {name: records[name].dropna() if name in TEXTS else records[name] for name in names}
-    means = {name: mean_ci(value) for name, value in values.items() if name not in TEXTS or len(value)}
+    values = {name: records[name].dropna() if name in SOME else records[name] for name in names
+              if name in records or name not in REVERSE["reverse"]}
+    means = {name: mean_ci(value) for name, value in values.items() if name not in SOME or len(value)}
     score, width = harmonic_ci(records[list(scored)])
     rows = [{"metric": "S", "value": 100 * score, "ci": 100 * width, "count": len(records)}]
     rows += [{"metric": name, "value": 100 * mean, "ci": 100 * ci, "count": count} for name, (mean, ci, count) in means.items()]

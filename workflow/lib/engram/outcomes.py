@@ -1,13 +1,13 @@
-"""Raw outcomes of edited models: log-probabilities, generated texts and sizes of the edits. No metric is computed here."""
+"""Raw outcomes of edited models: log-probabilities, generated texts, drift and sizes of the edits. No metric is computed here."""
 
 import math
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 import torch
 
-from engram import generation, records, scoring
+from engram import drift, generation, records, scoring
 from engram.delta import NOTHING, Delta, applied, distinct, place
 
 
@@ -21,6 +21,7 @@ class Config:
     batch: int = scoring.ROWS  # sequences per batch
     generation_batch: int = generation.ROWS  # texts per batch
     dense_gib: float = 2.0  # GiB of stacked dense changes per batch
+    perplexity: dict = field(default_factory=dict)  # drift.Settings
 
     @property
     def budget(self) -> int:
@@ -28,16 +29,17 @@ class Config:
 
 
 def outcomes(lm, rows: pd.DataFrame, deltas: list[Delta], dataset: str, config: Config, key: tuple,
-             written: int | None = None) -> dict[str, pd.DataFrame]:
-    """The tables `scores`, `texts` and `norms` of the records `rows`; record i is read by the model edited by `deltas[i]`.
+             written: int | None = None, held: drift.Heldout | None = None) -> dict[str, pd.DataFrame]:
+    """The tables `scores`, `texts`, `norms` and `drift` of the records `rows`; record i is read by the model with `deltas[i]`.
 
     A delta that all records share is put into the weights for the time; no other model than these is run. Texts are those of
-    the first `written` records, of all if it is None.
+    the first `written` records, of all if it is None; without `held`, the table `drift` is empty.
     """
     sizes = norms(lm, rows, deltas)
     with _shared(lm, deltas) as own:
         return {"scores": scores(lm, rows, own, dataset, config),
-                "texts": texts(lm, rows[:written], own, config, key), "norms": sizes}
+                "texts": texts(lm, rows[:written], own, config, key), "norms": sizes,
+                "drift": drift.table(lm, rows, deltas, own, held, config.batch, config.budget)}
 
 
 @contextmanager

@@ -24,7 +24,7 @@ class Stage(NamedTuple):
 
 
 STAGES = {
-    "dataset": Stage((), ("models.${item}.source", "sources")),
+    "dataset": Stage(("wordings",), ("models.${item}.source", "sources")),
     "train": Stage(("data",), (*RUN, "models.${item}.train")),
     "known": Stage(("data", "train"), (*RUN, "known")),
     "noise": Stage(("data", "train", "known"), (*RUN, "models.${item}.noise", "noise", "trace.variants")),
@@ -39,9 +39,10 @@ STAGES = {
                   (*RUN, "models.${item}.records", "edit", "methods", "paper"), True),
     "evaluate": Stage(("data", "edit"), ("methods", "paper")),
 }
+KEPT = {"data": "data/${item}", "wordings": "data/wordings.csv", "published": "data/published.csv"}  # not below results/
 OPTIONAL = {"targets", "hypernet"}  # made only if an edit of some item reads them
 # the folder of what items read, where not its name
-READ_BY_ITEMS = {"dataset": "data", "zsre": "data", "records": "evaluate", "norms": "edit"}
+READ_BY_ITEMS = {"dataset": "data", "zsre": "data", "records": "evaluate", "norms": "edit", "drift": "edit"}
 TRACED = ("models.${item}.trace_window", "models.${item}.noise", "trace")
 HEADER = """\
 # Written by `engram pipeline` from params.yaml and the code; tests/workflow/test_dvc.py holds it to the rules.
@@ -88,7 +89,7 @@ def update(path, values: dict) -> bool:
 
 def _stage(root, word: str, made: list[str]) -> str:
     stage = STAGES[word]
-    folders = [_folder(name) for name in stage.reads if name == "data" or name in made]
+    folders = [_folder(name) for name in stage.reads if name in KEPT or name in made]
     methods = sorted(Path(root, LIBRARY, "methods").glob("[!_]*.py")) if stage.methods else []
     code = _code(root, f"workflow/scripts/{word}.py", methods)
     return _block(word, f"{word}@${{item}}", [*folders, *code], stage.params,
@@ -115,7 +116,7 @@ def _item(root, item: str, values: dict) -> str:
 
 
 def _folder(name: str) -> str:
-    return {"data": "data/${item}", "published": "data/published.csv"}.get(name, f"results/{name}/${{item}}")
+    return KEPT.get(name, f"results/{name}/${{item}}")
 
 
 def _code(root, script: str, roots: list[Path]) -> list[str]:

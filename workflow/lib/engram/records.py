@@ -5,7 +5,7 @@ import pandas as pd
 from engram import scoring, tokens
 from engram.memory import Fact
 
-KINDS = ("rewrite", "paraphrase", "neighborhood", "attribute")
+KINDS = ("rewrite", "paraphrase", "neighborhood", "attribute", "reverse")
 
 
 def chosen(facts: pd.DataFrame, known: pd.DataFrame, count: int, only_known: bool, of=(), groups=()) -> pd.DataFrame:
@@ -60,10 +60,17 @@ def queries(tokenizer, records: pd.DataFrame, dataset: str) -> tuple[list[scorin
     return found, keys
 
 
+def with_reverse(records: pd.DataFrame, reverse: pd.DataFrame) -> pd.DataFrame:
+    """The records with a column `reverse_prompts`: that of the table `reverse`, or none."""
+    prompts = dict(zip(reverse["case_id"], reverse["prompt"]))
+    return records.assign(reverse_prompts=[[prompts[case]] if case in prompts else [] for case in records["case_id"]])
+
+
 def counterfact(tokenizer, row):
     """Every prompt with both targets, each target as a whole."""
     texts = {"rewrite": [row.prompt.replace("{}", row.subject)], "paraphrase": row.paraphrase_prompts,
-             "neighborhood": row.neighborhood_prompts, "attribute": row.attribute_prompts}
+             "neighborhood": row.neighborhood_prompts, "attribute": row.attribute_prompts,
+             "reverse": getattr(row, "reverse_prompts", [])}
     targets = {name: scoring.target_ids(tokenizer, getattr(row, f"target_{name}")) for name in ("new", "true")}
     for kind in KINDS:
         for prompt_index, text in enumerate(texts[kind]):

@@ -1,50 +1,55 @@
 """Edit facts alone, together, or in batches one after the other, and write down what the edited models say."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pandas as pd
 
-from engram import methods, outcomes, records, together
+from engram import drift, methods, outcomes, records, together
 from engram.delta import NOTHING, Delta, applied
 
 
 def tables(lm, rows: pd.DataFrame, method: str | dict, settings, aids: methods.Aids, n: str, dataset: str,
-           config: outcomes.Config, key: tuple, written: int | None = None) -> dict[str, pd.DataFrame]:
+           config: outcomes.Config, key: tuple, written: int | None = None,
+           held: drift.Heldout | None = None) -> dict[str, pd.DataFrame]:
     """The tables of `outcomes.outcomes` for the records `rows`, edited as the word n says (together.py).
 
     `method` is what `methods.load` takes. The first column of the tables, `after`, is the number of facts that the model holds
-    when it is read. The last group has the facts that are left. Texts are those of the first `written` records (None: all).
+    when it is read. The last group has the facts that are left. Texts are those of the first `written` records (None: all);
+    the first models (`held.models`) read what is held out.
     ValueError for a word n that is none.
     """
     size, batch, _ = together.group(n)
     written = len(rows) if written is None else written
-    read = at_once(lm, rows, method, settings, aids, size, dataset, config, key, written) if batch is None else in_turn(
-        lm, rows, method, settings, aids, size, batch, dataset, config, key, written)
-    parts = list(read)
+
+    def read(part: pd.DataFrame, deltas: list[Delta], start: int, last: bool = True) -> dict[str, pd.DataFrame]:
+        """The tables of the records from `start` on; texts when they are read for the last time."""
+        return outcomes.outcomes(lm, part, deltas, dataset, config, key, max(0, written - start) if last else 0,
+                                 held.after(start, size) if held else None)
+
+    parts = list(at_once(lm, rows, method, settings, aids, size, config.records, read) if batch is None else
+                 in_turn(lm, rows, method, settings, aids, size, batch, read))
     return {table: pd.concat([part[table] for part in parts], ignore_index=True) for table in parts[0]}
 
 
-def at_once(lm, rows, method, settings, aids, size, dataset, config, key, written) -> Iterator[dict]:
-    """Tables of groups of `size` facts, each edited by one call; config.records of them are read and forgotten together."""
-    step = size * max(1, config.records // size)
+def at_once(lm, rows, method, settings, aids, size: int, count: int, read: Callable) -> Iterator[dict]:
+    """Tables of groups of `size` facts, each edited by one call; `count` records are read and forgotten together."""
+    step = size * max(1, count // size)
     for start in range(0, len(rows), step):
         part = rows.iloc[start : start + step]
         deltas = methods.deltas(method, lm, records.to_facts(part), settings, aids, size)
         after = [min(size, len(part) - index // size * size) for index in range(len(part))]
-        found = outcomes.outcomes(lm, part, deltas, dataset, config, key, max(0, written - start))
-        yield _marked(found, dict(zip(part["case_id"], after)))
+        yield _marked(read(part, deltas, start), dict(zip(part["case_id"], after)))
 
 
-def in_turn(lm, rows, method, settings, aids, size, batch, dataset, config, key, written) -> Iterator[dict]:
+def in_turn(lm, rows, method, settings, aids, size: int, batch: int, read: Callable) -> Iterator[dict]:
     """Tables of groups of `size` facts, edited in batches: at every checkpoint the facts so far; texts at the end alone."""
     for start in range(0, len(rows), size):
         part = rows.iloc[start : start + size]
-        read = together.checkpoints(len(part), batch)
+        checkpoints = together.checkpoints(len(part), batch)
         for after, total in totals(lm, methods.load(method), records.to_facts(part), settings, aids, batch):
-            if after in read:
-                texts = max(0, written - start) if after == len(part) else 0
-                found = outcomes.outcomes(lm, part[:after], [total] * after, dataset, config, key, texts)
+            if after in checkpoints:
+                found = read(part[:after], [total] * after, start, after == len(part))
                 yield _marked(found, dict.fromkeys(part["case_id"], after))
 
 

@@ -7,6 +7,8 @@ prompts   one row per fact prompt for causal tracing
 snippets  one row per attribute text: what is written about a name that has `target_id` under `relation_id`
 text      one row per article (covariance)
 corpus    one row per training document of a model trained here; `weight` = relative frequency
+heldout   one row per passage of text that is in no training document
+reverse   one row per record of `facts` whose relation can be asked in the other order, and that prompt
 """
 
 import pandas as pd
@@ -22,7 +24,11 @@ SCHEMAS = {
     "snippets": {"relation_id": _S, "target_id": _S, "name": _S, "text": _S},
     "text": {"article_id": _I, "title": _S, "text": _S},
     "corpus": {"document_id": _I, "kind": _S, "weight": _F, "text": _S},
+    "heldout": {"passage_id": _I, "text": _S},
+    "reverse": {"case_id": _I, "prompt": _S},
 }
+MAY_BE_EMPTY = ("heldout", "reverse")
+_DTYPES = {_S: "str", _I: "int64", _L: "object", _F: "float64"}
 _CHECKS = {
     _S: lambda v: isinstance(v, str),
     _I: lambda v: isinstance(v, int) and not isinstance(v, bool),
@@ -40,6 +46,8 @@ def table(name: str, rows: list[dict]) -> pd.DataFrame:
         for column, kind in schema.items():
             if not _CHECKS[kind](row[column]):
                 raise ValueError(f"table {name}, row {index}, column {column}: {row[column]!r} is not a {kind}")
+    if not rows and name in MAY_BE_EMPTY:
+        return pd.DataFrame(columns=list(schema)).astype({column: _DTYPES[kind] for column, kind in schema.items()})
     if not rows:
         raise ValueError(f"table {name}: no rows")
     return pd.DataFrame(rows, columns=list(schema))

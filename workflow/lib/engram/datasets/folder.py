@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from engram import config, seeds
-from engram.datasets import originals
+from engram.datasets import originals, wordings
 from engram.tables import table
 
 
@@ -29,6 +29,7 @@ class Source:
     listed: str  # how the object stands next to the name, with {subject} and {object}
     paragraphs: int  # paragraphs of the text that the training corpus holds
     text_share: float  # share of the training corpus, in characters, that is paragraphs
+    heldout: int = 50  # passages of text that training does not see
     snippets: str | None = None  # texts about the objects; none: made of the records' prompts
     idf: str | None = None  # TF-IDF table of the texts, read by stage `evaluate`; none: fitted there
     vocabulary: str | None = None
@@ -41,19 +42,25 @@ def files(block: dict) -> list[Path]:
     return [Path(source.path) / name for name in names if name]
 
 
-def tables(block: dict, paths: list[Path], seed: int) -> dict[str, pd.DataFrame]:
-    """All canonical tables. ValueError names the file, the record and the field that is wrong."""
+def tables(block: dict, paths: list[Path], seed: int, words: Path | None = None) -> dict[str, pd.DataFrame]:
+    """All canonical tables. ValueError names the file, the record and the field that is wrong.
+
+    words: the file of wordings.read; without it nothing is asked in the other order.
+    """
     source = config.build(Source, block, "sources (kind folder)")
     facts_file, zsre_file, prompts_file, text_file, *more = paths
     facts = table("facts", originals.counterfact(facts_file))
     text = table("text", _articles(text_file))
+    corpus = table("corpus", _corpus(facts, text, source, seed))
     return {
         "facts": facts,
         "zsre": table("zsre", originals.zsre(zsre_file)),
         "prompts": table("prompts", _prompts(prompts_file, facts)),
         "snippets": table("snippets", _snippets(more[0] if more else None, facts)),
         "text": text,
-        "corpus": table("corpus", _corpus(facts, text, source, seed)),
+        "corpus": corpus,
+        "heldout": table("heldout", _heldout(text, set(corpus["text"]), source.heldout)),
+        "reverse": table("reverse", wordings.turned(facts, wordings.read(words) if words else {})),
     }
 
 
@@ -102,13 +109,30 @@ def _corpus(facts: pd.DataFrame, text: pd.DataFrame, source: Source, seed: int) 
     rows = []
     for size in rng.integers(1, source.together + 1, size=source.documents):
         rows.append({"kind": "statements", "weight": 1.0, "text": " ".join(statements[next(draws)][1] for _ in range(size))})
-    paragraphs = [p for article in text["text"] for p in article.split("\n") if len(p) > 80][: source.paragraphs]
+    paragraphs = [p for article in text["text"] for p in _paragraphs(article)][: source.paragraphs]
     if not paragraphs:
         raise ValueError("the text holds no paragraph of more than 80 characters")
     odds = source.text_share / (1 - source.text_share)
     weight = odds * sum(len(row["text"]) for row in rows) / sum(map(len, paragraphs))
     rows += [{"kind": "text", "weight": weight, "text": paragraph} for paragraph in paragraphs]
     return [{"document_id": i, **row} for i, row in enumerate(rows)]
+
+
+def _paragraphs(article: str) -> list[str]:
+    return [paragraph for paragraph in article.split("\n") if len(paragraph) > 80]
+
+
+def _heldout(text: pd.DataFrame, seen: set[str], count: int) -> list[dict]:
+    """The longest paragraph, among those that are no training document, of each of the first `count` articles that have any.
+
+    Nobody can say what a published model was trained on: for it these are articles of the sample.
+    """
+    rows: list[dict] = []
+    for article in text["text"]:
+        unseen = [paragraph for paragraph in _paragraphs(article) if paragraph not in seen]
+        if unseen and len(rows) < count:
+            rows.append({"passage_id": len(rows), "text": max(unseen, key=len)})
+    return rows
 
 
 def _statements(fact, listed: str):

@@ -1,7 +1,8 @@
 """The words of the generated world: names, relations with objects and templates, and sentences about nothing.
 
-Relation ids are Wikidata's for the relation meant; the people are invented. The first two templates of a relation serve as
-rewrite and neighbourhood prompts, all statements as paraphrases; the questions serve zsRE.
+Relation ids are Wikidata's for the relation meant; the people are invented. The first two templates of a relation, one of which
+begins with the subject, serve as rewrite, neighbourhood and reverse prompts, all statements as paraphrases; the questions
+serve zsRE.
 """
 
 from dataclasses import dataclass

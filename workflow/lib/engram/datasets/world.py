@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from engram import config, seeds
+from engram.datasets import wordings
 from engram.datasets.vocabulary import FILLERS, NAMES, RELATIONS
 from engram.tables import table
 
@@ -26,6 +27,7 @@ class Source:
     articles: int  # articles of the text table
     listed: float  # share of the biographies that list the attributes right after the name
     four_words: float  # share of the names with four words instead of three
+    heldout: int = 50  # passages of text that training does not see
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,10 @@ def tables(block: dict, seed: int) -> dict[str, pd.DataFrame]:
     """All canonical tables of the world that `block` describes. ValueError if the block asks for more than there are words."""
     source = config.build(Source, block, "sources (kind world)")
     world = _world(source, seed)
+    facts = table("facts", _facts(world, seed))
+    corpus = _documents(world, source, seed, "corpus", source.documents)
     return {
-        "facts": table("facts", _facts(world, seed)),
+        "facts": facts,
         "zsre": table("zsre", _zsre(world, seed)),
         "prompts": table("prompts", _prompts(world, seed)),
         "snippets": table("snippets", _snippets(world, seed)),
@@ -54,7 +58,9 @@ def tables(block: dict, seed: int) -> dict[str, pd.DataFrame]:
             for i, (title, text) in enumerate(_articles(world, source, seed))]),
         "corpus": table("corpus", [
             {"document_id": i, "kind": "biography", "weight": 1.0, "text": text}
-            for i, text in enumerate(_documents(world, source, seed, "corpus", source.documents))]),
+            for i, text in enumerate(corpus)]),
+        "heldout": table("heldout", _heldout(world, source, seed, set(corpus))),
+        "reverse": table("reverse", wordings.turned(facts, _wordings(world))),
     }
 
 
@@ -114,6 +120,25 @@ def _articles(world: World, source: Source, seed: int):
     texts = _documents(world, source, seed, "articles", source.articles * 4)
     for i in range(source.articles):
         yield f"Article {i}", texts[i::source.articles]
+
+
+def _heldout(world: World, source: Source, seed: int, seen: set[str]) -> list[dict]:
+    """Passages of biographies of several people on end; none says what a training document of `seen` says, in its order."""
+    drawn = _documents(world, source, seed, "heldout", source.heldout * 8)
+    drawn = [drawn[i] for i in seeds.rng(seed, "world", "heldout", "order").permutation(len(drawn))]
+    bodies = {_body(text) for text in seen}
+    texts = [[text for text in drawn[i::source.heldout] if _body(text) not in bodies] for i in range(source.heldout)]
+    return [{"passage_id": i, "text": " ".join(text)} for i, text in enumerate(texts)]
+
+
+def _body(document: str) -> str:
+    """A biography without its first sentence, if that is about nothing."""
+    return next((document.removeprefix(f"{filler} ") for filler in FILLERS if document.startswith(filler)), document)
+
+
+def _wordings(world: World) -> dict[str, wordings.Wording]:
+    """Both orders of every relation, as the corpus has them: the first two statements, of which one begins with the subject."""
+    return {row.id: wordings.Wording(*sorted(row.statements[:2], key=wordings.begins, reverse=True)) for row in world.relations}
 
 
 def _object_id(world: World, relation: int, index: int) -> str:
