@@ -126,3 +126,15 @@ def test_records_say_what_was_used(built):
     inputs = {one["path"] for one in record["inputs"]}
     assert {"results/known/mini/prompts.parquet", "results/noise/mini/s3/noise.json", "results/train/mini/model.safetensors",
             "results/train/mini/tokenizer.json"} <= inputs
+
+
+def test_the_ledger_says_when_and_from_which_commit(built):
+    place = Path("results/trace/mini/main/effects.parquet")
+    record = audit.read_record(built.path, place)
+    entry = json.loads((built.path / f"logs/ledger/{place}.json").read_text())
+    assert entry == lineage.seal(entry) and entry["record"] == record["digest"]
+    assert entry["commit"] == built.git("rev-parse", "HEAD").strip() and entry["dirty"] is False
+    assert entry["machine"]["python"] and entry["started"].endswith("+00:00")
+    text = json.dumps(record)
+    assert entry["commit"] not in text and entry["started"] not in text and entry["machine"]["system"] not in text
+    assert "workflow/scripts/trace.py" in record["modules"] and "workflow/lib/engram/cli.py" not in record["modules"]

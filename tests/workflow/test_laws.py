@@ -10,7 +10,7 @@ import yaml
 from conftest import ROOT, remembered, scripts, stages
 
 LIBRARY = ROOT / "workflow" / "lib" / "engram"
-PLUMBING = {"audit", "cli", "console", "doctor", "lineage", "params", "pipeline", "readme", "record", "tidy",
+PLUMBING = {"audit", "cli", "console", "doctor", "ledger", "lineage", "params", "pipeline", "readme", "record", "tidy",
             "supplies"}  # may know paths, params.yaml and DVC
 STAGES = stages()
 RULES = {stage: (ROOT / f"workflow/rules/{stage}.smk").read_text() for stage in STAGES}
