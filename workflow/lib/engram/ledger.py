@@ -20,7 +20,6 @@ from engram import lineage
 LOGS = Path("logs")
 FILE = Path("ledger.jsonl")
 CODE = ("workflow", "Snakefile", "params.yaml")  # what makes a working copy dirty
-STAGES = {"data": "dataset", "figures": "paper"}  # stage words that are not the name of their folder
 
 
 def git(*words, root=".") -> str | None:
@@ -65,4 +64,9 @@ def place(artifact) -> Path | None:
 
 def entry(began: dict, record: dict) -> bytes:
     """The entry of an artifact with this lineage record, as text."""
-    return (json.dumps(lineage.seal(began | {"record": lineage.seal(record)["digest"]}), sort_keys=True) + "\n").encode()
+    return (json.dumps(lineage.seal(began | {"record": name_of(record)}), sort_keys=True) + "\n").encode()
+
+
+def name_of(record: dict) -> str:
+    """What binds an entry to a lineage record: the start of its digest."""
+    return lineage.seal(record)["digest"][:16]
