@@ -126,3 +126,37 @@ def test_records_say_what_was_used(built):
     inputs = {one["path"] for one in record["inputs"]}
     assert {"results/known/mini/prompts.parquet", "results/noise/mini/s3/noise.json", "results/train/mini/model.safetensors",
             "results/train/mini/tokenizer.json"} <= inputs
+
+
+def test_the_ledger_says_when_and_from_which_commit(built):
+    place = Path("results/trace/mini/main/effects.parquet")
+    record = audit.read_record(built.path, place)
+    entry = json.loads((built.path / f"logs/ledger/{place}.json").read_text())
+    assert entry == lineage.seal(entry) and entry["record"] == record["digest"][:16]
+    assert entry["commit"] == built.git("rev-parse", "HEAD").strip() and entry["dirty"] is False
+    assert entry["machine"]["python"] and entry["started"].endswith("+00:00")
+    text = json.dumps(record)
+    assert entry["commit"] not in text and entry["started"] not in text and entry["machine"]["system"] not in text
+    assert "workflow/scripts/trace.py" in record["modules"] and "workflow/lib/engram/cli.py" not in record["modules"]
+
+
+def test_a_line_of_the_ledger_per_job(built, sandbox):
+    """`engram record` gathers entries and durations; the same records keep their line, others get the entry of their job."""
+    from engram.bookkeeping import Ledger
+
+    book, place = Ledger(built.path), Path("results/trace/mini/main/effects.parquet")
+    rows = [row["records"] for row in book.rows]
+    assert sorted(path for row in rows for path in row) == [str(path) for path in audit.artifacts(built.path, ["mini"])]
+    assert {"results/trace/mini/main/effects.parquet", "results/trace/mini/main/prompts.parquet"} in [set(row) for row in rows]
+    assert all(row["seconds"] > 0 for row in book.rows)
+    before = (built.path / "ledger.jsonl").read_text()
+    shutil.rmtree(sandbox.path / "logs")
+    record = audit.read_record(sandbox.path, place)
+    assert Ledger(sandbox.path).of(place, record)["commit"] == built.git("rev-parse", "HEAD").strip(), "as in a fresh clone"
+    sandbox.run("snakemake", "--forcerun", "trace", "--until", "trace")
+    assert "ledger.jsonl" not in sandbox.run("engram", "record").stdout
+    assert (sandbox.path / "ledger.jsonl").read_text() == before, "the same bytes made again"
+    (sandbox.path / "ledger.jsonl").unlink()
+    assert Ledger(sandbox.path).of(Path("data/mini/facts.parquet"), record) is None
+    sandbox.run("engram", "record")
+    assert {stage for row in Ledger(sandbox.path).rows for path in row["records"] for stage in [Path(path).parts[1]]} == {"trace"}

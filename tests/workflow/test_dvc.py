@@ -111,7 +111,7 @@ def test_a_finished_run_is_clean(built):
     """After a run and `engram record`: nothing to do for Snakemake or DVC, nothing but results in git."""
     assert built.jobs() == {}
     assert "up to date" in built.run("dvc", "status").stdout
-    assert {line[3:] for line in built.git("status", "--short").splitlines()} == {"dvc.lock", "figures/"}
+    assert {line[3:] for line in built.git("status", "--short").splitlines()} == {"dvc.lock", "figures/", "ledger.jsonl"}
     assert "as recorded before" in built.run("engram", "record").stdout
 
 

@@ -10,8 +10,10 @@ import yaml
 from conftest import ROOT, remembered, scripts, stages
 
 LIBRARY = ROOT / "workflow" / "lib" / "engram"
-PLUMBING = {"audit", "cli", "console", "doctor", "guard", "lineage", "params", "pipeline", "readme", "record", "running", "tidy",
-            "supplies"}  # may know paths, params.yaml and DVC
+# these may know paths, params.yaml and DVC
+PLUMBING = {"audit", "bookkeeping", "chain", "cli", "code", "console", "crate", "doctor", "guard", "jobs", "ledger",
+            "lineage", "locked", "params", "pipeline", "readme", "record", "rerun", "restore", "running", "supplies",
+            "tidy", "value"}
 STAGES = stages()
 RULES = {stage: (ROOT / f"workflow/rules/{stage}.smk").read_text() for stage in STAGES}
 MODULES = sorted(LIBRARY.rglob("*.py"))

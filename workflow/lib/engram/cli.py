@@ -4,7 +4,7 @@
     frame = io.read_table(job.inputs.prompts)
     job.write("effects", result)
 
-`Job.write` is the one door through which artifacts are written: it writes the file and its lineage record.
+`Job.write` is the one door through which artifacts are written: the file, its lineage record, its ledger entry.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
-from engram import guard, io, lineage
+from engram import guard, io, ledger, lineage
 
 
 @dataclass
@@ -30,15 +30,22 @@ class Job:
     keys: SimpleNamespace
     device: str = "cpu"
     lock: object = None  # on the outputs, while this process makes them
+    began: dict = field(default_factory=ledger.begin)
     _hashes: dict = field(default_factory=dict)
 
+    def __post_init__(self):
+        lineage.code_files(*self._roots())  # read, and kept, as it is now: an edit while the job runs is not what ran
+
     def write(self, name: str, value) -> None:
-        """Write the output `name` and its lineage record beside it: see io.write for the types; a Path is a file or a link made
-        elsewhere on the same disk, and is moved."""
+        """Write the output `name`, its lineage record beside it and its ledger entry: see io.write for the types; a Path is a
+        file or a link made elsewhere on the same disk, and is moved."""
         path = getattr(self.outputs, name)
 
         def record(file: Path) -> None:  # first, so that what has the name of an artifact always has its record
-            io.write(lineage.record_path(path), lineage.record_text(self._record(path.name, file)).encode())
+            found = self._record(path.name, file)
+            if ledger.place(path):
+                io.write(ledger.place(path), ledger.entry(self.began, found))
+            io.write(lineage.record_path(path), lineage.record_text(found).encode())
 
         if isinstance(value, Path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +56,10 @@ class Job:
 
     def _record(self, name: str, file: Path) -> dict:
         about = {"artifact": name, "sha256": lineage.sha256(file), "bytes": file.stat().st_size}
-        return about | self.origin() | {"command": self.command}
+        return about | self.origin() | {"command": self.command, "modules": lineage.modules(*self._roots())}
+
+    def _roots(self) -> list[str]:
+        return lineage.code_roots(self.script, self.config.get("method"))
 
     def origin(self) -> dict:
         """All that the outputs depend on; complete once the inputs are and the device is known."""
@@ -59,7 +69,7 @@ class Job:
             "inputs": self.hashed_inputs(),
             "params": self.config,
             "seed": self.config.get("seed"),
-            "code": lineage.code_digest(*lineage.code_roots(self.script, self.config.get("method"))),
+            "code": lineage.code_digest(*self._roots()),
             "packages": lineage.packages(),
             "device": self.device,
         }
@@ -115,9 +125,7 @@ def _settings(text: str) -> dict:
 
 def _command(script: Path, argv: list[str]) -> list[str]:
     """The command, its script relative to the repository, without --config, which the record holds as `params`."""
-    parts = script.parts
-    start = max((i for i, part in enumerate(parts) if part == "workflow"), default=len(parts) - 1)
-    words, skip = ["/".join(parts[start:])], False
+    words, skip = [lineage.from_workflow(script)], False
     for word in argv:
         if not skip and word != "--config":
             words.append(word)

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 LIBRARY = Path(__file__).parents[1]
-PLUMBING = {"engram.cli", "engram.lineage", "engram.progress"}  # cannot change a number; editing them reruns nothing
+PLUMBING = {"engram.cli", "engram.guard", "engram.ledger", "engram.lineage", "engram.progress"}  # change no number: rerun nothing
 WRITER = LIBRARY / "engram" / "io.py"  # every artifact goes through it, behind engram.cli
 PACKAGES = ("matplotlib", "nltk", "numpy", "pandas", "pyarrow", "safetensors", "scikit-learn", "scipy", "tokenizers",
             "torch", "transformers")
@@ -57,6 +57,22 @@ def code_digest(*roots: str) -> str:
     """Hash of the roots and all they import from the library; comments, docstrings and the folder do not count."""
     text = "".join(sorted(f"{path.name}\n{dump}\n" for path, dump in code_files(*roots)))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def modules(*roots: str) -> dict[str, str]:
+    """The files that the code digest of the roots covers, from `workflow` on, each with a hash of its own: what a change of
+    code is named by."""
+    return {from_workflow(path): text_digest(dump) for path, dump in code_files(*roots)}
+
+
+def text_digest(dump: str) -> str:
+    return hashlib.sha256(dump.encode()).hexdigest()[:12]
+
+
+def from_workflow(path: Path) -> str:
+    """The path of a file of code in the repository; its name, if it lies elsewhere."""
+    start = max((i for i, part in enumerate(path.parts) if part == "workflow"), default=len(path.parts) - 1)
+    return "/".join(path.parts[start:])
 
 
 def code_roots(script, method: dict | None) -> list[str]:

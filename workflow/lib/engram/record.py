@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from engram import audit, params, pipeline
+from engram.bookkeeping import Ledger
 
 VALID = Path("results/params/valid.json")
 
@@ -39,6 +40,8 @@ def record(root=".") -> int:
             repo.commit(force=True)
     done = "recorded" if changed else "as recorded before"
     print(f"dvc.lock: {len(verdicts)} artifacts of {', '.join(models)}, {done}")
+    if Ledger(root).gather({verdict.path: audit.read_record(Path(root), verdict.path) for verdict in verdicts}, models):
+        print("ledger.jsonl: when, where and from which commit they were made")
     for line in differences(_committed_lock(), _stages(Path("dvc.lock").read_text())):
         print(line)
     return 0
