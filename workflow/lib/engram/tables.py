@@ -25,9 +25,9 @@ SCHEMAS = {
     "text": {"article_id": _I, "title": _S, "text": _S},
     "corpus": {"document_id": _I, "kind": _S, "weight": _F, "text": _S},
     "heldout": {"passage_id": _I, "text": _S},
-    "reverse": {"case_id": _I, "prompt": _S},
+    "reversed": {"case_id": _I, "prompt": _S},
 }
-MAY_BE_EMPTY = ("heldout", "reverse")
+MAY_BE_EMPTY = ("heldout", "reversed")
 _DTYPES = {_S: "str", _I: "int64", _L: "object", _F: "float64"}
 _CHECKS = {
     _S: lambda v: isinstance(v, str),
