@@ -8,7 +8,6 @@ PAPER: beyond the papers, edit norms against success.
 
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import NullLocator
 
 from engram import cli, io, style
 
@@ -43,17 +42,6 @@ def table(norms: list[pd.DataFrame], records: list[pd.DataFrame]) -> pd.DataFram
     return frame.assign(rank=ranks).sort_values(["rank", "case_id"], ignore_index=True).drop(columns="rank")
 
 
-def places(norms: pd.Series) -> list[float]:
-    """Round numbers on a logarithmic axis: 1, 2 and 5 times powers of ten between the smallest and the largest, or the powers
-    alone if those are many."""
-    for digits in ((1, 2, 5), (1,)):
-        found = [digit * 10.0**power for power in range(-12, 13) for digit in digits
-                 if norms.min() <= digit * 10.0**power <= norms.max()]
-        if 0 < len(found) <= 6:
-            return found
-    return found[::len(found) // 6 + 1] or [norms.max()]
-
-
 def draw(frame: pd.DataFrame):
     """A panel per metric over the norm, on a logarithmic axis; edits without any change have no place there."""
     still, frame = int((frame["norm"] == 0).sum()), frame[frame["norm"] > 0]
@@ -65,9 +53,7 @@ def draw(frame: pd.DataFrame):
             filled = {"color": color} if marker == "x" else {"facecolors": "none", "edgecolors": color}
             ax.scatter(rows["norm"], rows[metric], s=6, marker=marker, linewidths=0.7, **filled,
                        label=style.method_label(method, ""))
-        ax.set_xscale("log")
-        ax.set_xticks(places(frame["norm"]), [f"{place:g}" for place in places(frame["norm"])])
-        ax.xaxis.set_minor_locator(NullLocator())
+        style.log_axis(ax.xaxis, frame["norm"])
         ax.grid(True, linewidth=0.3, color="0.85")
         ax.set(title=title, axisbelow=True)
     fig.axes[0].set_ylabel("of one record x 100")

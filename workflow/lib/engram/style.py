@@ -12,6 +12,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
+from matplotlib.ticker import NullLocator
 
 SINGLE, DOUBLE = 3.25, 6.75  # width of one column and of both columns of a two-column page
 FONT, SIZE = "DejaVu Sans", 7.0  # shipped with matplotlib, so the same on every machine
@@ -127,6 +128,24 @@ def layer_ticks(ax, layers: int, offset: float = 0.0) -> None:
     step = next((s for limit, s in ((8, 1), (16, 2), (32, 5)) if layers <= limit), 10)
     ticks = np.arange(0, layers, step)
     ax.set_xticks(ticks + offset, [str(tick) for tick in ticks])
+
+
+def log_places(values) -> list[float]:
+    """Round numbers on a logarithmic axis: 1, 2 and 5 times powers of ten between the smallest and the largest value, or the
+    powers alone if those are many."""
+    low, high = float(np.min(values)), float(np.max(values))
+    for digits in ((1, 2, 5), (1,)):
+        found = [digit * 10.0**power for power in range(-12, 13) for digit in digits if low <= digit * 10.0**power <= high]
+        if 0 < len(found) <= 6:
+            return found
+    return found[::len(found) // 6 + 1] or [high]
+
+
+def log_axis(axis, values) -> None:
+    """A logarithmic axis (`ax.xaxis`, `ax.yaxis`) with round numbers for these values."""
+    getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
+    axis.set_ticks(log_places(values), labels=[f"{place:,.4g}" for place in log_places(values)])
+    axis.set_minor_locator(NullLocator())
 
 
 def heatmap(ax, values, site: str, low: float, high: float, label: str, colormap: str | None = None) -> None:
