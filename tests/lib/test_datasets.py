@@ -69,7 +69,7 @@ def test_what_is_held_out_of_a_world_is_not_trained_on():
 def test_every_fact_of_a_world_can_be_asked_in_the_other_order():
     """One of the prompts begins with the subject; the wording is one of the training text."""
     tables = world.tables(WORLD | {"relations": 8, "documents": 4000}, 0)
-    both = tables["facts"].merge(tables["reverse"], on="case_id", suffixes=("", "_reverse"))
+    both = tables["facts"].merge(tables["reversed"], on="case_id", suffixes=("", "_reverse"))
     assert len(both) == len(tables["facts"]) == 320
     corpus = " ".join(tables["corpus"]["text"])
     asked = {row.prompt_reverse.replace(row.subject, "{}"): row for row in both.itertuples()}
@@ -121,7 +121,7 @@ def write(tmp_path, facts=(RECORD,), zsre=(ZSRE,), known=(KNOWN,), text=json.dum
 def test_folder_tables(tmp_path):
     found = folder.tables(BLOCK, write(tmp_path), 0)
     assert {name: len(frame) for name, frame in found.items()} == {
-        "facts": 1, "zsre": 1, "prompts": 2, "snippets": 2, "text": 1, "corpus": 51, "heldout": 0, "reverse": 0}
+        "facts": 1, "zsre": 1, "prompts": 2, "snippets": 2, "text": 1, "corpus": 51, "heldout": 0, "reversed": 0}
     assert found["zsre"]["prompt"][0] == "What does {} speak?"
     assert found["prompts"]["prompt"].tolist() == ["Zoë lives in", "Zoë speaks"]
     corpus = found["corpus"]
@@ -149,7 +149,7 @@ def test_a_relation_without_wording_is_left_out(tmp_path):
     other["requested_rewrite"]["relation_id"] = "P999"
     late = copy.deepcopy(RECORD) | {"case_id": 5}
     late["requested_rewrite"]["prompt"] = "The language of {} is"
-    found = folder.tables(BLOCK, write(tmp_path, facts=[RECORD, other, late]), 0, WORDINGS)["reverse"]
+    found = folder.tables(BLOCK, write(tmp_path, facts=[RECORD, other, late]), 0, WORDINGS)["reversed"]
     assert found.to_dict("list") == {"case_id": [3, 5], "prompt": ["The language used by Zoë is", "Zoë speaks the language"]}
 
 
@@ -196,7 +196,7 @@ def test_the_real_files_parse_completely():
                      "prompts": "known_1000.json", "text": "wikipedia_sample.jsonl"}
     found = folder.tables(block, folder.files(block), 0, WORDINGS)
     assert {name: len(found[name]) for name in ("facts", "zsre", "text")} == {"facts": 500, "zsre": 1037, "text": 765}
-    assert len(found["reverse"]) == 500 and found["facts"]["relation_id"].nunique() == len(wordings.read(WORDINGS)) == 34
+    assert len(found["reversed"]) == 500 and found["facts"]["relation_id"].nunique() == len(wordings.read(WORDINGS)) == 34
     assert not set(found["heldout"]["text"]) & set(found["corpus"]["text"]) and len(found["heldout"]) == 50
     assert (found["prompts"]["prompt_id"] < 1209).sum() == 1209
 

@@ -1,7 +1,7 @@
 """Canonical tables of one model's source: generated, or parsed from a folder of the original files.
 
 IN   of a source that is a folder: its files, and data/wordings.csv, its relations in both orders
-OUT  data/{model}/{facts,zsre,prompts,snippets,text,corpus,heldout,reverse}.parquet   schemas: engram.tables
+OUT  data/{model}/{facts,zsre,prompts,snippets,text,corpus,heldout,reversed}.parquet   schemas: engram.tables
 """
 
 
@@ -35,7 +35,7 @@ rule dataset:
         text="data/{model}/text.parquet",
         corpus="data/{model}/corpus.parquet",
         heldout="data/{model}/heldout.parquet",
-        reverse="data/{model}/reverse.parquet",
+        reversed="data/{model}/reversed.parquet",
     log:
         "logs/dataset/{model}.log",
     benchmark:
@@ -55,7 +55,7 @@ rule dataset:
         " --text {output.text:q}"
         " --corpus {output.corpus:q}"
         " --heldout {output.heldout:q}"
-        " --reverse {output.reverse:q}"
+        " --reversed {output.reversed:q}"
         " --model {wildcards.model:q}"
         " --config {params.config:q}"
         " 2>&1 | tee {log:q} >&2"

@@ -1,7 +1,7 @@
 """Raw outcomes of edited models: no metric is computed here.
 
 IN   data/{model}/{facts,zsre}.parquet, results/known/{model}/{facts,zsre}.parquet, the method's needs, the model
-     data/{model}/reverse.parquet for CounterFact; data/{model}/heldout.parquet where an item reads `drift`
+     data/{model}/reversed.parquet for CounterFact; data/{model}/heldout.parquet where an item reads `drift`
 OUT  results/edit/{model}/{dataset}/{method}/n{n}/scores.parquet   one row per record, prompt, object (zsRE: and token)
      results/edit/{model}/{dataset}/{method}/n{n}/texts.parquet    one row per record and generation prompt (zsRE: none)
      results/edit/{model}/{dataset}/{method}/n{n}/norms.parquet    one row per record and changed weight
@@ -21,7 +21,7 @@ def asked_of(wc):
     """What edited models are asked besides the record: the reverse question, and passages that they may have forgotten."""
     tables, files = rules.dataset.output, {}
     if wc.dataset == "counterfact":
-        files["reverse"] = tables.reverse
+        files["reversed"] = tables.reversed
     if edits.drifts(seen(wc.model), wc.dataset, wc.method, wc.n):
         files["heldout"] = tables.heldout
     return {name: path.format(**wc) for name, path in files.items()}
@@ -52,7 +52,7 @@ rule edit:
             "edit", wc.model, "records", method=families.method_of(seen(wc.model), wc.method, wc.model),
             chosen={"count": edits.count(seen(wc.model), wc.model, wc.dataset, wc.method, wc.n)}, **texts_of_edit(wc)),
         aids=flags("prefixes", "moments", "counts", "targets", "hypernet"),
-        asked=flags("reverse", "heldout"),
+        asked=flags("reversed", "heldout"),
         weights=flags("weights"),
         code=code_of("scripts/edit", "method"),
     shell:

@@ -6,7 +6,7 @@ from engram.datasets import folder, world
 
 def main(argv=None):
     job = cli.parse(__file__, __doc__, argv, inputs=["raw*", "wordings?"], keys=["model"],
-                    outputs=["facts", "zsre", "prompts", "snippets", "text", "corpus", "heldout", "reverse"])
+                    outputs=["facts", "zsre", "prompts", "snippets", "text", "corpus", "heldout", "reversed"])
     source = {key: value for key, value in job.config["source"].items() if key != "name"}
     if source["kind"] == "world":
         tables = world.tables(source, job.config["seed"])

@@ -5,14 +5,14 @@ from engram import cli, config, contexts, drift, io, methods, models, moments, o
 
 def main(argv=None):
     job = cli.parse(__file__, __doc__, argv, keys=["model", "dataset", "method", "n"],
-                    inputs=["weights?", "facts", "known-facts", "reverse?", "heldout?", "prefixes?", "moments?", "counts?",
+                    inputs=["weights?", "facts", "known-facts", "reversed?", "heldout?", "prefixes?", "moments?", "counts?",
                             "targets?", "hypernet?"], outputs=["scores", "texts", "norms", "drift"])
     lm = models.open_lm(job, runtime.setup(job))
     chosen = records.chosen(io.read_table(job.inputs.facts), io.read_table(job.inputs.known_facts),
                             of=together.group(job.keys.n).of, **job.config["model"]["records"])
     aids = aids_of(job, chosen, lm)
-    if job.inputs.reverse:
-        chosen = records.with_reverse(chosen, io.read_table(job.inputs.reverse))
+    if job.inputs.reversed:
+        chosen = records.with_reverse(chosen, io.read_table(job.inputs.reversed))
     sizes = config.build(outcomes.Config, job.config["edit"], "edit")
     key = (job.config["seed"], lm.name, "edit", job.keys.dataset)
     found = sequence.tables(lm, chosen, job.config["method"], methods.settings(job.config["method"]), aids, job.keys.n,

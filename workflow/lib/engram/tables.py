@@ -8,7 +8,7 @@ snippets  one row per attribute text: what is written about a name that has `tar
 text      one row per article (covariance)
 corpus    one row per training document of a model trained here; `weight` = relative frequency
 heldout   one row per passage of text that is in no training document
-reverse   one row per record of `facts` whose relation can be asked in the other order, and that prompt
+reversed  one row per record of `facts` whose relation can be asked in the other order, and that prompt
 """
 
 import pandas as pd
@@ -25,9 +25,9 @@ SCHEMAS = {
     "text": {"article_id": _I, "title": _S, "text": _S},
     "corpus": {"document_id": _I, "kind": _S, "weight": _F, "text": _S},
     "heldout": {"passage_id": _I, "text": _S},
-    "reverse": {"case_id": _I, "prompt": _S},
+    "reversed": {"case_id": _I, "prompt": _S},
 }
-MAY_BE_EMPTY = ("heldout", "reverse")
+MAY_BE_EMPTY = ("heldout", "reversed")
 _DTYPES = {_S: "str", _I: "int64", _L: "object", _F: "float64"}
 _CHECKS = {
     _S: lambda v: isinstance(v, str),

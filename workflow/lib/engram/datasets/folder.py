@@ -60,7 +60,7 @@ def tables(block: dict, paths: list[Path], seed: int, words: Path | None = None)
         "text": text,
         "corpus": corpus,
         "heldout": table("heldout", _heldout(text, set(corpus["text"]), source.heldout)),
-        "reverse": table("reverse", wordings.turned(facts, wordings.read(words) if words else {})),
+        "reversed": table("reversed", wordings.turned(facts, wordings.read(words) if words else {})),
     }
 
 

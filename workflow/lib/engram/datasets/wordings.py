@@ -41,7 +41,7 @@ def begins(template: str) -> bool:
 
 
 def turned(facts: pd.DataFrame, wordings: dict[str, Wording]) -> list[dict]:
-    """Table `reverse` of the table `facts`: a record each, but for those whose relation has no wording here."""
+    """Table `reversed` of the table `facts`: a record each, but for those whose relation has no wording here."""
     rows = []
     for fact in facts.itertuples():
         if fact.relation_id in wordings:

@@ -60,7 +60,7 @@ def tables(block: dict, seed: int) -> dict[str, pd.DataFrame]:
             {"document_id": i, "kind": "biography", "weight": 1.0, "text": text}
             for i, text in enumerate(corpus)]),
         "heldout": table("heldout", _heldout(world, source, seed, set(corpus))),
-        "reverse": table("reverse", wordings.turned(facts, _wordings(world))),
+        "reversed": table("reversed", wordings.turned(facts, _wordings(world))),
     }
 
 
