@@ -18,6 +18,7 @@ TRAIN = {"layers": 3, "width": 32, "heads": 2, "vocabulary": 420, "context": 64,
 MODEL = {"name": "toy", "source": "world", "train": TRAIN, "trace_window": 2, "noise": "s3", "covariance_layers": [0, 1],
          "records": {"count": 4, "only_known": True}}
 SLICE = {"seed": 0, "run": {"threads": 1, "device": "cpu"}, "model": MODEL}
+EDIT = {"generation_tokens": 20, "top_k": 3, "batch": 16, "perplexity": {"passages": 3, "tokens": 24, "models": 2}}
 ROME = {"layer": 0, "steps": 10, "rate": 0.5, "weight_decay": 0.5, "kl_factor": 0.0625, "clamp_norm_factor": 4.0,
         "stop_loss": 0.05}
 
@@ -77,19 +78,19 @@ def chain(base: Path) -> dict[str, Path]:
          {"targets": {"batch": 3, "shards": 2}, "method": {"name": "rome"} | ROME}, dataset="counterfact", family="rome")
     found = {**data, **train, **known, **noise, **prefixes, **moments, **trace, **severed, **gradients, **targets}
     for method, hparams in (("none", {}), ("rome", ROME)):
-        edit = {name: path.parent / method / path.name for name, path in at("edit", "scores", "texts", "norms").items()}
+        edit = {name: path.parent / method / path.name for name, path in at("edit", "scores", "texts", "norms", "drift").items()}
         aids = prefixes | moments | {"targets": targets["targets"]} if method == "rome" else {}
-        call("edit", weights | records | aids | edit, {
-            "edit": {"generation_tokens": 20, "top_k": 3, "batch": 16}, "method": {"name": method} | hparams},
+        call("edit", weights | records | {name: data[name] for name in ("reversed", "heldout")} | aids | edit, {
+            "edit": EDIT, "method": {"name": method} | hparams},
             dataset="counterfact", method=method, n=1)
         folder = base / "evaluate" / method
         result = {"records": folder / "records.parquet", "summary": folder / "summary.csv"}
         call("evaluate", {"facts": data["facts"], "snippets": data["snippets"], "scores": edit["scores"], "texts": edit["texts"]}
              | result, dataset="counterfact", method=method, n=1)
         found |= {f"{method}-{name}": path for name, path in (edit | result).items()}
-    edit = {name: path.parent / "zsre" / path.name for name, path in at("edit", "scores", "texts", "norms").items()}
+    edit = {name: path.parent / "zsre" / path.name for name, path in at("edit", "scores", "texts", "norms", "drift").items()}
     call("edit", weights | {"facts": data["zsre"], "known-facts": known["known_zsre"]} | edit,
-         {"edit": {"generation_tokens": 20, "top_k": 3, "batch": 16}, "method": {"name": "none"},
+         {"edit": EDIT, "method": {"name": "none"},
           "model": MODEL | {"records": {"count": 5, "only_known": False}}}, dataset="zsre", method="none", n=1)
     result = {"records": base / "evaluate/zsre/records.parquet", "summary": base / "evaluate/zsre/summary.csv"}
     call("evaluate", {"scores": edit["scores"]} | result, dataset="zsre", method="none", n=1)
@@ -137,15 +138,15 @@ def test_a_second_chain_gives_the_same_bytes(artifacts, tmp_path):
 
 
 def test_tables_carry_their_keys(artifacts):
-    for name in ("scores", "texts", "norms", "records"):
+    for name in ("scores", "texts", "norms", "drift", "records"):
         frame = io.read_table(artifacts[f"rome-{name}"])
         about = ["relation_id"] if name == "records" else []
         assert list(frame)[: 6 + len(about)] == ["model", "dataset", "method", "n", *about, "after", "case_id"]
         assert set(frame["after"]) == {1}
         assert set(frame["model"]) == {"toy"} and set(frame["method"]) == {"rome"} and set(frame["n"]) == {1}
-        assert frame["case_id"].nunique() == 4
+        assert frame["case_id"].nunique() == (2 if name == "drift" else 4)
     scores = io.read_table(artifacts["rome-scores"])
-    assert len(scores) == 4 * (1 + 2 + 10 + 10) * 2
+    assert len(scores) == 4 * (1 + 2 + 10 + 10 + 1) * 2
     assert len(io.read_table(artifacts["rome-texts"])) == 40 and len(io.read_table(artifacts["none-norms"])) == 0
     effects, traced = io.read_table(artifacts["effects"]), io.read_table(artifacts["traced"])
     assert len(effects) == 3 * 3 * sum(len(tokens) for tokens in traced["tokens"])
@@ -159,8 +160,8 @@ def test_tables_carry_their_keys(artifacts):
 
 def test_zsre_goes_through_the_same_stages(artifacts):
     """Tokens are what is scored, no text is generated, and the metrics come from the scores alone."""
-    tables = {name: io.read_table(artifacts[f"zsre-{name}"]) for name in ("scores", "texts", "norms", "records")}
-    assert len(tables["texts"]) == len(tables["norms"]) == 0 and list(tables["texts"])[-1] == "text"
+    tables = {name: io.read_table(artifacts[f"zsre-{name}"]) for name in ("scores", "texts", "norms", "drift", "records")}
+    assert len(tables["texts"]) == len(tables["norms"]) == len(tables["drift"]) == 0 and list(tables["texts"])[-1] == "text"
     assert list(tables["records"]) == ["model", "dataset", "method", "n", "after", "case_id", "EA", "PA", "NA"]
     assert tables["records"]["case_id"].tolist() == [0, 1, 2, 3, 4] and set(tables["scores"]["dataset"]) == {"zsre"}
     for row in tables["records"].itertuples():
@@ -171,6 +172,14 @@ def test_zsre_goes_through_the_same_stages(artifacts):
     assert known["probability"].between(0, 1).all() and (zsre["answer"] != zsre["target_new"]).all()
 
 
+def test_an_edit_shows_in_the_reverse_question_and_on_held_out_text(artifacts):
+    records = {name: io.read_table(artifacts[f"{name}-records"]) for name in ("none", "rome")}
+    assert records["rome"]["VM"].mean() > records["none"]["VM"].mean() and records["none"]["VS"].notna().all()
+    before, after = (io.read_table(artifacts[f"{name}-drift"]) for name in ("none", "rome"))
+    assert before["nll"].tolist() == pytest.approx(before["nll_before"].tolist(), rel=1e-5)
+    assert len(after) == 2 * 3 and (after["nll"] != after["nll_before"]).all() and after["tokens"].between(15, 23).all()
+
+
 def test_rome_changed_what_the_model_says(artifacts):
     before, after = (io.read_table(artifacts[f"{m}-scores"]) for m in ("none", "rome"))
     rewrite = (before["kind"] == "rewrite") & (before["target"] == "new")
@@ -179,10 +188,11 @@ def test_rome_changed_what_the_model_says(artifacts):
 
 def edit_again(found, folder, count, n):
     """Stage `edit` with ROME on the artifacts of the chain, for another number of records or word n."""
-    out = {name: folder / f"{name}.parquet" for name in ("scores", "texts", "norms")}
-    call("edit", {name: found[name] for name in ("weights", "facts", "prefixes", "moments", "targets")}
+    out = {name: folder / f"{name}.parquet" for name in ("scores", "texts", "norms", "drift")}
+    call("edit", {name: found[name] for name in ("weights", "facts", "reversed", "heldout", "prefixes", "moments",
+                                                  "targets")}
          | {"known-facts": found["known_facts"]} | out,
-         {"edit": {"generation_tokens": 20, "top_k": 3, "batch": 16}, "method": {"name": "rome"} | ROME,
+         {"edit": EDIT, "method": {"name": "rome"} | ROME,
           "model": MODEL | {"records": {"count": count, "only_known": True}}},
          dataset="counterfact", method="rome", n=n)
     return {name: io.read_table(path) for name, path in out.items()}
@@ -201,7 +211,7 @@ def test_targets_are_taken_by_record_and_missing_ones_are_refused(artifacts, tmp
 def test_one_fact_after_the_other_from_the_command_line(artifacts, tmp_path):
     tables = edit_again(artifacts, tmp_path, 4, "4by1")
     assert {name: sorted(set(table["after"])) for name, table in tables.items()} == {
-        "scores": [1, 2, 3, 4], "texts": [4], "norms": [1, 2, 3, 4]}
+        "scores": [1, 2, 3, 4], "texts": [4], "norms": [1, 2, 3, 4], "drift": [1, 2, 3, 4]}
     assert set(tables["scores"]["n"]) == {"4by1"}
     out = {name: tmp_path / f"{name}.{suffix}" for name, suffix in (("records", "parquet"), ("summary", "csv"))}
     call("evaluate", {"facts": artifacts["facts"], "snippets": artifacts["snippets"]} | out | {

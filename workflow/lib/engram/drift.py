@@ -21,7 +21,7 @@ class Settings:
 
     passages: int = 8  # read by every edited model; 0: none
     tokens: int = 64  # of a passage, its first
-    models: int = 20  # edited models that read them, the first
+    models: int = 20  # edited models that read them, the first at any number of facts
 
 
 @dataclass(frozen=True)

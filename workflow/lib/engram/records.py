@@ -60,9 +60,9 @@ def queries(tokenizer, records: pd.DataFrame, dataset: str) -> tuple[list[scorin
     return found, keys
 
 
-def with_reverse(records: pd.DataFrame, reverse: pd.DataFrame) -> pd.DataFrame:
-    """The records with a column `reverse_prompts`: that of the table `reverse`, or none."""
-    prompts = dict(zip(reverse["case_id"], reverse["prompt"]))
+def with_reverse(records: pd.DataFrame, turned: pd.DataFrame) -> pd.DataFrame:
+    """The records with a column `reverse_prompts`: that of the table `reversed`, or none."""
+    prompts = dict(zip(turned["case_id"], turned["prompt"]))
     return records.assign(reverse_prompts=[[prompts[case]] if case in prompts else [] for case in records["case_id"]])
 
 

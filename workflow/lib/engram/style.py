@@ -144,7 +144,7 @@ def log_places(values) -> list[float]:
 def log_axis(axis, values) -> None:
     """A logarithmic axis (`ax.xaxis`, `ax.yaxis`) with round numbers for these values."""
     getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
-    axis.set_ticks(log_places(values), labels=[f"{place:,.4g}" for place in log_places(values)])
+    axis.set_ticks(log_places(values), labels=[f"{place:,.0f}" if place >= 1 else f"{place:g}" for place in log_places(values)])
     axis.set_minor_locator(NullLocator())
 
 

@@ -8,7 +8,7 @@ snippets  one row per attribute text: what is written about a name that has `tar
 text      one row per article (covariance)
 corpus    one row per training document of a model trained here; `weight` = relative frequency
 heldout   one row per passage of text that is in no training document
-reverse   one row per record of `facts` whose relation can be asked in the other order, and that prompt
+reversed  one row per record of `facts` whose relation can be asked in the other order, and that prompt
 """
 
 import pandas as pd
