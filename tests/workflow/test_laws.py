@@ -10,8 +10,8 @@ import yaml
 from conftest import ROOT, remembered, scripts, stages
 
 LIBRARY = ROOT / "workflow" / "lib" / "engram"
-PLUMBING = {"audit", "cli", "console", "doctor", "guard", "lineage", "params", "pipeline", "readme", "record", "reproducible",
-            "running", "supplies", "tidy"}  # may know paths, params.yaml and DVC
+PLUMBING = {"audit", "cache", "cli", "console", "doctor", "guard", "lineage", "params", "pipeline", "readme", "record",
+            "reproducible", "running", "supplies", "tidy"}  # may know paths, params.yaml and DVC
 STAGES = stages()
 RULES = {stage: (ROOT / f"workflow/rules/{stage}.smk").read_text() for stage in STAGES}
 MODULES = sorted(LIBRARY.rglob("*.py"))

@@ -85,6 +85,12 @@ def reproducible(args) -> int:
     return reproducible.main(args.stage, args.against)
 
 
+def cache(args) -> int:
+    from engram import cache
+
+    return cache.verify(".")
+
+
 def main(argv=None) -> int:
     """Run one command in the root of the repository; returns the exit status."""
     parser = argparse.ArgumentParser(prog="engram", description=__doc__)
@@ -98,6 +104,7 @@ def main(argv=None) -> int:
                       (times, "show how long the jobs of the active models took, by stage and by editor"),
                       (tidy, "remove artifacts of the active models that no rule makes any more"),
                       (reproducible, "run twice in scratch folders, with other cores and shards, and compare every byte"),
+                      (cache, "hash every object of DVC's cache; a damaged one is removed, or made anew from the workspace"),
                       (readme, "fill the parts of README.md that a run decides")):
         command = commands.add_parser(run.__name__, help=text, description=text, add_help=run is not readme)
         command.set_defaults(run=run)
