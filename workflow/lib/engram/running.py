@@ -45,5 +45,5 @@ def writable(folders) -> None:
     for top in map(Path, folders):
         for folder in (top, *sorted(path for pattern in ("*", "*/*") for path in top.glob(pattern) if path.is_dir())):
             if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
-                print(f"{folder}: cannot be written to (read-only, or another's); make it writable and run again", file=sys.stderr)
+                print(f"{folder}: cannot be written to (read-only, or another's): make it so and run again", file=sys.stderr)
                 raise SystemExit(2)
