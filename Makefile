@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: all again test setup check doctor audit record restore bench
+.PHONY: all again test setup check doctor audit record restore bench reproducible faults
 
 all: setup
 	snakemake --cores all
@@ -42,6 +42,15 @@ restore: setup
 	engram audit
 	@dvc status --quiet || { dvc status; echo "the pulled artifacts belong to other params or code: run make" >&2; exit 1; }
 	snakemake --cores all --touch --forceall
+
+# The same bytes from two runs in scratch folders, with other cores and shards? STAGE=trace: of one stage and what it needs.
+# AGAINST=folder: compare this folder with the finished run of another clone instead.
+reproducible: setup
+	engram reproducible $(if $(STAGE),--stage "$(STAGE)") $(if $(AGAINST),--against "$(AGAINST)")
+
+# Kill a small run at 30 random moments and in four ways, resume it each time, and compare it with one that nobody disturbed.
+faults: setup
+	python tests/faults/kills.py
 
 bench: setup
 	python tests/bench/bench_trace.py

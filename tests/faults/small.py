@@ -10,6 +10,9 @@ sys.path.insert(0, str(ROOT / "tests" / "workflow"))
 
 import conftest  # noqa: E402
 
+VARIANTS = ("main", "severed")
+ITEMS = ("rome/fig2_average_traces", "rome/fig3_severed", "rome/fig16_gradients", "rome/fig21_counterfact_record",
+         "rome/table4_counterfact", "rome/table1_zsre")  # one of every stage
 DATA = {"records": 20, "validation": 6}
 TRAINING = {"steps": 20, "interval": 10}
 SMALL = {  # of params.yaml
@@ -35,8 +38,8 @@ def values() -> dict:
         for key in place:
             block = block[key]
         block.update(changes)
-    for name, variant in found["trace"]["variants"].items():
-        variant.pop("prompts", None)
+    found["trace"]["variants"] = {name: found["trace"]["variants"][name] for name in VARIANTS}
+    found["paper"] = {item: found["paper"][item] for item in ITEMS}
     return found
 
 

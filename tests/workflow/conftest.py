@@ -94,16 +94,20 @@ class Sandbox:
     def __init__(self, path: Path):
         self.path = path
 
-    def run(self, *command, ok: bool | None = True) -> subprocess.CompletedProcess:
-        """Run a command of the environment there. Fails unless it succeeds (ok=True), fails (False) or either (None)."""
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "GIT_"))}
-        environment |= {
+    @property
+    def environment(self) -> dict:
+        """The variables that its commands run with: its own library, no memory of other runs."""
+        found = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "GIT_"))}
+        return found | {
             "PYTHONPATH": str(self.path / "workflow" / "lib"),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "DVC_SITE_CACHE_DIR": str(self.path.parent / "site"), "DVC_NO_ANALYTICS": "1", "OMP_NUM_THREADS": "1",
             "XDG_CACHE_HOME": str(self.path.parent / "xdg"),
         }
-        done = subprocess.run([str(word) for word in command], cwd=self.path, env=environment, text=True,
+
+    def run(self, *command, ok: bool | None = True) -> subprocess.CompletedProcess:
+        """Run a command of the environment there. Fails unless it succeeds (ok=True), fails (False) or either (None)."""
+        done = subprocess.run([str(word) for word in command], cwd=self.path, env=self.environment, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300)
         assert ok is None or (done.returncode == 0) == ok, f"{command}: status {done.returncode}\n{done.stdout}"
         return done

@@ -11,9 +11,9 @@ from conftest import ROOT, remembered, scripts, stages
 
 LIBRARY = ROOT / "workflow" / "lib" / "engram"
 # these may know paths, params.yaml and DVC
-PLUMBING = {"audit", "bookkeeping", "chain", "cli", "code", "console", "crate", "doctor", "guard", "jobs", "ledger",
-            "lineage", "locked", "params", "pipeline", "readme", "record", "rerun", "restore", "running", "supplies",
-            "tidy", "value"}
+PLUMBING = {"audit", "bookkeeping", "cache", "chain", "cli", "code", "console", "crate", "doctor", "guard", "jobs",
+            "ledger", "lineage", "locked", "params", "pipeline", "readme", "record", "reproducible", "rerun",
+            "restore", "running", "supplies", "tidy", "value"}
 STAGES = stages()
 RULES = {stage: (ROOT / f"workflow/rules/{stage}.smk").read_text() for stage in STAGES}
 MODULES = sorted(LIBRARY.rglob("*.py"))

@@ -12,6 +12,12 @@ from engram.lineage import code_digest, code_roots
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # jobs run under this Python
 
 running.enter()
+
+
+onstart:
+    running.writable(("data", "results", "figures", "logs"))
+
+
 MODELS, PAPER = config["run"]["models"], config["paper"]
 STAGES = ("fetch dataset train known noise prefixes covariance trace gradients targets hypernet edit evaluate "
           "paper").split()

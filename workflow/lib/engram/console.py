@@ -79,6 +79,18 @@ def doctor(args) -> int:
     return doctor.main()
 
 
+def reproducible(args) -> int:
+    from engram import reproducible
+
+    return reproducible.main(args.stage, args.against)
+
+
+def cache(args) -> int:
+    from engram import cache
+
+    return cache.verify(".")
+
+
 def main(argv=None) -> int:
     """Run one command in the root of the repository; returns the exit status."""
     parser = argparse.ArgumentParser(prog="engram", description=__doc__)
@@ -91,6 +103,8 @@ def main(argv=None) -> int:
                       (pipeline, "write dvc.yaml: a stage for every item of `paper:`, with the code that it depends on"),
                       (times, "show how long the jobs of the active models took, by stage and by editor"),
                       (tidy, "remove artifacts of the active models that no rule makes any more"),
+                      (reproducible, "run twice in scratch folders, with other cores and shards, and compare every byte"),
+                      (cache, "hash every object of DVC's cache; a damaged one is removed, or made anew from the workspace"),
                       (readme, "fill the parts of README.md that a run decides")):
         command = commands.add_parser(run.__name__, help=text, description=text, add_help=run is not readme)
         command.set_defaults(run=run)
@@ -98,6 +112,9 @@ def main(argv=None) -> int:
             command.add_argument("--out", type=Path, help="file that says with which schema params.yaml was checked")
         if run is times:
             command.add_argument("--logs", type=Path, default=Path("logs"), help="where Snakemake has put the benchmarks")
+        if run is reproducible:
+            command.add_argument("--stage", help="run all jobs of one stage and what they need; without: everything")
+            command.add_argument("--against", type=Path, help="compare this folder with another run's instead of running")
         if run is lineage:
             command.add_argument("artifact", type=Path)
     args, rest = parser.parse_known_args(argv)

@@ -67,10 +67,10 @@ def verify(inputs: list[dict]) -> None:
         except (ValueError, AttributeError, KeyError):
             right, stage = False, None
         if not right:
-            raise ValueError(f"{place}: a damaged lineage record; delete {one['path']} and {AGAIN}, which makes both anew")
+            raise ValueError(f"{place}: a damaged lineage record; delete {one['path']} and run again, which makes both anew")
         if record["sha256"] != one["sha256"]:
             raise ValueError(f"{one['path']}: not what stage {stage} wrote, but damaged or changed since (sha256 "
-                             f"{one['sha256'][:12]}…, made as {record['sha256'][:12]}…); delete it and {AGAIN}, which makes it "
+                             f"{one['sha256'][:12]}…, made as {record['sha256'][:12]}…); delete it and run again, which makes it "
                              "anew, or `dvc checkout --force` it")
 
 
@@ -116,7 +116,7 @@ def _without(job, error: KeyError) -> str:
     found = [path for path, names in schemas.items() if names == columns] or [
         path for path, names in schemas.items() if key not in names]
     if found:
-        return (f"{' or '.join(map(str, found))}: no column {key!r}, it has {schemas[found[0]]}; delete it and {AGAIN}, "
+        return (f"{' or '.join(map(str, found))}: no column {key!r}, it has {schemas[found[0]]}; delete it and run again, "
                 "which makes it anew")
     return f"no {key!r} in the settings (--config) or in what was read; right is what the rule of the stage passes"
 

@@ -1,6 +1,10 @@
-"""Which runs of Snakemake are alive in a folder: a lock that a killed run has left is removed, not a human's task."""
+"""Which runs of Snakemake are alive in a folder, and whether they can write there.
+
+A lock that a killed run has left is removed, and no human's task.
+"""
 
 import fcntl
+import os
 import sys
 from pathlib import Path
 
@@ -13,8 +17,12 @@ def enter(folder=Path(".snakemake")) -> bool:
     Snakemake's own locks are files that only an orderly end removes. Returns whether there were such of a run that is dead.
     """
     folder = Path(folder)
-    folder.mkdir(exist_ok=True)
-    alive = open(folder / "alive.lock", "a", encoding="utf-8")
+    try:
+        folder.mkdir(exist_ok=True)
+        alive = open(folder / "alive.lock", "a", encoding="utf-8")
+    except OSError as error:
+        print(f"{folder.absolute()}: cannot be written to ({error.strerror}); make it writable and run again", file=sys.stderr)
+        raise SystemExit(2) from None
     _held.append(alive)
     stale = []
     try:
@@ -23,8 +31,19 @@ def enter(folder=Path(".snakemake")) -> bool:
         for path in stale:
             path.unlink(missing_ok=True)
     except BlockingIOError:
-        pass  # another run is alive: its locks are right, and Snakemake says so if the two want the same files
+        if "--mode" not in sys.argv:  # which a job on another node has
+            print("another run is alive in this folder; if the two want the same files, Snakemake stops here: wait for its end",
+                  file=sys.stderr)
     fcntl.flock(alive, fcntl.LOCK_SH)
     if stale:
         print("a run here was killed: its lock is removed, and what it had not finished is made again", file=sys.stderr)
     return bool(stale)
+
+
+def writable(folders) -> None:
+    """Leave with status 2 if a folder, or one below it, cannot be written to: Snakemake would end with a traceback."""
+    for top in map(Path, folders):
+        for folder in (top, *sorted(path for pattern in ("*", "*/*") for path in top.glob(pattern) if path.is_dir())):
+            if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+                print(f"{folder}: cannot be written to (read-only, or another's): make it so and run again", file=sys.stderr)
+                raise SystemExit(2)
