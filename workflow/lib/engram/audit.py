@@ -147,9 +147,11 @@ def _job(root: Path, path: Path) -> str | None:
 
 
 def _settings(params: dict):
-    """The params that the artifact depends on, one line per section."""
+    """The params that the artifact depends on, one line per section or single value."""
     for section, values in params.items():
-        if section != "seed" and values:
+        if not isinstance(values, dict):
+            yield from [f"{section}: {_short(values)}"] * (section != "seed")
+        elif values:
             yield f"{section}: " + ", ".join(f"{key}={_short(value)}" for key, value in values.items())
 
 

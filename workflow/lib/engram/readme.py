@@ -13,7 +13,6 @@ clone can check it), and with `--check` only says which block is stale.
 """
 
 import argparse
-import ast
 import os
 import re
 import sys
@@ -21,7 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from engram import params
+from engram import captions, params
 
 BEGIN = re.compile(r"^<!-- begin:(\S+)((?: \S+)*) -->$", re.MULTILINE)
 BLOCK = re.compile(BEGIN.pattern[:-1] + r"\n(.*?)^<!-- end:(\S+) -->$", re.MULTILINE | re.DOTALL)
@@ -31,13 +30,20 @@ TRACES, SEVERED, TABLE = "rome/fig2_average_traces.csv", "rome/fig3_severed.csv"
 def blocks(figures: Path, code: Path, base: Path, items: list[str], shown: list[str]) -> dict[str, str]:
     """The text of each block; `code` holds <paper>/<item>.py, links start at `base`, `items` are listed, and those in
     `shown` (all pictures, if it is empty) are in the gallery. FileNotFoundError names a gap."""
-    traces, severed, scores = _read(figures / TRACES), _read(figures / SEVERED), _read(figures / f"{TABLE}.csv")
     return {
-        "numbers": "\n".join(f"* {line}" for line in [*_tracing(traces), *_severed(severed), *_editing(scores)]) + "\n",
+        "numbers": "\n".join(f"* {line}" for line in findings(figures)) + "\n",
         "table4": _existing(figures / f"{TABLE}.md").read_text(encoding="utf-8"),
         "gallery": _gallery(figures, code, base, shown),
         "items": _items(items, figures.name, code),
     }
+
+
+def findings(figures: Path, items=None) -> list[str]:
+    """Sentences with what the run found, from the csv files of three items, or of those among `items` (a model may not have
+    all). FileNotFoundError names a gap."""
+    sentences = {TRACES: _tracing, SEVERED: _severed, f"{TABLE}.csv": _editing}
+    wanted = [name for name in sentences if items is None or name.removesuffix(".csv") in items]
+    return [line for name in wanted for line in sentences[name](_read(figures / name))]
 
 
 def filled(text: str, contents: dict[str, str], where: str = "README.md") -> str:
@@ -161,42 +167,23 @@ def _peak(frame: pd.DataFrame, **keys) -> pd.Series:
 
 def _gallery(figures: Path, code: Path, base: Path, shown: list[str]) -> str:
     entries = []
-    pictures = [_existing(figures / f"{item}.png") for item in shown] or sorted(figures.glob("*/*.png"), key=_natural)
+    pictures = [_existing(figures / f"{item}.png") for item in shown] or sorted(figures.glob("*/*.png"), key=captions.natural)
     for picture in pictures:
         item = picture.relative_to(figures).with_suffix("")
+        caption = captions.read(_existing(code / item.with_suffix(".py")))
         link = Path(os.path.relpath(picture, base)).as_posix()
         entries.append(f"**{item.as_posix()}** ([pdf]({link[:-4]}.pdf), [csv]({link[:-4]}.csv)). "
-                       f"{_caption(code / item.with_suffix('.py'))}\n\n![{item.as_posix()}]({link})\n")
+                       f"{caption.text} {caption.place}.\n\n![{item.as_posix()}]({link})\n")
     if not entries:
         raise FileNotFoundError(f"{figures} holds no pictures; run the workflow for this model first")
     return "\n".join(entries)
 
 
-def _natural(path: Path) -> list:
-    """Sort key in which fig2 comes before fig10."""
-    return [part.zfill(9) if part.isdigit() else part for part in re.split(r"(\d+)", path.as_posix())]
-
-
-def _caption(path: Path) -> str:
-    return _documentation(path).replace("PAPER: ", "")
-
-
-def _documentation(path: Path) -> str:
-    """The docstring on one line. ValueError without one, or without `PAPER: <what it is there>.` at its end."""
-    doc = " ".join((ast.get_docstring(ast.parse(_existing(path).read_text(encoding="utf-8"))) or "").split())
-    if not re.search(r" PAPER: [^:]+\.$", doc):
-        raise ValueError(f"{path}: the docstring must be a caption that ends in `PAPER: <paper and number>.`; it is "
-                         "shown in README.md")
-    return doc
-
-
 def _items(items: list[str], model: str, code: Path) -> str:
-    """A table of all items, papers as they come, items in the order of their numbers there."""
-    papers = list(dict.fromkeys(item.split("/")[0] for item in items))
+    """A table of all items."""
     lines = [f"| item | shows | command (model `{model}`) | code |", "| --- | --- | --- | --- |"]
-    for item in sorted(items, key=lambda item: (papers.index(item.split("/")[0]), _natural(Path(item)))):
-        text, place = _documentation(code / f"{item}.py").rsplit(" PAPER: ", 1)
-        shows = re.split(r"(?<=[^.])\. |\.$", text)[0]
-        lines.append(f"| {place.rstrip('.')} | {shows} | `dvc repro {item.replace('/', '-')}@{model}` "
+    for item in captions.ordered(items):
+        caption = captions.read(_existing(code / f"{item}.py"))
+        lines.append(f"| {caption.place} | {caption.shows} | `dvc repro {item.replace('/', '-')}@{model}` "
                      f"| `workflow/figures/{item}.py` |")
     return "\n".join(lines) + "\n"
