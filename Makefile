@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: all again test setup check doctor audit record restore bench reproducible faults
+.PHONY: all again test setup check doctor audit report record restore bench reproducible faults
 
 all: setup
 	snakemake --cores all
@@ -32,6 +32,10 @@ doctor: setup
 
 audit: setup
 	engram audit
+
+# One page of the finished run, report.html: every figure and table, the prompts, the edits, and where each is from.
+report: setup
+	engram report
 
 record: setup
 	engram record

@@ -1,4 +1,4 @@
-"""The command `engram`: check params.yaml or the machine, audit artifacts, show lineage and times, record a run."""
+"""The command `engram`: check params.yaml or the machine, audit artifacts, show lineage and times, record or report a run."""
 
 import argparse
 import sys
@@ -73,6 +73,23 @@ def readme(args) -> int:
     return readme.main(args.rest)
 
 
+def report(args) -> int:
+    from engram import io, params
+    from engram.report import page
+
+    params.check("params.yaml")
+    try:
+        if args.out.suffix != ".html":
+            raise ValueError(f"--out {args.out}: right is the name of a file that ends in .html")
+        content = page.build(".", params.load("params.yaml"))
+        io.write(args.out, content)
+    except (OSError, ValueError) as error:
+        print(f"engram report: {error}", file=sys.stderr)
+        return 1
+    print(f"{args.out}: {len(content) / 1e6:.1f} MB, opens without network")
+    return 0
+
+
 def doctor(args) -> int:
     from engram import doctor
 
@@ -105,6 +122,7 @@ def main(argv=None) -> int:
                       (tidy, "remove artifacts of the active models that no rule makes any more"),
                       (reproducible, "run twice in scratch folders, with other cores and shards, and compare every byte"),
                       (cache, "hash every object of DVC's cache; a damaged one is removed, or made anew from the workspace"),
+                      (report, "make one HTML page of the active models' figures, tables, prompts and edits"),
                       (readme, "fill the parts of README.md that a run decides")):
         command = commands.add_parser(run.__name__, help=text, description=text, add_help=run is not readme)
         command.set_defaults(run=run)
@@ -115,6 +133,8 @@ def main(argv=None) -> int:
         if run is reproducible:
             command.add_argument("--stage", help="run all jobs of one stage and what they need; without: everything")
             command.add_argument("--against", type=Path, help="compare this folder with another run's instead of running")
+        if run is report:
+            command.add_argument("--out", type=Path, default=Path("report.html"), help="the page (default: report.html)")
         if run is lineage:
             command.add_argument("artifact", type=Path)
     args, rest = parser.parse_known_args(argv)

@@ -1,0 +1,130 @@
+"""Where the files of a finished run lie, which of them the report shows, and whether each is what its record says."""
+
+from functools import cached_property
+from pathlib import Path
+
+import yaml
+
+from engram import audit, edits, hyperparameters, items, pipeline, style, times, variants
+from engram.audit import OK
+
+ALONE = "1"  # of edits, those of every fact by itself have a browser
+
+
+class _Written(yaml.SafeDumper):
+    """Writes what stands in several places out in each."""
+
+    def ignore_aliases(self, data) -> bool:
+        return True
+
+
+class Gap(FileNotFoundError):
+    """A file that the report needs is not there; the text says which, and what makes it."""
+
+
+class Run:
+    """The files of one model under `root`; `values`: contents of params.yaml, for all models."""
+
+    def __init__(self, root: Path, values: dict, model: str, verdicts: dict[Path, audit.Verdict]):
+        self.root, self.model = Path(root), model
+        self.values = items.seen(values, model)
+        self.verdicts = verdicts
+
+    def need(self, path: Path) -> Path:
+        """A file under `root`. Gap if it is missing."""
+        if not (self.root / path).is_file():
+            raise Gap(f"{path} does not exist; `snakemake --cores all` makes it")
+        return self.root / path
+
+    def item_files(self, item: str) -> dict[str, Path]:
+        """Suffix -> file of an item, relative to the root."""
+        suffixes = pipeline.SUFFIXES[self.values["paper"][item]["kind"]]
+        return {suffix: Path("figures", self.model, f"{item}.{suffix}") for suffix in suffixes}
+
+    def code(self, item: str) -> Path:
+        return Path("workflow/figures", f"{item}.py")
+
+    @property
+    def figures(self) -> Path:
+        return self.root / "figures" / self.model
+
+    @cached_property
+    def trace(self) -> dict[str, Path] | None:
+        """effects and prompts of the variant that items show by default; None if no item reads traces."""
+        if not any("trace" in spec["from"] and variants.MAIN in variants.of_item(spec) for spec in self.values["paper"].values()):
+            return None
+        folder = Path("results/trace", self.model, variants.MAIN)
+        return {name: folder / f"{name}.parquet" for name in ("effects", "prompts")}
+
+    @cached_property
+    def edits(self) -> dict[str, dict[str, dict[str, Path]]]:
+        """dataset -> method -> name -> file, of the edits of single facts that items compare; not the points of sweeps."""
+        found: dict = {}
+        for row in edits.wanted(self.values):
+            if row["n"] == ALONE and row["method"] in self.values["methods"]:
+                folder = Path("results/edit", self.model, row["dataset"], row["method"], f"n{ALONE}")
+                files = {name: folder / f"{name}.parquet" for name in ("scores", "texts")}
+                found.setdefault(row["dataset"], {})[row["method"]] = files
+        return found
+
+    def records(self, dataset: str) -> Path:
+        """The table of the records of a dataset of edits."""
+        return Path("data", self.model, {"counterfact": "facts", "zsre": "zsre"}[dataset]).with_suffix(".parquet")
+
+    def settings(self) -> dict:
+        """What params.yaml holds for this model: without the blocks of others, and where originals may be fetched."""
+        own = {key: self.values[key] for key in self.values if key not in ("models", "methods", "fetch")}
+        methods = {}
+        for name, block in self.values["methods"].items():
+            blocks = hyperparameters.blocks_of(self.values, name)
+            if self.model in blocks:
+                methods[name] = {key: value for key, value in block.items() if key == self.model or key not in blocks}
+        block = self.values["models"][self.model]
+        return own | {"sources": {block["source"]: self.values["sources"][block["source"]]}, "models": {self.model: block},
+                      "methods": methods}
+
+    def settings_text(self) -> str:
+        return yaml.dump(self.settings(), Dumper=_Written, sort_keys=False, allow_unicode=True, width=110)
+
+    def durations(self) -> dict | None:
+        """The tables `stages` and `edits` of the benchmark files; None without any, as after `make restore`."""
+        try:
+            jobs = times.read(self.root / "logs", self.model)
+        except FileNotFoundError:
+            return None
+        numbers = self.need(Path("data/published.csv"))
+        editors = times.by_edit(jobs, self.values, self.model, numbers)
+        names = [style.method_label(method, self.model) for method in editors["method"]]
+        return {"stages": times.by_stage(jobs, list(pipeline.STAGES)), "edits": editors.assign(method=names)}
+
+    def verdict(self, *paths: Path) -> str:
+        """What is wrong with files, or with anything that they were made from, by its cause; empty if nothing is."""
+        chain = dict.fromkeys(one for path in paths for one in self._chain(path))
+        found = [self.verdicts[one] for one in chain if one in self.verdicts and self.verdicts[one].word != OK]
+        if not found:
+            return ""
+        worst = min(found, key=lambda verdict: verdict.word == "input changed")  # a change above is said where it is
+        return f"{worst.path}: {audit.FAILURES[worst.word]}" + (f" ({worst.detail})" if worst.detail else "")
+
+    def _chain(self, path: Path) -> list[Path]:
+        """`path` and the artifacts above it, as far as their records lead."""
+        todo, seen = [path], {}
+        while todo:
+            one = todo.pop()
+            if one not in seen:
+                seen[one] = True
+                todo += [Path(source["path"]) for source in (self.record(one) or {}).get("inputs", [])]
+        return list(seen)
+
+    def record(self, path: Path) -> dict | None:
+        """The lineage record of a file; None without a whole one, which `verdict` says."""
+        try:
+            return audit.read_record(self.root, path)
+        except (FileNotFoundError, ValueError):
+            return None
+
+
+def runs(root, values: dict) -> list[Run]:
+    """The run of every active model."""
+    verdicts = {verdict.path: verdict for verdict in audit.verify(root, values["run"]["models"])}
+    return [Run(Path(root), values, model, verdicts) for model in values["run"]["models"]]
