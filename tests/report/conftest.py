@@ -17,7 +17,8 @@ from engram.report import page, run
 
 ROOT = Path(__file__).parents[2]
 NASTY = "</script><script>alert(1)</script><!-- & \" ' <b onclick=x> \u2028 日本 \U0001f3b9"
-KINDS = {"rewrite": 1, "paraphrase": 2, "neighborhood": 3, "attribute": 1}
+KINDS = {"rewrite": 1, "paraphrase": 2, "neighborhood": 3, "attribute": 1, "reverse": 1}
+REVERSED = (0, 3)  # the records that have a reverse question
 PAPER = {
     "rome/fig1_trace_example": {"kind": "figure", "from": ["trace"], "models": ["mini", "cf500"]},
     "rome/fig2_average_traces": {"kind": "figure", "from": ["trace"]},
@@ -48,7 +49,7 @@ def facts(cases: int = 7) -> pd.DataFrame:
 
     table = pd.DataFrame([{"case_id": 10 + i, "relation_id": f"P{i % 2}", "prompt": "{} plays the", "subject": f"Ann{i} Lee",
                            "target_new": "violin", "target_new_id": "Q2", "target_true": "piano", "target_true_id": "Q1",
-                           **{f"{kind}_prompts": asked(kind, i) for kind in list(KINDS)[1:]},
+                           **{f"{kind}_prompts": asked(kind, i) for kind in ("paraphrase", "neighborhood", "attribute")},
                            "generation_prompts": ["d"]} for i in range(cases)])
     table.loc[1, "subject"] = NASTY
     return table
@@ -57,13 +58,14 @@ def facts(cases: int = 7) -> pd.DataFrame:
 def scores(table: pd.DataFrame, method: str, dataset: str) -> pd.DataFrame:
     rng, rows = np.random.default_rng(len(method)), []
     about = {"model": "mini", "dataset": dataset, "method": method, "n": 1, "after": 1}
-    for case in table["case_id"]:
+    for at, case in enumerate(table["case_id"]):
         if dataset == "zsre":
             asked = [(kind, 0, token, target) for kind, target in
                      (("rewrite", "new"), ("paraphrase", "new"), ("neighborhood", "true")) for token in range(2)]
         else:
             asked = [(kind, index, 0, target)
-                     for kind, size in KINDS.items() for index in range(size) for target in ("new", "true")]
+                     for kind, size in KINDS.items() if kind != "reverse" or at in REVERSED
+                     for index in range(size) for target in ("new", "true")]
         rows += [about | {"case_id": case, "kind": kind, "prompt_index": index, "token": token, "target": target,
                           "nll": rng.exponential(2), "correct": bool(rng.random() < 0.5)} for kind, index, token, target in asked]
     frame = pd.DataFrame(rows)
@@ -119,7 +121,9 @@ class Site:
 
     def edit(self) -> None:
         tables = {"counterfact": facts(), "zsre": FAKES.fake_zsre()}
-        paths = self.put("dataset", {"data/mini/facts.parquet": tables["counterfact"], "data/mini/zsre.parquet": tables["zsre"]})
+        reverse = pd.DataFrame([{"case_id": 10 + at, "prompt": f"The player of record {at} is"} for at in REVERSED])
+        paths = self.put("dataset", {"data/mini/facts.parquet": tables["counterfact"], "data/mini/zsre.parquet": tables["zsre"],
+                                     "data/mini/reversed.parquet": reverse})
         written, summaries = {}, {"counterfact": [], "zsre": []}
         for dataset, method in (("counterfact", "none"), ("counterfact", "ft"), ("counterfact", "rome"), ("zsre", "none"),
                                 ("zsre", "rome")):

@@ -250,7 +250,8 @@ def test_edits_show_probabilities_before_and_after(page, finished):
         case, after = facts.index[at], edits_of(finished, method)
         rows = rows_of(page, f"{HERE} .probabilities tbody tr:not(.group)")
         keys = list(dict.fromkeys(key[1:3] for key in before.index if key[0] == case))
-        assert len(rows) == len(keys) == 7
+        assert len(rows) == len(keys) == 7 + (at in (0, 3))
+        assert ("The player of record" in rows[-1][0]) == (at in (0, 3))
         assert rows[0][0] == f"{facts.at[case, 'subject']} plays the" and rows[1][0] == facts.at[case, "paraphrase_prompts"][0]
         for row, key in zip(rows, keys):
             wanted = [table[(case, *key, target)] for target in ("new", "true") for table in (before, after)]

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engram import params, published, records
+from engram import ledger, params, published, records
 from engram.report import edited, packed, run, tables, traced
 from toy import tokenizer
 
@@ -51,7 +52,8 @@ def test_data_cannot_end_a_script(finished, nasty):
 
 
 @pytest.mark.parametrize("missing", ["figures/mini/rome/fig2_average_traces.png", "results/trace/mini/main/effects.parquet",
-                                     "results/edit/mini/counterfact/ft/n1/scores.parquet", "data/mini/zsre.parquet"])
+                                     "results/edit/mini/counterfact/ft/n1/scores.parquet", "data/mini/zsre.parquet",
+                                     "data/mini/reversed.parquet"])
 def test_a_missing_file_is_named_and_nothing_written(site, missing):
     (site.root / missing).unlink()
     done = command(site.root, "--out", "page.html")
@@ -89,6 +91,13 @@ def test_no_logs_are_no_error(site):
     assert "12.5" in site.build().decode()
     (site.root / "logs/edit/mini/counterfact/rome/n1.tsv").unlink()
     assert "There are no benchmark files" in site.build().decode()
+
+
+def test_the_machine_of_the_run_is_that_of_its_ledger(site):
+    text = site.build().decode()
+    assert "as the ledger has them" in text and ledger.machine()["processor"] in text
+    shutil.rmtree(site.root / "logs/ledger")
+    assert "No ledger of this run is here" in site.build().decode()
 
 
 def test_a_model_shows_its_own_items(finished):
@@ -140,8 +149,12 @@ def test_a_missing_score_is_an_error(finished):
 
 @pytest.mark.parametrize("dataset, path", [("counterfact", "facts"), ("zsre", "zsre")])
 def test_prompts_are_those_that_were_asked(finished, dataset, path):
-    table = finished.table(f"data/mini/{path}.parquet").iloc[2:] if dataset == "counterfact" else finished.table(
-        f"data/mini/{path}.parquet")
+    table = finished.table(f"data/mini/{path}.parquet")
+    if dataset == "counterfact":
+        reverse = finished.table("data/mini/reversed.parquet")
+        shown, wanted = (add(table, reverse)["reverse_prompts"].tolist() for add in (edited.with_reverse, records.with_reverse))
+        assert shown == wanted and shown[0] == ["The player of record 0 is"] and shown[1] == []
+        table = edited.with_reverse(table, reverse).iloc[2:]
     queries, keys = records.queries(tokenizer(), table, dataset)
     asked = {(key["case_id"], key["kind"], key["prompt_index"]): tokenizer().decode(query.prompt_ids)
              for query, key in reversed(list(zip(queries, keys)))}

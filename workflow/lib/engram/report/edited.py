@@ -8,11 +8,11 @@ from engram.report import packed
 
 RECORDS = 500  # of a dataset, the first ones
 LETTERS = 3_000_000  # of generated texts in one dataset, about
-KINDS = ("rewrite", "paraphrase", "neighborhood", "attribute")
+KINDS = ("rewrite", "paraphrase", "neighborhood", "attribute", "reverse")
 ABOUT = {  # kinds of prompts, in words
     "counterfact": ("Rewrite: the edit itself", "Paraphrases: the same fact in other words",
                     "Neighbourhood: other subjects of the same true object",
-                    "Attributes: other subjects that have the new object"),
+                    "Attributes: other subjects that have the new object", "Reverse: the question in the other order"),
     "zsre": ("Rewrite: the edit itself", "Paraphrase: the same question in other words", "Neighbourhood: an unrelated question")}
 TARGETS = ("new", "true")
 
@@ -49,7 +49,13 @@ def prompts_of(dataset: str, row) -> list[tuple[str, int, str]]:
     if dataset == "zsre":
         return [edit, ("paraphrase", 0, row.rephrase), ("neighborhood", 0, row.loc + "?")]
     return [edit, *((kind, index, text) for kind in KINDS[1:]
-                    for index, text in enumerate(getattr(row, f"{kind}_prompts")))]
+                    for index, text in enumerate(getattr(row, f"{kind}_prompts", [])))]
+
+
+def with_reverse(records: pd.DataFrame, reverse: pd.DataFrame) -> pd.DataFrame:
+    """The records with a column `reverse_prompts`: the prompt of the table `reverse` that each has, or none."""
+    prompts = reverse.groupby("case_id")["prompt"].agg(list)
+    return records.assign(reverse_prompts=[prompts.get(case, []) for case in records["case_id"]])
 
 
 def _metrics(dataset: str) -> list[str]:

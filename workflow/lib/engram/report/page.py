@@ -28,17 +28,16 @@ def prose(text: str) -> Markup:
 def _model(run: Run) -> dict:
     """All that the page says of one model."""
     shown = entries.entries(run)
-    artifacts = [path for path, verdict in run.verdicts.items() if audit.model_of(path) == run.model]
-    failed = [path for path in artifacts if run.verdicts[path].word != audit.OK]
-    records = [record for record in map(run.record, artifacts) if record]
+    failed = [path for path in run.artifacts if run.verdicts[path].word != audit.OK]
+    records = [record for record in map(run.record, run.artifacts) if record]
     return {
         "name": run.model, "findings": readme.findings(run.figures, run.values["paper"]),
         "tables": [one for one in shown if one["kind"] == "table"],
         "papers": _papers([one for one in shown if one["kind"] == "figure"]),
-        "items": shown, "artifacts": len(artifacts), "failed": len(failed), "stale": [one for one in shown if one["stale"]],
+        "items": shown, "artifacts": len(run.artifacts), "failed": len(failed), "stale": [one for one in shown if one["stale"]],
         "traced": _traced(run), "edited": _edited(run),
         "settings": run.settings_text(),
-        "made_with": surroundings.made_with(records), "durations": _durations(run),
+        "made_with": surroundings.made_with(records), "made_on": surroundings.made_on(run.ledger()), "durations": _durations(run),
     }
 
 
@@ -62,6 +61,8 @@ def _edited(run: Run) -> list[dict]:
         read = {method: {name: io.read_table(run.need(path)) for name, path in files.items()}
                 for method, files in methods.items()}
         records = io.read_table(run.need(run.records(dataset)))
+        if any("reverse" in set(frames["scores"]["kind"]) for frames in read.values()):
+            records = edited.with_reverse(records, io.read_table(run.need(run.reverse)))
         paths = [path for files in methods.values() for path in files.values()]
         found.append({"dataset": dataset, "data": edited.browser(dataset, records, read, run.model),
                       "stale": run.verdict(*paths)})

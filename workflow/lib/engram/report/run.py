@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from engram import audit, edits, hyperparameters, items, pipeline, style, times, variants
+from engram import audit, bookkeeping, edits, hyperparameters, items, pipeline, style, times, variants
 from engram.audit import OK
 
 ALONE = "1"  # of edits, those of every fact by itself have a browser
@@ -71,6 +71,11 @@ class Run:
         """The table of the records of a dataset of edits."""
         return Path("data", self.model, {"counterfact": "facts", "zsre": "zsre"}[dataset]).with_suffix(".parquet")
 
+    @property
+    def reverse(self) -> Path:
+        """The table of the questions in the other order."""
+        return Path("data", self.model, "reversed.parquet")
+
     def settings(self) -> dict:
         """What params.yaml holds for this model: without the blocks of others, and where originals may be fetched."""
         own = {key: self.values[key] for key in self.values if key not in ("models", "methods", "fetch")}
@@ -115,6 +120,16 @@ class Run:
                 seen[one] = True
                 todo += [Path(source["path"]) for source in (self.record(one) or {}).get("inputs", [])]
         return list(seen)
+
+    def ledger(self) -> list[dict]:
+        """What the ledger has of the model's artifacts: commit, time and machine of the jobs that made them."""
+        kept = bookkeeping.Ledger(self.root)
+        found = [kept.of(path, record) for path in self.artifacts if (record := self.record(path))]
+        return [one for one in found if one]
+
+    @property
+    def artifacts(self) -> list[Path]:
+        return [path for path in self.verdicts if audit.model_of(path) == self.model]
 
     def record(self, path: Path) -> dict | None:
         """The lineage record of a file; None without a whole one, which `verdict` says."""

@@ -41,6 +41,15 @@ def made_with(records: list[dict]) -> dict[str, str]:
     return found | {name: _said(record["packages"].get(name, "not noted") for record in records) for name in names}
 
 
+def made_on(entries: list[dict]) -> dict[str, str]:
+    """Machines and commits by the ledger's entries; nothing without any."""
+    if not entries:
+        return {}
+    names = sorted({name for entry in entries for name in entry["machine"]})
+    commits = (f"{(entry['commit'] or 'none')[:12]}{', changed' if entry['dirty'] else ''}" for entry in entries)
+    return {name: _said(entry["machine"].get(name, "none") for entry in entries) for name in names} | {"commit": _said(commits)}
+
+
 def _said(values) -> str:
     counts = Counter(map(str, values))
     if len(counts) == 1:
