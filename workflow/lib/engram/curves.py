@@ -96,7 +96,8 @@ def _axes(ax, places: pd.Series, log: bool) -> None:
         low, high = places.min(), places.max()
         decades = [10.0**power for power in range(-12, 13) if low <= 10.0**power <= high]
         if len(decades) < 3:  # the ends, and what is between them with room for its label
-            decades = [low, *(place for place in decades if 1.8 * low < place < high / 1.8), high]
+            room = (high / low) ** 0.25
+            decades = [low, *(place for place in decades if low * room < place < high / room), high]
         ax.set_xscale("log")
         ax.set_xticks(decades, [f"{place:g}" for place in decades])
         ax.xaxis.set_minor_locator(NullLocator())
