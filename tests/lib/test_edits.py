@@ -147,3 +147,12 @@ def test_a_point_must_not_have_the_name_of_a_method():
     assert key == ("paper", "a", "sweep", "over") and "`ft-layer-3`, as a method is" in text and "renamed" in right
     same = {"sweep": {"method": "ft", "over": {"layer": [3]}}}
     assert list(sweeps.problems(values(a=same, b=same), params.similar)) == [], "two items may show the same point"
+
+
+def test_known_records_by_dataset():
+    """One word for all, or a word for each dataset; the rules pass on what holds for theirs."""
+    found = values()
+    records = found["models"]["cf500"]["records"]
+    assert records["only_known"] == {"counterfact": True, "zsre": False}
+    assert [edits.only_known(found, "cf500", dataset) for dataset in ("counterfact", "zsre")] == [True, False]
+    assert [edits.only_known(found, "mini", dataset) for dataset in ("counterfact", "zsre")] == [True, True]

@@ -50,7 +50,8 @@ rule edit:
     params:
         config=lambda wc: slice_of(
             "edit", wc.model, "records", method=families.method_of(seen(wc.model), wc.method, wc.model),
-            chosen={"count": edits.count(seen(wc.model), wc.model, wc.dataset, wc.method, wc.n)}, **texts_of_edit(wc)),
+            chosen={"count": edits.count(seen(wc.model), wc.model, wc.dataset, wc.method, wc.n),
+                    "only_known": edits.only_known(config, wc.model, wc.dataset)}, **texts_of_edit(wc)),
         aids=flags("prefixes", "moments", "counts", "targets", "hypernet"),
         asked=flags("reversed", "heldout"),
         weights=flags("weights"),

@@ -41,7 +41,8 @@ rule hypernet:
     params:
         config=lambda wc: slice_of(
             "hypernet", wc.model, "records", hypernet=blocks.section(config, wc.model, wc.name),
-            chosen=edits.hypernets(seen(wc.model), wc.model).get(wc.name)),
+            chosen={"only_known": edits.only_known(config, wc.model, "counterfact")}
+            | edits.hypernets(seen(wc.model), wc.model).get(wc.name, {})),
         weights=flags("weights", "published"),
         code=code_of("scripts/hypernet"),
     shell:

@@ -26,7 +26,8 @@ rule targets:
     params:
         config=lambda wc: slice_of(
             "targets", wc.model, "records", method=families.values_of(seen(wc.model), wc.family, wc.model),
-            chosen=edits.targets(seen(wc.model), wc.model).get((wc.dataset, wc.family))),
+            chosen={"only_known": edits.only_known(config, wc.model, wc.dataset)}
+            | edits.targets(seen(wc.model), wc.model).get((wc.dataset, wc.family), {})),
         weights=flags("weights"),
         code=code_of("scripts/targets", "family"),
     shell:

@@ -75,6 +75,12 @@ def _usual(values: dict, model: str, method: str) -> int:
     return values["methods"][method].get("records", values["models"][model]["records"]["count"])
 
 
+def only_known(values: dict, model: str, dataset: str) -> bool:
+    """Whether only those records of a dataset are edited that the model answers correctly."""
+    found = values["models"][model]["records"]["only_known"]
+    return found if isinstance(found, bool) else found[dataset]
+
+
 def targets(values: dict, model: str) -> dict[tuple, dict]:
     """(dataset, family) -> the records whose optimised values are found: all that any edit reads. `values`: sweeps expanded."""
     return _most(values, model, "targets", lambda dataset, method: (dataset, families.family_of(values, method, model)))
