@@ -11,7 +11,7 @@ from conftest import ROOT, remembered, scripts, stages
 
 LIBRARY = ROOT / "workflow" / "lib" / "engram"
 # these may know paths, params.yaml and DVC
-PLUMBING = {"audit", "bookkeeping", "cache", "chain", "cli", "code", "console", "crate", "doctor", "guard", "jobs",
+PLUMBING = {"advisories", "audit", "bookkeeping", "cache", "chain", "cli", "code", "console", "crate", "doctor", "guard", "jobs",
             "ledger", "lineage", "locked", "params", "pipeline", "readme", "record", "report/run", "reproducible",
             "rerun", "restore", "running", "supplies", "tidy", "value"}
 STAGES = stages()

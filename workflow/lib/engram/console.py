@@ -108,6 +108,12 @@ def cache(args) -> int:
     return cache.verify(".")
 
 
+def advisories(args) -> int:
+    from engram import advisories
+
+    return advisories.ask()
+
+
 def main(argv=None) -> int:
     """Run one command in the root of the repository; returns the exit status."""
     parser = argparse.ArgumentParser(prog="engram", description=__doc__)
@@ -123,6 +129,7 @@ def main(argv=None) -> int:
                       (reproducible, "run twice in scratch folders, with other cores and shards, and compare every byte"),
                       (cache, "hash every object of DVC's cache; a damaged one is removed, or made anew from the workspace"),
                       (report, "make one HTML page of the active models' figures, tables, prompts and edits"),
+                      (advisories, "ask for known vulnerabilities of the packages in requirements.lock; 3: could not be asked"),
                       (readme, "fill the parts of README.md that a run decides")):
         command = commands.add_parser(run.__name__, help=text, description=text, add_help=run is not readme)
         command.set_defaults(run=run)
@@ -141,4 +148,13 @@ def main(argv=None) -> int:
     if rest and args.run is not readme:
         parser.error(f"unknown arguments: {' '.join(rest)}")
     args.rest = rest
-    return args.run(args)
+    try:
+        return args.run(args)
+    except KeyboardInterrupt:
+        print(f"engram {args.run.__name__}: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if not isinstance(error, (OSError, ValueError)) and "DvcException" not in [kind.__name__ for kind in type(error).__mro__]:
+            raise
+        print(f"engram {args.run.__name__}: {error}", file=sys.stderr)
+        return 1

@@ -1,7 +1,7 @@
 """What stands between a stage and its user: one process per set of outputs, inputs as they were made, errors in one line.
 
-An error that a file, a setting or the machine causes is said as `stage (keys): file: what; remedy`, with exit status 1; its
-traceback is put below logs/tracebacks, where there is a folder `logs`. Never imports torch.
+An error that a file, a setting or the machine causes is said as `stage (keys): file: what; remedy`, with exit status 1. The
+traceback of any error is put below logs/tracebacks, where there is a folder `logs`. Never imports torch.
 """
 
 import errno
@@ -81,11 +81,13 @@ def report(job, error: BaseException) -> None:
     lines = traceback.format_exception(error)
     if isinstance(error, KeyboardInterrupt):
         print(f"{name}: interrupted; {AGAIN}", file=sys.stderr)
-    elif isinstance(error, FAULTS) or out_of_memory(error) or type(error).__name__ == "SafetensorError":
-        kept = _keep(job, lines)
-        print(f"{name}: {explain(job, error)}" + (f"\n(traceback: {kept})" if kept else ""), file=sys.stderr)
-    else:
-        print(f"{''.join(lines)}{name}: an error that engram does not expect, with the traceback above", file=sys.stderr)
+        return
+    expected = isinstance(error, FAULTS) or out_of_memory(error) or type(error).__name__ == "SafetensorError"
+    kept = _keep(job, lines)
+    if not (kept or expected):
+        print("".join(lines), file=sys.stderr)
+    said = explain(job, error) if expected else f"not expected, so an error of engram or of its settings: {lines[-1].strip()}"
+    print(f"{name}: {said}" + (f"\n(traceback: {kept})" if kept else ""), file=sys.stderr)
 
 
 def explain(job, error: BaseException) -> str:

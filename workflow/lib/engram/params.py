@@ -33,16 +33,15 @@ class ParamsError(ValueError):
 
 def load(path) -> dict:
     """The content of params.yaml. ParamsError with all that is wrong in it."""
-    path = Path(path)
+    path, lines = Path(path), {}
     try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
+        text = path.read_text(encoding="utf-8")
+        problems = list(_read_keys(yaml.compose(text, yaml.CSafeLoader), (), lines))
+        values = None if problems else yaml.load(text, yaml.CSafeLoader)
     except OSError as error:
         raise ParamsError(f"{path}: cannot be read ({error.strerror})") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # bytes that are no text, dates that are none, nesting
         raise ParamsError(f"{path}: not YAML: {error}") from error
-    lines: dict[tuple, int] = {}
-    problems = list(_read_keys(root, (), lines))
-    values = None if problems else yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
     problems = problems or list(_against_schema(values)) or list(_against_itself(values, path.parent))
     if problems:
         raise ParamsError("\n".join(_said(path, lines, problem) for problem in dict.fromkeys(problems)))
@@ -69,21 +68,23 @@ def write_valid(path) -> None:
 
 
 def _read_keys(node, key: tuple, lines: dict):
-    """Fill `lines` with the line of every key; yield keys that stand twice or are not words."""
+    """Fill `lines` with the line of every key; yield keys that stand twice or are not words, and words that are not text."""
     lines[key] = node.start_mark.line + 1 if node else 1
+    for word in (node, *(name for name, _ in node.value)) if isinstance(node, yaml.MappingNode) else (node,):
+        if isinstance(word, yaml.ScalarNode) and not word.value.isprintable():
+            yield Problem(key, _shown(word.value), "one line of text, without control characters")
     if isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             yield from _read_keys(value, (*key, index), lines)
     if isinstance(node, yaml.MappingNode):
-        seen = set()
         for name, value in node.value:
+            here = (*key, str(name.value))
             if name.tag != "tag:yaml.org,2002:str":
-                yield Problem((*key, str(name.value)), f"a key that YAML reads as {name.tag.rsplit(':')[-1]}", "a word")
-            elif name.value in seen:
-                yield Problem((*key, name.value), "the same key a second time", "each key once")
-            seen.add(name.value)
-            yield from _read_keys(value, (*key, name.value), lines)
-            lines[(*key, name.value)] = name.start_mark.line + 1
+                yield Problem(here, f"a key that YAML reads as {name.tag.rsplit(':')[-1]}", "a word")
+            elif here in lines:
+                yield Problem(here, "the same key a second time", "each key once")
+            yield from _read_keys(value, here, lines)
+            lines[here] = name.start_mark.line + 1
 
 
 def _said(path: Path, lines: dict, problem: Problem) -> str:
