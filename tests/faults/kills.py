@@ -75,6 +75,7 @@ def _wrong(folder: Path, path: Path, formats: bool) -> str | None:
 
 def start(folder: Path, environment: dict, log) -> subprocess.Popen:
     command = [Path(sys.executable).parent / "snakemake", "--cores", "2"]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script in the background hands down that it is ignored
     return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
 
 
@@ -169,11 +170,12 @@ def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--stand-ins", action="store_true", help="stages that compute nothing: the workflow alone, quicker")
     parser.add_argument("--folder", type=Path, help="where to work; default: a new folder, removed at the end")
     args = parser.parse_args(argv)
     base = Path(args.folder or tempfile.mkdtemp(prefix="engram-kills-"))
     undisturbed, tormented = base / "undisturbed", base / "tormented"
-    made = small.sandbox(undisturbed)
+    made = small.sandbox(undisturbed, real=not args.stand_ins)
     shutil.copytree(undisturbed, tormented, symlinks=True)
     environments = [type(made)(folder).environment for folder in (undisturbed, tormented)]
     began = time.monotonic()
@@ -183,7 +185,8 @@ def main(argv=None) -> int:
             return 2
     alone = time.monotonic() - began
     print(f"undisturbed: {alone:.0f} s", flush=True)
-    figures = torment(tormented, environments[1], args.kills, max(6.0, alone / 6), args.seed)
+    figures = torment(tormented, environments[1], args.kills, max(6.0, alone / 6), args.seed,
+                      not args.stand_ins)
     status = verdict(undisturbed, tormented, figures)
     print(f"{time.monotonic() - began:.0f} s in all")
     if not args.folder and status == 0:

@@ -43,9 +43,9 @@ def values() -> dict:
     return found
 
 
-def sandbox(path: Path, params: dict | None = None) -> conftest.Sandbox:
-    """A repository in `path` with the scripts that compute and small params, nothing built."""
-    made = conftest.make_sandbox(path, real=True)
+def sandbox(path: Path, real: bool = True, params: dict | None = None) -> conftest.Sandbox:
+    """A repository in `path` with small params and the scripts that compute (`real`) or stand-ins, nothing built."""
+    made = conftest.make_sandbox(path, real)
     (path / "params.yaml").write_text(yaml.safe_dump(params or values(), sort_keys=False), encoding="utf-8")
     made.git("commit", "--all", "--quiet", "--message", "small params")
     return made
