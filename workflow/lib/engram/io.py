@@ -51,7 +51,7 @@ def _number(error: Exception) -> int | None:
     """The system's number of an error that writing met; libraries that have a type of their own say it in the text."""
     if isinstance(error, OSError):
         return error.errno or errno.EIO
-    said = re.search(r"\bos error (\d+)", str(error)) if type(error).__name__ == "SafetensorError" else None
+    said = re.search(r"\bcode: (\d+)", str(error)) if type(error).__name__ == "SafetensorError" else None
     return int(said[1]) if said else None
 
 
