@@ -154,14 +154,17 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 import signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 import pathlib, numpy, pandas, torch
-from engram import io
+from types import SimpleNamespace
+from engram import cli
 values = {"parquet": pandas.DataFrame({"a": numpy.random.default_rng(0).random(5000)}), "safetensors": {"a": torch.rand(5000)},
           "json": list(range(5000)), "csv": pandas.DataFrame({"a": range(5000)}), "md": "x" * 5000}
-for suffix, value in values.items():
-    path = pathlib.Path(f"out.{suffix}")
+paths = {suffix: pathlib.Path(f"out.{suffix}") for suffix in values}
+script = pathlib.Path(sys.argv[1], "..", "scripts", "prefixes.py")
+job = cli.Job(script, ["x"], {}, SimpleNamespace(), SimpleNamespace(**paths), SimpleNamespace())
+for suffix, path in paths.items():
     path.write_bytes(b"before")
     try:
-        io.write(path, value)
+        job.write(suffix, values[suffix])
     except OSError as error:
         print(error.errno, error.filename, path.read_bytes())
 print(sorted(one.name for one in pathlib.Path(".").iterdir()))

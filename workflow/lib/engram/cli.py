@@ -51,8 +51,13 @@ class Job:
             path.parent.mkdir(parents=True, exist_ok=True)
             record(value)
             os.replace(value, path)
-        else:
+            return
+        try:
             io.write(path, value, record)
+        except Exception as error:
+            if (met := guard.met(error, path)) is None:
+                raise
+            raise met from error
 
     def _record(self, name: str, file: Path) -> dict:
         about = {"artifact": name, "sha256": lineage.sha256(file), "bytes": file.stat().st_size}

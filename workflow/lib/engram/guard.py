@@ -103,6 +103,12 @@ def explain(job, error: BaseException) -> str:
     return str(error).strip() or type(error).__name__
 
 
+def met(error: BaseException, path) -> OSError | None:
+    """The system's error that safetensors met while it wrote `path`, whose own type has only words for it; None if it is none."""
+    said = re.search(r"\bos error (\d+)", str(error)) if type(error).__name__ == "SafetensorError" else None
+    return OSError(int(said[1]), os.strerror(int(said[1])), str(path)) if said else None
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory, the device's or the machine's, is full."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
