@@ -32,6 +32,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # stand() changes it
     (tmp_path / "logs").mkdir()
+    (tmp_path / "stage.py").write_text("")
     return tmp_path
 
 
@@ -48,10 +49,8 @@ def said(job, error, capsys) -> str:
 
 def artifact(path: Path, value) -> Path:
     """A file with its lineage record, as a stage writes it."""
+    Path("maker.py").write_text("")
     made = cli.Job(Path("maker.py"), ["maker.py"], {}, SimpleNamespace(), SimpleNamespace(out=path), SimpleNamespace())
-    path.parent.mkdir(exist_ok=True)
-    (path.parent / "maker.py").write_text("")
-    made.script = path.parent / "maker.py"
     made.write("out", value)
     return path
 
@@ -175,7 +174,7 @@ def test_a_disk_that_is_full_while_a_file_is_written(folder):
     """No room after 2,000 bytes: an OSError with the file's name; what was there stays, and no part is left."""
     done = subprocess.run([sys.executable, "-c", LIMITED, str(ROOT / "workflow/lib")], capture_output=True, text=True)
     files = [f"out.{suffix}" for suffix in ("parquet", "safetensors", "json", "csv", "md")]
-    expected = [*(f"{errno.EFBIG} {file} b'before'" for file in files), str(sorted(["logs", *files]))]
+    expected = [*(f"{errno.EFBIG} {file} b'before'" for file in files), str(sorted(["logs", "stage.py", *files]))]
     assert done.stdout.splitlines() == expected, done
 
 
@@ -184,7 +183,7 @@ def test_the_record_is_there_before_the_artifact(folder, monkeypatch):
     order, replace = [], os.replace
     monkeypatch.setattr(os, "replace", lambda source, target: (order.append(Path(target).name), replace(source, target)))
     path = artifact(folder / "results" / "table.parquet", FRAME)
-    assert order == ["table.parquet.json", "table.parquet"]
+    assert order == ["table.parquet.json", "table.parquet.json", "table.parquet"]  # of the ledger, of the record
     assert json.loads(lineage.record_path(path).read_text())["sha256"] == lineage.sha256(path)
 
 

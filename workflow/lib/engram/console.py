@@ -148,6 +148,11 @@ def main(argv=None) -> int:
     if rest and args.run is not readme:
         parser.error(f"unknown arguments: {' '.join(rest)}")
     args.rest = rest
+    return run_of(args)
+
+
+def run_of(args) -> int:
+    """Run the command that was asked for; errors of files, settings and DVC in one line."""
     try:
         return args.run(args)
     except KeyboardInterrupt:
