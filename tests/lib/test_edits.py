@@ -42,6 +42,15 @@ def test_an_item_names_methods_and_words():
     assert rows(swept) == [("none", "1"), ("ft-layer-0", "1"), ("ft-layer-0", "9"), ("ft-layer-3", "1"), ("ft-layer-3", "9")]
 
 
+def test_held_out_text_is_read_where_an_item_reads_drift():
+    found = values(a={"methods": ["rome", "memit"], "n": [1, 10]}, b={"from": ["drift"], "methods": ["memit"], "n": 10})
+    assert [row for row in edits.wanted(found) if edits.drifts(found, **row)] == [
+        {"dataset": "counterfact", "method": "memit", "n": "10"}]
+    found["edit"]["perplexity"]["passages"] = 0
+    (problem,) = edits.problems(found, lambda *words: "")
+    assert problem == (("paper", "b", "from"), "drift, with edit.perplexity.passages 0", "at least 1 passage, or no such item")
+
+
 def test_the_most_that_an_item_asks_for_is_edited():
     found = sweeps.expanded(values(
         a={"methods": ["rome", "memit", "ft"]}, b={"methods": ["memit", "emmet"], "n": [1, 1000], "records": 300},
