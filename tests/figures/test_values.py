@@ -7,7 +7,6 @@ does (a fresh checkout has figures, but no tables).
 import importlib.util
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,7 @@ import yaml
 from conftest import ROOT, TRACES, fake_effects, fake_gradients, fake_traced, fake_zsre
 from test_curves import load
 
-from engram import edits, items, sweeps
+from engram import edits, items, style, sweeps
 
 VALUES = sweeps.expanded(items.seen(yaml.safe_load((ROOT / "params.yaml").read_text()), "mini"))
 PAPER = VALUES["paper"]
@@ -30,7 +29,8 @@ CASES, RELATIONS = 24, 4
 def made_up_facts():
     return pd.DataFrame([{
         "case_id": case, "relation_id": f"P{1 + case % RELATIONS}", "subject": f"Ann{case // 2}",
-        "prompt": ("{} plays the", "The sport of {} is")[case // 3 % 2], "target_new": "chess", "target_new_id": "Q1", "target_true": "golf", "target_true_id": "Q2",
+        "prompt": ("{} plays the", "The sport of {} is")[case // 3 % 2],
+        "target_new": "chess", "target_new_id": "Q1", "target_true": "golf", "target_true_id": "Q2",
         "paraphrase_prompts": [f"a{case}"], "neighborhood_prompts": ["b"], "attribute_prompts": ["c"],
         "generation_prompts": ["d", "e"]} for case in range(CASES)])
 
@@ -123,7 +123,7 @@ def inputs(root, item, spec):
 
 @pytest.fixture(scope="session")
 def made_up(tmp_path_factory):
-    """Tables of every stage, and every item made of them."""
+    """Tables of every stage, and the numbers of every item made of them; no picture is drawn."""
     root = tmp_path_factory.mktemp("values")
     script = importlib.util.spec_from_file_location("evaluate", ROOT / "workflow/scripts/evaluate.py")
     evaluate = importlib.util.module_from_spec(script)
@@ -140,15 +140,23 @@ def made_up(tmp_path_factory):
     put(root / "results/gradients/mini", "attributions", fake_gradients(traced))
     for edit in edits.wanted(VALUES):
         made_up_edit(root, edit, evaluate)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(style, "save", lambda job, figure, frame: job.write("csv", frame))
+        make_items(root)
+    return root
+
+
+def make_items(root):
     for item, spec in PAPER.items():
-        suffixes = ("csv", "md") if spec["kind"] == "table" else ("pdf", "png", "csv")
+        suffixes = {"table": ("csv", "md"), "metrics": ("json",), "figure": ("pdf", "png", "csv")}[spec["kind"]]
         variants = {name: {"noise": "s3", "extra_tokens": int(name == "extra")} for name in spec.get("variants", ["main"])}
         config = {"seed": 0, "model": {"name": "mini", "trace_window": 2}, "paper": {}, "variants": variants,
                   "points": sweeps.points(spec)}
         flags = [word for flag, paths in inputs(root, item, spec).items() for word in (f"--{flag}", *paths)]
         flags += [word for suffix in suffixes for word in (f"--{suffix}", str(root / "figures/mini" / f"{item}.{suffix}"))]
-        load(item, ROOT).main([*flags, "--model", "mini", "--config", json.dumps(config)])
-    return root
+        module = load(item, ROOT)
+        module.draw = lambda *arguments: ""
+        module.main([*flags, "--model", "mini", "--config", json.dumps(config)])
 
 
 @pytest.fixture(params=["made up", "run"])
@@ -299,6 +307,12 @@ def perplexity(base, item, csv):
         yield row["high"] / row["low"], np.exp(2 * width)
 
 
+def compared(base, item, numbers):
+    edit = {"dataset": "counterfact", "method": "memit", "n": 1}
+    yield numbers["memit"]["PS"], round(100 * per_record(base, edit, "paraphrase", "new").mean(), 2)
+    yield numbers["tracing"]["corrupted"], round(100 * table(base, "results/trace/mini/main/prompts")["corrupted"].mean(), 2)
+
+
 def text(base, item, csv):
     for row in csv.iloc[[0, -1]].to_dict("records"):
         raw = table(base, f"results/edit/mini/counterfact/{row['method']}/n1/texts")
@@ -333,7 +347,8 @@ HOW = {
     **dict.fromkeys(("memit/fig6_categories", "beyond/relations"), of_relations),
     "rome/table_tracing": quoted, "rome/fig16_gradients": attribution, "rome/fig24_attn_edit_metrics": box,
     "rome/table2_composition": composition, "memit/fig7_mixes": of_mixtures, "beyond/edit_norms": norm,
-    "beyond/tracing_and_editing": traced_and_edited, "beyond/reverse": reverse, "beyond/perplexity": perplexity,
+    "beyond/tracing_and_editing": traced_and_edited, "beyond/reverse": reverse, "beyond/metrics": compared,
+    "beyond/perplexity": perplexity,
 }
 
 
@@ -344,8 +359,11 @@ def test_every_item_is_here():
 @pytest.mark.parametrize("item", HOW)
 def test_numbers_follow_from_the_raw_tables(item, base):
     path = base / "figures/mini" / f"{item}.csv"
-    csv = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"case_id": "Int64", "text": str})
-    pairs = list(HOW[item](base, item, csv))
+    if PAPER[item]["kind"] == "metrics":
+        shown = json.loads(path.with_suffix(".json").read_text())
+    else:
+        shown = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"case_id": "Int64", "text": str})
+    pairs = list(HOW[item](base, item, shown))
     assert pairs
     for shown, raw in pairs:
         assert shown == (pytest.approx(raw, rel=2e-5, abs=2e-5) if isinstance(shown, float) else raw)
@@ -363,4 +381,3 @@ def test_the_list_the_code_the_pages_and_the_stages_name_the_same_items():
     named = [item.replace("/", "-") for item in everything]
     assert sorted(everything) == code == sorted(listed) and sorted(commands) == sorted(named)
     assert [stage for stage in stages if "-" in stage] == named
-    assert all(Path(ROOT, "figures/mini", f"{item}.csv").exists() for item in PAPER)

@@ -1,5 +1,6 @@
 """DVC remembers what Snakemake made: dvc.yaml says the same as the rules, and both stay clean together."""
 
+import csv
 import json
 import re
 import shutil
@@ -9,13 +10,15 @@ import pytest
 import yaml
 from conftest import ROOT, Sandbox, remembered, small_params, stages
 
-from engram import edits, items, lineage, pipeline, record
+from engram import edits, items, lineage, params, pipeline, record
 
 PARAMS = yaml.safe_load(small_params())
 SEEN = items.seen(PARAMS, "mini")
 PIPELINE = yaml.safe_load(pipeline.text(PARAMS, ROOT))
 STAGES = {name: block["do"] for name, block in PIPELINE["stages"].items() if name != "params"}
 ITEMS = {item.replace("/", "-"): item for item in PARAMS["paper"]}
+METRICS = """  beyond/metrics: {kind: metrics, from: [trace, evaluate], dataset: counterfact, methods: [none, rome], n: 1}
+"""
 METHODS = sorted((ROOT / "workflow/lib/engram/methods").glob("[!_]*.py"))
 
 
@@ -50,7 +53,7 @@ def test_commands_and_outs(name, built):
     """A stage asks Snakemake for what it declares: every file there belongs to it, with its record."""
     command = resolved(STAGES[name]["cmd"]).removeprefix("PATH=.venv/bin:$PATH snakemake --cores all ")
     if name in ITEMS:
-        suffixes = {"figure": ["pdf", "png", "csv"], "table": ["csv", "md"]}[PARAMS["paper"][ITEMS[name]]["kind"]]
+        suffixes = pipeline.SUFFIXES[PARAMS["paper"][ITEMS[name]]["kind"]]
         files = [Path(f"figures/mini/{ITEMS[name]}.{suffix}") for suffix in suffixes]
         assert command == str(files[0])
         assert set(outs(name)) == {str(path) for file in files for path in (file, lineage.record_path(file))}
@@ -201,6 +204,28 @@ def test_a_new_item_is_a_stage(sandbox):
     traced = PARAMS | {"paper": {item: spec for item, spec in PARAMS["paper"].items() if spec["from"] == ["trace"]}}
     stages = yaml.safe_load(pipeline.text(traced, ROOT))["stages"]
     assert "targets" not in stages and "results/targets/${item}" not in stages["edit"]["do"]["deps"]
+
+
+def test_two_runs_are_compared(sandbox):
+    """Metrics and plots of the workspace, and an experiment with another hyperparameter beside what is committed."""
+    sandbox.edit("params.yaml", "paper:\n", f"paper:\n{METRICS}")
+    sandbox.run("snakemake", "--cores", "2")
+    sandbox.run("engram", "record")
+    sandbox.git("add", "--all")
+    sandbox.git("commit", "--quiet", "--message", "run")
+    before = params.load(sandbox.path / "params.yaml")
+    (numbers,) = json.loads(sandbox.run("dvc", "metrics", "show", "--json").stdout)[""]["data"].values()
+    sandbox.run("dvc", "exp", "run", "--name", "layer-three", "--set-param", "methods.rome.mini.layer=3", "beyond-metrics@mini")
+    after = params.load(sandbox.path / "params.yaml")
+    assert after["methods"]["rome"]["mini"].pop("layer") == 3 and before["methods"]["rome"]["mini"].pop("layer") == 0
+    assert after == before, "nothing else of the file"
+    (changed,) = json.loads(sandbox.run("dvc", "metrics", "diff", "--json").stdout)["diff"].values()
+    assert changed["value"]["old"] == numbers["data"]["value"] != changed["value"]["new"]
+    rows = list(csv.DictReader(sandbox.run("dvc", "exp", "show", "--csv").stdout.splitlines()))
+    named = {row["Experiment"]: row for row in rows}
+    assert named["layer-three"]["value"] == str(changed["value"]["new"]) and named["layer-three"]["methods.rome.mini.layer"] == "3"
+    shown = sandbox.run("dvc", "plots", "show", "--json", "figures/mini/rome/fig7_lines.png").stdout
+    assert "fig7_lines.png" in shown
 
 
 def test_an_unfinished_run_is_not_recorded(sandbox):

@@ -118,7 +118,8 @@ def test_a_model_on_real_data_lists_every_job_without_network(sandbox, model):
     seen = sweeps.expanded(items.seen(values, model))
     files, jobs = 8 if model == "gpt2-xl" else 7, sandbox.jobs()
     edited, trained = len(edits.wanted(seen)), edits.hypernets(seen, model)
-    papers = {f"paper_{kind}": sum(spec["kind"] == kind for spec in seen["paper"].values()) for kind in ("figure", "table")}
+    papers = {f"paper_{kind}": sum(spec["kind"] == kind for spec in seen["paper"].values())
+              for kind in ("figure", "table", "metrics")}
     assert jobs == jobs_of(
         fetch=files, dataset=1, train=int("train" in values["models"][model]), known=1, noise=3, prefixes=1, covariance=1,
         trace=5, gradients=1, targets=len(edits.targets(seen, model)), hypernet=len(trained), edit=edited, evaluate=edited,

@@ -4,6 +4,7 @@ IN   the tables that the item reads `from` other stages (paper: of params.yaml)
      data/published.csv, what the papers print, for an item that reads `published`
 OUT  figures/{model}/{paper}/{item}.{pdf,png,csv}   a figure and the numbers in it
      figures/{model}/{paper}/{item}.{csv,md}        a table
+     figures/{model}/{paper}/{item}.json            numbers by which DVC compares runs
 """
 
 
@@ -80,6 +81,31 @@ rule paper_table:
         " {params.tables:q}"
         " --csv {output.csv:q}"
         " --md {output.md:q}"
+        " --model {wildcards.model:q}"
+        " --config {params.config:q}"
+        " 2>&1 | tee {log:q} >&2"
+
+
+rule paper_metrics:
+    """Write the numbers by which runs are compared."""
+    input:
+        unpack(tables_of),
+    output:
+        json="figures/{model}/{item}.json",
+    log:
+        "logs/paper/{model}/{item}.log",
+    benchmark:
+        "logs/paper/{model}/{item}.tsv"
+    wildcard_constraints:
+        item=one_of(item for item, spec in PAPER.items() if spec["kind"] == "metrics"),
+    params:
+        config=item_slice,
+        tables=flags(),
+        code=code_of("figures/{item}"),
+    shell:
+        "python workflow/figures/{wildcards.item}.py"
+        " {params.tables:q}"
+        " --json {output.json:q}"
         " --model {wildcards.model:q}"
         " --config {params.config:q}"
         " 2>&1 | tee {log:q} >&2"

@@ -12,7 +12,7 @@ from engram import edits, hyperparameters, items, lineage, sweeps
 LIBRARY = "workflow/lib/engram"
 FIRST = "results/params/valid.json"
 RUN = ("run.threads", "run.threads_of", "run.device")
-SUFFIXES = {"figure": ("pdf", "png", "csv"), "table": ("csv", "md")}
+SUFFIXES = {"figure": ("pdf", "png", "csv"), "table": ("csv", "md"), "metrics": ("json",)}
 
 
 class Stage(NamedTuple):
@@ -73,7 +73,8 @@ def text(values: dict, root=".") -> str:
     read = {need for one in seen for row in edits.wanted(one) for need in hyperparameters.needs(one, row["method"])}
     made = [word for word in STAGES if word not in OPTIONAL - read]
     parts = [_stage(root, word, made) for word in made]
-    return "\n".join([HEADER, *parts, *filter(None, (_item(root, item, values) for item in values["paper"]))])
+    parts += filter(None, (_item(root, item, values) for item in values["paper"]))
+    return "\n".join([HEADER, *parts, _compared(values)])
 
 
 def update(path, values: dict) -> bool:
@@ -113,6 +114,21 @@ def _item(root, item: str, values: dict) -> str:
     code = _code(root, f"workflow/figures/{item}.py", [])
     return _block(item.replace("/", "-"), files[0].as_posix(), [*folders, *code], params, outs,
                   "${run.models}" if models == active else f"[{', '.join(models)}]")
+
+
+def _compared(values: dict) -> str:
+    """What `dvc metrics` and `dvc plots` show of every active model: its numbers, its loss in training, its pictures."""
+    lines: dict[str, list[str]] = {"metrics": [], "plots": []}
+    for model in values["run"]["models"]:
+        if "train" in values["models"][model]:
+            lines["plots"] += [f"  - loss of {model} in training:", "      x: step",
+                               f"      y: {{results/train/{model}/loss.csv: loss}}", "      x_label: training step",
+                               "      y_label: mean loss per token (nats)"]
+        for item, spec in values["paper"].items():
+            if items.applies(spec, model) and spec["kind"] in ("metrics", "figure"):
+                key, suffix = ("metrics", "json") if spec["kind"] == "metrics" else ("plots", "png")
+                lines[key].append(f"  - figures/{model}/{item}.{suffix}")
+    return "\n".join(f"{key}:\n" + "\n".join(rows) + "\n" for key, rows in lines.items() if rows)
 
 
 def _folder(name: str) -> str:

@@ -1,0 +1,32 @@
+"""The numbers by which two runs are compared: `dvc metrics show`, `dvc metrics diff`, `dvc exp show`.
+
+Of causal tracing: the mean probability of the answer, clean and corrupted, the largest mean effects at the last subject token.
+Of each editor: scores of single edits. All x 100. PAPER: beyond the papers.
+"""
+
+import pandas as pd
+
+from engram import cli, comparison, effects, style, traces
+
+METRICS = ("S", "ES", "PS", "NS")
+WHERE = "peak: Last subject token"
+
+
+def numbers(scores: pd.DataFrame, traced: pd.DataFrame, summaries: list[pd.DataFrame]) -> dict:
+    """{tracing: {clean, corrupted, <site>}, <editor>: {metric: value}}, all x 100 with two decimals."""
+    found: dict = {"tracing": {name: 100 * traced[name].mean() for name in ("clean", "corrupted")}}
+    for site in style.SITES:
+        values = effects.summary(scores, traced, site).set_index("name")["value"]
+        found["tracing"][site] = 100 * values[WHERE]
+    for method, rows in comparison.table(summaries, METRICS).groupby("method", sort=False):
+        found[method] = dict(zip(rows["metric"], rows["value"]))
+    return {group: {name: round(float(value), 2) for name, value in values.items()} for group, values in found.items()}
+
+
+def main(argv=None):
+    job = cli.parse(__file__, __doc__, argv, inputs=["effects*", "traced*", "summaries*"], outputs=["json"], keys=["model"])
+    job.write("json", numbers(*traces.read(job.inputs, traces.SITES, most=1), comparison.read(job.inputs.summaries)))
+
+
+if __name__ == "__main__":
+    main()
