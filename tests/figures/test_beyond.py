@@ -122,3 +122,63 @@ def test_ticks_of_a_logarithmic_axis_are_round(low, high, ticks):
 def test_what_cannot_be_drawn_is_said(item, more, says, fakes, tmp_path):
     with pytest.raises(ValueError, match=says):
         run(item, fakes, tmp_path, **more)
+
+
+def drift(method, n, after, models=4, level=2.0, passages=5):
+    rng = np.random.default_rng(after)
+    rows = [{"after": after, "case_id": case, "passage_id": passage, "nll": level + 0.1 * rng.random(), "nll_before": 2.0,
+             "tokens": 40 - passage} for case in range(models) for passage in range(passages)]
+    return pd.DataFrame(rows).assign(method=method, **KEYS | {"n": n})
+
+
+MANY = [drift("none", "1", 1, 1), drift("rome", "1", 1), drift("memit", "1", 1), drift("kn", "1", 1, level=9.0),
+        drift("memit", "100", 100, 1, 3.0), drift("memit", "1000", 1000, 1, 4.0),
+        pd.concat([drift("rome", "1000by1", after, 1, 2 + after / 200) for after in (1, 10, 100, 1000)]),
+        *(drift(method, "1", 1) for method in ("ft", "ft-l", "mend", "mend-cf", "ke-cf", "pmet"))]
+
+
+@pytest.mark.parametrize("tables, panels", [(MANY, 2), (MANY[:4], 1)])
+def test_drift_can_be_read_and_is_the_same_again(tables, panels, fakes, tmp_path, monkeypatch):
+    files, figure = run("beyond/perplexity", fakes, tmp_path / "a", drift=tables)
+    assert_readable(figure, monkeypatch)
+    again, _ = run("beyond/perplexity", fakes, tmp_path / "b", drift=tables)
+    assert len(figure.axes) == panels and all(path.read_bytes() == again[name].read_bytes() for name, path in files.items())
+    frame = pd.read_csv(files["csv"], dtype={"n": str})
+    assert not frame.duplicated(["method", "after"]).any() and frame[(frame["method"] == "rome") & (frame["after"] == 1)][
+        ["n", "models"]].values.tolist() == [["1", 4]], "single edits, not the first of those in turn"
+
+
+def test_perplexity_of_one_model_has_the_interval_of_its_passages(fakes, tmp_path):
+    frame = pd.read_csv(run("beyond/perplexity", fakes, tmp_path, drift=MANY)[0]["csv"]).set_index(["method", "after"])
+    raw = MANY[5]
+    row, mean = frame.loc[("memit", 1000)], np.average(raw["nll"], weights=raw["tokens"])
+    width = 1.96 * (raw["nll"] - raw["nll_before"]).std(ddof=0) / 5**0.5
+    assert (row["perplexity"], row["high"], row["unedited"]) == pytest.approx(
+        (np.exp(mean), np.exp(mean + width), np.exp(2)), rel=1e-5)
+
+
+def test_no_passages_are_no_figure(fakes, tmp_path):
+    with pytest.raises(ValueError, match="right is edit.perplexity.passages above 0"):
+        run("beyond/perplexity", fakes, tmp_path, drift=[MANY[0][:0]])
+
+
+def asked(method):
+    return records(method).assign(VS=[1.0, 0.0, np.nan] * 4, VM=[0.5, -0.5, np.nan] * 4)
+
+
+def turned():
+    return pd.DataFrame({"case_id": range(12), "prompt": ["{} was born in", "The capital of {} is"] * 6})
+
+
+def test_reverse_questions_can_be_read_and_are_counted(fakes, tmp_path, monkeypatch):
+    tables = [asked(method) for method in ("none", "ft", "ft-l", *METHODS[1:], "pmet", "emmet", "alphaedit")]
+    files, figure = run("beyond/reverse", fakes, tmp_path, facts=[turned()], records=tables)
+    assert_readable(figure, monkeypatch)
+    frame = pd.read_csv(files["csv"]).query("method == 'rome' and metric == 'success'").set_index("kind")
+    assert frame["count"].to_dict() == {"rewrite": 12, "paraphrase": 12, "reverse": 8, "relation first": 4, "subject first": 4}
+    assert frame.loc["reverse", "value"] == 50 and frame.loc["rewrite", "value"] == pytest.approx(
+        100 * records("rome")["ES"].mean(), rel=1e-5)
+    said = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert said == ["as edited (12)", "paraphrased (12)", "reverse, relation first (4)", "reverse, subject first (4)"]
+    with pytest.raises(ValueError, match="rome, n 1: right is 1, each fact alone, with reverse questions"):
+        run("beyond/reverse", fakes, tmp_path, facts=[turned()], records=[records("rome")])

@@ -131,3 +131,35 @@ def test_composition_beside_the_paper(fakes, tmp_path):
     assert cells(out["md"], "Generation prompts") == ["1", "62,346", "1", "1,841", "1", "3"]
     assert cells(out["md"], "Relations") == ["2"] + ["–"] * 5
     assert frame.set_index(["row", "column"]).loc[("records", "total"), "difference"] == "-21915"
+
+
+def tracing(fakes, folder, model):
+    traced = fakes.traced(prompts=6)
+    effects = fakes.effects(traced, layers=20)
+    tables = {"effects": effects, "traced": traced}
+    for name, frame in tables.items():
+        io.write(folder / f"{name}.parquet", frame)
+    out = {suffix: folder / f"tracing.{suffix}" for suffix in ("csv", "md")}
+    flags = [str(word) for name in tables for word in (f"--{name}", folder / f"{name}.parquet")]
+    flags += [str(word) for suffix, path in out.items() for word in (f"--{suffix}", path)]
+    load("rome/table_tracing", fakes.root).main([*flags, "--published", str(fakes.root / "data/published.csv"), "--model", model])
+    return pd.read_csv(out["csv"]).set_index(["row", "column"]), out["md"].read_text(), tables
+
+
+def test_tracing_beside_the_text_of_the_paper(fakes, tmp_path):
+    """The paper's layers beside the largest effect here; what the paper says of no layer stands beside the largest."""
+    frame, text, tables = tracing(fakes, tmp_path, "gpt2-xl")
+    at = frame.loc[("hidden, last subject token", "indirect effect, layer 15")]
+    raw = tables["effects"].merge(tables["traced"][["prompt_id", "subject_end"]], on="prompt_id")
+    raw = raw[(raw["site"] == "hidden") & (raw["layer"] == 15) & (raw["token"] == raw["subject_end"] - 1)]
+    assert at["value"] == pytest.approx(100 * (raw["score"].mean() - tables["traced"]["corrupted"].mean()), rel=1e-4)
+    assert at["published"] == 8.7 and at["difference"] == pytest.approx(at["value"] - 8.7, rel=1e-4)
+    assert frame["published"].notna().sum() == 11, "all that the model has layers for"
+    largest = frame.loc["attn, last subject token"]
+    assert largest[largest["published"].notna()]["published"].tolist() == [1.6]
+    assert "| Prompts | clean |" in text and "| 27 |" in text and "Published: ROME text on Fig. 2" in text
+
+
+def test_tracing_of_a_model_of_no_paper_has_its_own_numbers_alone(fakes, tmp_path):
+    frame, text, _ = tracing(fakes, tmp_path, "mini")
+    assert "published" not in frame and "Published" not in text and frame["value"].notna().all()

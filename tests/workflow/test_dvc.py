@@ -223,7 +223,8 @@ def test_two_runs_are_compared(sandbox):
     assert changed["value"]["old"] == numbers["data"]["value"] != changed["value"]["new"]
     rows = list(csv.DictReader(sandbox.run("dvc", "exp", "show", "--csv").stdout.splitlines()))
     named = {row["Experiment"]: row for row in rows}
-    assert named["layer-three"]["value"] == str(changed["value"]["new"]) and named["layer-three"]["methods.rome.mini.layer"] == "3"
+    own = named["layer-three"]
+    assert own["value"] == str(changed["value"]["new"]) and own["methods.rome.mini.layer"] == "3"
     shown = sandbox.run("dvc", "plots", "show", "--json", "figures/mini/rome/fig7_lines.png").stdout
     assert "fig7_lines.png" in shown
 
