@@ -135,7 +135,7 @@ def test_composition_beside_the_paper(fakes, tmp_path):
 
 def tracing(fakes, folder, model):
     traced = fakes.traced(prompts=6)
-    effects = fakes.effects(traced, layers=20)
+    effects = fakes.effects(traced, layers=48)
     tables = {"effects": effects, "traced": traced}
     for name, frame in tables.items():
         io.write(folder / f"{name}.parquet", frame)
@@ -154,7 +154,7 @@ def test_tracing_beside_the_text_of_the_paper(fakes, tmp_path):
     raw = raw[(raw["site"] == "hidden") & (raw["layer"] == 15) & (raw["token"] == raw["subject_end"] - 1)]
     assert at["value"] == pytest.approx(100 * (raw["score"].mean() - tables["traced"]["corrupted"].mean()), rel=1e-4)
     assert at["published"] == 8.7 and at["difference"] == pytest.approx(at["value"] - 8.7, rel=1e-4)
-    assert frame["published"].notna().sum() == 11, "all that the model has layers for"
+    assert frame["published"].notna().sum() == 12, "all that the text says"
     largest = frame.loc["attn, last subject token"]
     assert largest[largest["published"].notna()]["published"].tolist() == [1.6]
     assert "| Prompts | clean |" in text and "| 27 |" in text and "Published: ROME text on Fig. 2" in text

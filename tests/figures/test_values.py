@@ -15,7 +15,7 @@ import yaml
 from conftest import ROOT, TRACES, fake_effects, fake_gradients, fake_traced, fake_zsre
 from test_curves import load
 
-from engram import edits, items, style, sweeps
+from engram import cli, edits, items, sweeps
 
 VALUES = sweeps.expanded(items.seen(yaml.safe_load((ROOT / "params.yaml").read_text()), "mini"))
 PAPER = VALUES["paper"]
@@ -134,14 +134,17 @@ def made_up(tmp_path_factory):
     for variant in {"main", *sum(TRACES.values(), [])}:
         traced = fake_traced(variant=variant)
         put(root / f"results/trace/mini/{variant}", "prompts", traced)
-        put(root / f"results/trace/mini/{variant}", "effects", fake_effects(traced))
+        effects = fake_effects(traced)
+        early = (effects["prompt_id"] < 2) & (effects["token"] == 1) & (effects["layer"] == 1)  # two prompts that are not typical
+        put(root / f"results/trace/mini/{variant}", "effects", effects.assign(score=effects["score"].mask(early, 0.6)))
     traced = fake_traced(prompts=3)
     put(root / "results/gradients/mini", "prompts", traced)
     put(root / "results/gradients/mini", "attributions", fake_gradients(traced))
     for edit in edits.wanted(VALUES):
         made_up_edit(root, edit, evaluate)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(style, "save", lambda job, figure, frame: job.write("csv", frame))
+        real = cli.Job.write
+        patch.setattr(cli.Job, "write", lambda job, name, value: real(job, name, value) if name in ("csv", "json") else None)
         make_items(root)
     return root
 
@@ -289,7 +292,7 @@ def reverse(base, item, csv):
     value = csv[csv["metric"] == "success"].set_index(["method", "kind"])
     for method in ("rome", "ft"):
         found = per_record(base, {"dataset": "counterfact", "method": method, "n": 1}, "reverse", "new")
-        begins = found.index.map(first).astype(bool)
+        begins = np.array([first[case] for case in found.index])
         yield value.loc[(method, "reverse"), "value"], 100 * found.mean()
         yield value.loc[(method, "relation first"), "value"], 100 * found[begins].mean()
         yield value.loc[(method, "subject first"), "count"], (~begins).sum()
