@@ -13,8 +13,9 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def entries(run: Run) -> list[dict]:
-    """Every item of the model, in the papers' order. Gap names a missing file."""
-    return [entry(run, item) for item in captions.ordered(list(run.values["paper"]))]
+    """Every figure and table of the model, in the papers' order. Gap names a missing file."""
+    shown = [item for item, spec in run.values["paper"].items() if spec["kind"] != "metrics"]
+    return [entry(run, item) for item in captions.ordered(shown)]
 
 
 def entry(run: Run, item: str) -> dict:
