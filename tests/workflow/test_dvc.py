@@ -219,7 +219,7 @@ def test_two_runs_are_compared(sandbox):
     after = params.load(sandbox.path / "params.yaml")
     assert after["methods"]["rome"]["mini"].pop("layer") == 3 and before["methods"]["rome"]["mini"].pop("layer") == 0
     assert after == before, "nothing else of the file"
-    (changed,) = json.loads(sandbox.run("dvc", "metrics", "diff", "--json").stdout)["diff"].values()
+    (changed,) = json.loads(sandbox.run("dvc", "metrics", "diff", "--json").stdout).values()
     assert changed["value"]["old"] == numbers["data"]["value"] != changed["value"]["new"]
     rows = list(csv.DictReader(sandbox.run("dvc", "exp", "show", "--csv").stdout.splitlines()))
     named = {row["Experiment"]: row for row in rows}
