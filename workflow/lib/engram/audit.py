@@ -101,8 +101,9 @@ def _code_verdict(root: Path, path: Path, record: dict) -> Verdict:
 
 
 def full(root, values: dict) -> list[Verdict]:
-    """All verdicts: those of `verify`, each that is in order looked at further; what is missing; what dvc.lock says. `values`: the
-    contents of the parameter file. RuntimeError if Snakemake cannot say what is to be made."""
+    """All verdicts: those of `verify`, each that is in order looked at further; what is missing; what dvc.lock says.
+
+    `values`: the contents of the parameter file. RuntimeError if Snakemake cannot say what is to be made."""
     root, wanted, book = Path(root), jobs.wanted(root), Ledger(root)
     changed = code.uncommitted(root)
     found = {verdict.path: _further(root, verdict, wanted, values, book, changed) for verdict in verify(root)}

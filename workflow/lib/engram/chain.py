@@ -1,7 +1,7 @@
 """The chain of an artifact, from itself down to seeds and raw inputs: `engram lineage`. Never imports torch.
 
-A graph is {artifact, files, jobs, edges}: `files` by path (sha256, bytes, job, verdict of the audit), `jobs` by name (all that their
-records and the ledger say), `edges` from file to job (with the name of the input) and from job to file.
+A graph is {artifact, files, jobs, edges}: `files` by path (sha256, bytes, job, verdict of the audit), `jobs` by name (all that
+their records and the ledger say), `edges` from file to job (with the name of the input) and from job to file.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ KNOWN = ("commit", "dirty", "started", "seconds", "machine")  # by the ledger
 
 
 def graph(root, artifact) -> dict:
-    """The whole chain of one artifact, every file hashed again. FileNotFoundError without a record, ValueError of an edited one."""
+    """The whole chain of one artifact, every file hashed again. FileNotFoundError without a record, ValueError if it was edited."""
     root, path = Path(root), Path(artifact)
     path = path.relative_to(root.resolve()) if path.is_absolute() else path
     audit.read_record(root, path)
@@ -72,7 +72,8 @@ def tree(found: dict) -> str:
     lines.append(f"versions: {', '.join(f'{name} {version}' for name, version in packages.items())}")
     wrong = broken(found)
     made = sum("verdict" in file for file in found["files"].values())
-    lines += [f"not in order: {line}" for line in wrong] or [f"verified: {made} artifacts, {len(found['files']) - made} raw inputs"]
+    lines += [f"not in order: {line}" for line in wrong]
+    lines += [] if wrong else [f"verified: {made} artifacts, {len(found['files']) - made} raw inputs"]
     return "\n".join(lines)
 
 

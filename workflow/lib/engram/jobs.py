@@ -63,7 +63,7 @@ def changed(before, now, key: str = "") -> list[str]:
 
 
 def stale(record: dict, job: Job) -> tuple[str, str] | None:
-    """The verdict on an artifact that the job makes today: `stale params` or `stale command` and what changed; None if nothing."""
+    """The verdict on an artifact that the job makes today: `stale params` or `stale command`, and what changed; or None."""
     keys = changed(record["params"], json.loads(json.dumps(job.config)))
     if keys:
         return "stale params", "; ".join(keys)

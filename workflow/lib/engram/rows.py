@@ -84,7 +84,7 @@ def _translated(keys: dict, table: pd.DataFrame, points: dict, prompts):
 
 def _said(text: str, table: pd.DataFrame, prompts):
     """A value of a column of words that a text is, or ends in after a space."""
-    for name in table:
+    for name in table if any(map(str.isalpha, text)) else ():  # a number says nothing about words
         if pd.api.types.is_string_dtype(table[name]) and len(known := set(table[name].unique())) < 100:
             found = [value for value in known if text == value or text.endswith(f" {value}")]
             if found:
@@ -110,13 +110,26 @@ def related(table: pd.DataFrame, others: list[Chosen]) -> Chosen | None:
     return Chosen(table, len(table), [], [])
 
 
+def ids(chosen: Chosen) -> dict[str, set]:
+    """Which records or prompts the chosen rows are of, if they are some of a table."""
+    return {name: set(chosen.rows[name]) for name in IDS if name in chosen.rows and len(chosen.rows) < chosen.total}
+
+
+def of_ids(chosen: Chosen | None, known: dict[str, set]) -> Chosen | None:
+    """Of the chosen rows, those of these records or prompts; None if there is none."""
+    for name in [name for name in known if chosen and name in chosen.rows and name not in chosen.filters]:
+        rows = chosen.rows[chosen.rows[name].isin(known[name])]
+        if len(rows) < len(chosen.rows):
+            chosen = chosen._replace(rows=rows, filters=[*chosen.filters, f"{name}: of the rows above"]) if len(rows) else None
+    return chosen
+
+
 def follows(number: str, chosen: Chosen, others: list[Chosen], column: str) -> str | None:
     """How a number follows from the chosen rows: the cell itself, their number, or an aggregate of a column (of the one that the
     csv's row names or that has the number's name, if there is one); None if in none of these ways."""
-    try:
-        wanted = float(number)
-    except ValueError:
+    if not _is_number(number):
         return _cell(number, chosen, column)
+    wanted = float(number)
     named = [name for name in [*chosen.columns, column] if name in chosen.rows]
     for name in named or [name for name in chosen.rows if pd.api.types.is_float_dtype(chosen.rows[name])]:
         values = pd.to_numeric(chosen.rows[name], errors="coerce").dropna()
@@ -158,12 +171,15 @@ def _aggregates(values: pd.Series):
 
 
 def _harmonic(wanted: float, chosen: Chosen) -> str | None:
-    """S: the harmonic mean of the means of the scored metrics."""
+    """S, the harmonic mean of the means of the scored metrics, or its interval."""
     for scored, _ in metrics.METRICS.values():
         if set(scored) <= set(chosen.rows):
-            score = metrics.harmonic(list(chosen.rows[list(scored)].mean()))
+            score, width = metrics.harmonic_ci(chosen.rows[list(scored)])
+            of = f"the harmonic mean of the means of columns {', '.join(scored)}"
             if near(wanted, 100 * score):
-                return f"100 x the harmonic mean of the means of columns {', '.join(scored)}"
+                return f"100 x {of}"
+            if near(wanted, 100 * width):
+                return f"100 x the half width of the 95% interval of {of}"
     return None
 
 
@@ -178,3 +194,39 @@ def _difference(wanted: float, chosen: Chosen, others: list[Chosen]) -> str | No
             if other != name and near(wanted, mean - less):
                 return f"mean of column {name} less mean of column {other}"
     return None
+
+
+def one_of(number: str, chosen: Chosen, column: str) -> str | None:
+    """The same where the number is that of one of these rows: a csv may have a row for each that lies apart."""
+    for name in [name for name in [*chosen.columns, column] if name in chosen.rows and _is_number(number)]:
+        for factor, text in ((1, ""), (100, "100 x ")):
+            values = pd.to_numeric(chosen.rows[name], errors="coerce")
+            fits = chosen.rows[[near(float(number), factor * value) for value in values]]
+            if len(fits) == 1:
+                which = ", ".join(f"{key} {fits[key].iloc[0]}" for key in IDS if key in fits)
+                return f"{text}column {name} of one of these rows{f' ({which})' if which else ''}"
+    return None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def narrowed(number: str, keys: dict, table: pd.DataFrame, points: dict, prompts, others: list[Chosen], column: str):
+    """The chosen rows and how the number follows, where no column of the csv says which and one value of one column (or one
+    category of token) makes it follow; None where several do or none."""
+    chosen, found = choose(keys, table, points, prompts), []
+    free = [name for name in chosen.rows if name not in {*keys, *MEASURED, *IDS, *measured(table)}] if chosen else []
+    tries = [(name, str(value)) for name in free if 1 < len(values := chosen.rows[name].astype(str).unique()) <= 30
+             for value in values]
+    tries += [("category", name) for name in effects.CATEGORIES if prompts is not None and "category" not in keys]
+    for name, value in tries:
+        one = choose(keys | {name: value}, table, points, prompts)
+        way = follows(number, one, others, column) if one and len(one.filters) > len(chosen.filters) else None
+        if way and not way.startswith("the number"):
+            found.append((one, f"{way}; which {name}, only the number says"))
+    return found[0] if len(found) == 1 else None

@@ -59,7 +59,7 @@ def find(root, spec: str) -> Number:
     if text == "":
         raise ValueError(f"{path}, row {line + 1}: column {column} is empty")
     keys = rows.keys_of(row, column, rows.measured(table))
-    return Number(path, line + 1, column, text, row, list(_behind(root, path, keys, text, column, 1, {path})))
+    return Number(path, line + 1, column, text, row, list(_behind(root, path, keys, text, column, 1, {path}, {})))
 
 
 def _line(path: Path, table: pd.DataFrame, choice: list[str]) -> int:
@@ -76,18 +76,21 @@ def _line(path: Path, table: pd.DataFrame, choice: list[str]) -> int:
         fits &= table[name] == value if name else (table == word).any(axis=1)
     if fits.sum() != 1:
         found = ", ".join(str(index + 1) for index in table.index[fits][:5])
-        raise ValueError(f"{path}: {fits.sum()} rows have {', '.join(choice)}{f' ({found} …)' if found else ''}; right is one: add "
-                         "words, as method=rome, or give its number")
+        raise ValueError(f"{path}: {fits.sum()} rows have {', '.join(choice)}{f' ({found} …)' if found else ''}; right is one: "
+                         "add words, as method=rome, or give its number")
     return int(fits.idxmax())
 
 
-def _behind(root: Path, path: Path, keys: dict, number: str, column: str, depth: int, seen: set):
-    """The steps below one table: tables that its job wrote beside it and the job's inputs, each with what is below it."""
+def _behind(root: Path, path: Path, keys: dict, number: str, column: str, depth: int, seen: set, ids: dict):
+    """The steps below one table: tables that its job wrote beside it and the job's inputs, each with what is below it.
+
+    `ids`: of the records or prompts that the rows above are of."""
     record = audit.read_record(root, path)
     places = [*_beside(root, path, record), *((one["name"], Path(one["path"])) for one in record["inputs"]
                                               if not _unread(one["name"], record["stage"], keys))]
     tables = {place: _read(root / place) for _, place in places if place.suffix in FORMATS}
-    chosen = _chosen(keys, tables, record["params"].get("points", {}))
+    points, prompts = record["params"].get("points", {}), _prompts(tables)
+    chosen = {place: rows.of_ids(one, ids) for place, one in _chosen(keys, tables, points, prompts).items()}
     for name, place in places:
         if place in seen or (place in tables and chosen[place] is None):
             continue
@@ -95,15 +98,22 @@ def _behind(root: Path, path: Path, keys: dict, number: str, column: str, depth:
         one, near = chosen.get(place), [other for file, other in chosen.items() if other and file != place]
         others = sum(chosen.get(file, ...) is None for other, file in places if other == name)
         follows = rows.follows(number, one, near, column) if one else None
+        if one and one.filters and not follows:
+            one, follows = rows.narrowed(number, keys, tables[place], points, prompts, near, column) or (
+                one, rows.one_of(number, one, column))
         yield Step(name, place, depth, one, follows, others)
         if one and _computed(root, place):
-            yield from _behind(root, place, keys | _said_by(one.rows), number, column, depth + 1, seen)
+            yield from _behind(root, place, keys | _said_by(one.rows), number, column, depth + 1, seen, rows.ids(one) or ids)
 
 
-def _chosen(keys: dict, tables: dict, points: dict) -> dict[Path, rows.Chosen | None]:
+def _prompts(tables: dict) -> pd.DataFrame | None:
+    """The tables of prompts among the tables of a job, as one."""
+    found = [table for table in tables.values() if {*rows.TOKENS} <= set(table)]
+    return pd.concat(found, ignore_index=True) if found else None
+
+
+def _chosen(keys: dict, tables: dict, points: dict, prompts) -> dict[Path, rows.Chosen | None]:
     """The rows of every table; those of a table that the keys do not name belong to rows that were chosen in others."""
-    prompts = [table for table in tables.values() if {*rows.TOKENS} <= set(table)]
-    prompts = pd.concat(prompts, ignore_index=True) if prompts else None
     direct = {place: rows.choose(keys, table, points, prompts) for place, table in tables.items()}
     narrowed = [one for one in direct.values() if one and one.filters]
     return {place: one if one is None or one.filters else rows.related(tables[place], narrowed) for place, one in direct.items()}
@@ -174,9 +184,9 @@ def _rows(chosen: rows.Chosen | None, follows: str | None, text: str):
     if chosen is None:
         yield "a file without rows: the whole of it"
         return
-    every = " (all rows: no rule narrows further)" if len(chosen.rows) == chosen.total else ""
     named = f"; column {', '.join(chosen.columns)}" if chosen.columns else ""
-    yield f"{len(chosen.rows):,} of {chosen.total:,} rows{every}: {', '.join(chosen.filters) or 'no rule'}{named}"
+    rule = ", ".join(chosen.filters) or "all rows, no column of the csv narrows them"
+    yield f"{len(chosen.rows):,} of {chosen.total:,} rows: {rule}{named}"
     if follows:
         yield f"{text} is {follows}"
     with pd.option_context("display.max_columns", 30, "display.width", 200, "display.max_colwidth", 32):
