@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from engram import edits, hyperparameters, items
+from engram import edits, hyperparameters, items, lineage
 
 ROOT = Path(__file__).parents[2]
 # In the sandbox these stand for the items of edits in params.yaml, which are hundreds of jobs.
@@ -166,3 +166,13 @@ def sandbox(built, tmp_path) -> Sandbox:
     """A copy of the built sandbox, to be changed."""
     shutil.copytree(built.path, tmp_path / "repo", symlinks=True)
     return Sandbox(tmp_path / "repo")
+
+
+@pytest.fixture
+def library(built, monkeypatch):
+    """Code digests in this process are of the sandbox's library, as in its own commands."""
+    monkeypatch.setattr(lineage, "LIBRARY", built.path / "workflow" / "lib")
+    monkeypatch.setattr(lineage, "WRITER", built.path / "workflow" / "lib" / "engram" / "io.py")
+    lineage._parsed.cache_clear()
+    yield
+    lineage._parsed.cache_clear()

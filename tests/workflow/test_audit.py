@@ -9,14 +9,7 @@ import pytest
 from engram import audit, lineage
 
 
-@pytest.fixture(autouse=True)
-def library(built, monkeypatch):
-    """Code digests in this process are of the sandbox's library, as in its own commands."""
-    monkeypatch.setattr(lineage, "LIBRARY", built.path / "workflow" / "lib")
-    monkeypatch.setattr(lineage, "WRITER", built.path / "workflow" / "lib" / "engram" / "io.py")
-    lineage._parsed.cache_clear()
-    yield
-    lineage._parsed.cache_clear()
+pytestmark = pytest.mark.usefixtures("library")
 
 
 def words(root) -> dict[str, str]:
@@ -41,7 +34,7 @@ def test_one_flipped_byte_anywhere_is_found(sandbox):
             content = file.read_bytes()
             place = len(content) // 2
             file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1:])
-            assert failed(sandbox.path)[str(path)] == word
+            assert [verdict.word for verdict in audit.verdicts(sandbox.path, [path])] == [word]
             file.write_bytes(content)
     assert failed(sandbox.path) == {}
 

@@ -16,7 +16,7 @@ KNOWN = ("commit", "dirty", "started", "seconds", "machine")  # by the ledger
 
 
 def graph(root, artifact) -> dict:
-    """The whole chain of one artifact, every file hashed again. FileNotFoundError without a record, ValueError if it was edited."""
+    """The whole chain of one artifact, every file hashed again. FileNotFoundError without record, ValueError of an edited one."""
     root, path = Path(root), Path(artifact)
     path = path.relative_to(root.resolve()) if path.is_absolute() else path
     audit.read_record(root, path)
@@ -174,3 +174,9 @@ def _html(text: str) -> str:
 def _quoted(*lines: str) -> str:
     """A label of several lines as a quoted string of graphviz."""
     return '"' + "\\n".join(line.replace("\\", "\\\\").replace('"', '\\"') for line in lines) + '"'
+
+
+def main(root, artifact, form: str) -> str:
+    """The chain in one form: tree, json, mermaid or dot."""
+    forms = {"tree": tree, "json": lambda found: json.dumps(found, indent=1), "mermaid": mermaid, "dot": dot}
+    return forms[form](graph(root, artifact))

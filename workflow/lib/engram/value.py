@@ -4,6 +4,7 @@ The way goes over the lineage records: inputs of the csv's job, then, where thos
 (metrics, summaries), on to theirs, until tables that a model wrote or that are the source's. Rows are chosen by engram.rows.
 """
 
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -202,3 +203,11 @@ def as_json(root, number: Number) -> dict:
               "follows": step.follows, "others": step.others} for step in number.steps]
     return {"csv": str(number.path), "row": number.line, "column": number.column, "number": number.text, "keys": number.row,
             "steps": steps}
+
+
+def main(root, spec: str, form: str) -> str:
+    """The way from a number to its raw rows, as text or json. ValueError for the forms that only a chain has."""
+    if form not in ("tree", "json"):
+        raise ValueError(f"--value has no form {form}; right is none, or --json")
+    number = find(root, spec)
+    return report(root, number) if form == "tree" else json.dumps(as_json(root, number), indent=1)
