@@ -8,7 +8,6 @@ import pytest
 
 from engram import audit, lineage
 
-
 pytestmark = pytest.mark.usefixtures("library")
 
 

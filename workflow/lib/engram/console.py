@@ -125,7 +125,7 @@ def main(argv=None) -> int:
     commands = parser.add_subparsers(required=True, metavar="command")
     for run, text in ((check, "check params.yaml against its schema and itself"),
                       (doctor, "check this machine against the active run, and say what will be built and what it takes"),
-                      (audit, "verify bytes, inputs, code, params, ledger and dvc.lock of all artifacts; nothing missing or extra"),
+                      (audit, "verify bytes, inputs, code, params, ledger and dvc.lock of all artifacts; none missing or extra"),
                       (lineage, "show where one artifact, or one number of a figure, comes from"),
                       (record, "verify the artifacts of the active models and put the run into dvc.lock"),
                       (pipeline, "write dvc.yaml: a stage for every item of `paper:`, with the code that it depends on"),
