@@ -30,7 +30,7 @@ def graph(root, artifact) -> dict:
         files[str(path)] = {"sha256": lineage.sha256(root / path) if here else None,
                             "bytes": (root / path).stat().st_size if here else None, "job": None}
         if record:
-            name = _name(path, record)
+            name = name_of(path, record)
             files[str(path)]["job"] = name
             jobs.setdefault(name, job(record, book.of(path, record)))["outputs"].append(str(path))
             todo += [Path(one["path"]) for one in record["inputs"]]
@@ -47,7 +47,7 @@ def _record(root: Path, path: Path) -> dict | None:
     return audit.read_record(root, path) if (root / lineage.record_path(path)).is_file() else None
 
 
-def _name(path: Path, record: dict) -> str:
+def name_of(path: Path, record: dict) -> str:
     """A name for what is the same for all files of one run of a script."""
     text = json.dumps([str(path.parent), record["command"], record["params"], record["code"]])
     return f"{record['stage']}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
