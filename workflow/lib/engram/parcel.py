@@ -93,3 +93,10 @@ def _files(folder: Path) -> dict[str, dict]:
 def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def main(place, into=None) -> int:
+    """Verify a crate and say what is wrong with it; the exit status."""
+    found = verify(place, into)
+    print("\n".join(found) or f"{place}: in order{f', unpacked into {into}' if into else ''}")
+    return int(bool(found))
