@@ -132,6 +132,13 @@ class Sandbox:
         return self.run("git", "-c", "user.name=test", "-c", "user.email=test@localhost", *words).stdout
 
 
+def restore(clone: Sandbox) -> None:
+    """What `make restore` does."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8").replace("$$", "$")
+    for line in re.search(r"^restore: setup\n((?:\t.+\n)+)", text, re.MULTILINE)[1].splitlines():
+        clone.run("bash", "-c", line.strip().removeprefix("@"))
+
+
 def make_sandbox(path: Path, real: bool = False) -> Sandbox:
     """An unbuilt sandbox, as a git repository with one commit; `real`: with the scripts that compute, instead of stand-ins."""
     for name in COPIED:

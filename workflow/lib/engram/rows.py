@@ -110,6 +110,16 @@ def related(table: pd.DataFrame, others: list[Chosen]) -> Chosen | None:
     return Chosen(table, len(table), [], [])
 
 
+def alike(chosen: Chosen | None, row: dict[str, str]) -> Chosen | None:
+    """Of several chosen rows of a table with the csv's own measured columns, the one that has all its numbers."""
+    shared = [name for name in MEASURED if row.get(name) and chosen and name in chosen.rows]
+    if not shared or len(chosen.rows) == 1:
+        return chosen
+    fits = chosen.rows[[all(_is_number(str(cells[name])) and near(float(row[name]), float(cells[name])) for name in shared)
+                        for cells in chosen.rows.to_dict("records")]]
+    return chosen._replace(rows=fits, filters=[*chosen.filters, f"the same {', '.join(shared)}"]) if len(fits) == 1 else chosen
+
+
 def ids(chosen: Chosen) -> dict[str, set]:
     """Which records or prompts the chosen rows are of, if they are some of a table."""
     return {name: set(chosen.rows[name]) for name in IDS if name in chosen.rows and len(chosen.rows) < chosen.total}
@@ -221,12 +231,13 @@ def narrowed(number: str, keys: dict, table: pd.DataFrame, points: dict, prompts
     category of token) makes it follow; None where several do or none."""
     chosen, found = choose(keys, table, points, prompts), []
     free = [name for name in chosen.rows if name not in {*keys, *MEASURED, *IDS, *measured(table)}] if chosen else []
-    tries = [(name, str(value)) for name in free if 1 < len(values := chosen.rows[name].astype(str).unique()) <= 30
-             for value in values]
-    tries += [("category", name) for name in effects.CATEGORIES if prompts is not None and "category" not in keys]
+    tries = [("category", name) for name in effects.CATEGORIES if prompts is not None and "category" not in keys]
+    tries += [(name, str(value)) for name in free if 1 < len(values := chosen.rows[name].astype(str).unique()) <= 30
+              for value in values]
     for name, value in tries:
         one = choose(keys | {name: value}, table, points, prompts)
         way = follows(number, one, others, column) if one and len(one.filters) > len(chosen.filters) else None
         if way and not way.startswith("the number"):
             found.append((one, f"{way}; which {name}, only the number says"))
-    return found[0] if len(found) == 1 else None
+    same = {frozenset(map(tuple, one.rows.astype(str).to_numpy())) for one, _ in found}
+    return found[0] if len(same) == 1 else None

@@ -60,7 +60,7 @@ def find(root, spec: str) -> Number:
     if text == "":
         raise ValueError(f"{path}, row {line + 1}: column {column} is empty")
     keys = rows.keys_of(row, column, rows.measured(table))
-    return Number(path, line + 1, column, text, row, list(_behind(root, path, keys, text, column, 1, {path}, {})))
+    return Number(path, line + 1, column, text, row, list(_behind(root, path, keys, row, column, 1, {path}, {})))
 
 
 def _line(path: Path, table: pd.DataFrame, choice: list[str]) -> int:
@@ -82,16 +82,16 @@ def _line(path: Path, table: pd.DataFrame, choice: list[str]) -> int:
     return int(fits.idxmax())
 
 
-def _behind(root: Path, path: Path, keys: dict, number: str, column: str, depth: int, seen: set, ids: dict):
+def _behind(root: Path, path: Path, keys: dict, row: dict, column: str, depth: int, seen: set, ids: dict):
     """The steps below one table: tables that its job wrote beside it and the job's inputs, each with what is below it.
 
     `ids`: of the records or prompts that the rows above are of."""
-    record = audit.read_record(root, path)
+    record, number = audit.read_record(root, path), row[column]
     places = [*_beside(root, path, record), *((one["name"], Path(one["path"])) for one in record["inputs"]
                                               if not _unread(one["name"], record["stage"], keys))]
     tables = {place: _read(root / place) for _, place in places if place.suffix in FORMATS}
     points, prompts = record["params"].get("points", {}), _prompts(tables)
-    chosen = {place: rows.of_ids(one, ids) for place, one in _chosen(keys, tables, points, prompts).items()}
+    chosen = {place: rows.alike(rows.of_ids(one, ids), row) for place, one in _chosen(keys, tables, points, prompts).items()}
     for name, place in places:
         if place in seen or (place in tables and chosen[place] is None):
             continue
@@ -104,7 +104,7 @@ def _behind(root: Path, path: Path, keys: dict, number: str, column: str, depth:
                 one, rows.one_of(number, one, column))
         yield Step(name, place, depth, one, follows, others)
         if one and _computed(root, place):
-            yield from _behind(root, place, keys | _said_by(one.rows), number, column, depth + 1, seen, rows.ids(one) or ids)
+            yield from _behind(root, place, keys | _said_by(one.rows), row, column, depth + 1, seen, rows.ids(one) or ids)
 
 
 def _prompts(tables: dict) -> pd.DataFrame | None:
