@@ -117,7 +117,8 @@ def test_the_chain_for_machines(built, monkeypatch):
     for path, file in found["files"].items():
         record = audit.read_record(built.path, Path(path))
         assert file["sha256"] == record["sha256"] and found["jobs"][file["job"]]["params"] == record["params"]
-    assert {job["stage"] for job in found["jobs"].values()} == {"fig2_average_traces", "trace", "known", "noise", "train", "dataset"}
+    stages = {job["stage"] for job in found["jobs"].values()}
+    assert stages == {"fig2_average_traces", "trace", "known", "noise", "train", "dataset"}
     assert all(job["seconds"] > 0 and job["commit"] and job["packages"] for job in found["jobs"].values())
     drawn, graph = (chain.main(".", found["artifact"], form) for form in ("mermaid", "dot"))
     assert drawn.count(" --> ") == graph.count(" -> ") == len(found["edges"])
