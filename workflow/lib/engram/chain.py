@@ -105,7 +105,9 @@ def _described(found: dict, job: dict):
     yield when(job)
     yield f"command: {shlex.join(job['command'])}"
     for section, values in job["params"].items():
-        if section != "seed" and values:
+        if not isinstance(values, dict):
+            yield from [f"{section}: {_short(values)}"] * (section != "seed")
+        elif values:
             yield f"{section}: " + ", ".join(f"{key}={_short(value)}" for key, value in values.items())
     last = found["jobs"][found["files"][found["artifact"]]["job"]]["packages"]
     others = [f"{name} {version}" for name, version in job["packages"].items() if last.get(name) != version]
