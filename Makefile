@@ -44,7 +44,7 @@ record: setup
 # What was pulled must verify and belong to these params and this code before Snakemake may take it as up to date.
 restore: setup
 	dvc pull
-	engram audit
+	engram audit --failed
 	@dvc status --quiet || { dvc status; echo "the pulled artifacts belong to other params or code: run make" >&2; exit 1; }
 	snakemake --cores all --touch --forceall
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from engram import edits, hyperparameters, items
+from engram import edits, hyperparameters, items, lineage
 
 ROOT = Path(__file__).parents[2]
 # In the sandbox these stand for the items of edits in params.yaml, which are hundreds of jobs.
@@ -133,6 +133,13 @@ class Sandbox:
         return self.run("git", "-c", "user.name=test", "-c", "user.email=test@localhost", *words).stdout
 
 
+def restore(clone: Sandbox) -> None:
+    """What `make restore` does."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8").replace("$$", "$")
+    for line in re.search(r"^restore: setup\n((?:\t.+\n)+)", text, re.MULTILINE)[1].splitlines():
+        clone.run("bash", "-c", line.strip().removeprefix("@"))
+
+
 def make_sandbox(path: Path, real: bool = False) -> Sandbox:
     """An unbuilt sandbox, as a git repository with one commit; `real`: with the scripts that compute, instead of stand-ins."""
     for name in COPIED:
@@ -167,3 +174,13 @@ def sandbox(built, tmp_path) -> Sandbox:
     """A copy of the built sandbox, to be changed."""
     shutil.copytree(built.path, tmp_path / "repo", symlinks=True)
     return Sandbox(tmp_path / "repo")
+
+
+@pytest.fixture
+def library(built, monkeypatch):
+    """Code digests in this process are of the sandbox's library, as in its own commands."""
+    monkeypatch.setattr(lineage, "LIBRARY", built.path / "workflow" / "lib")
+    monkeypatch.setattr(lineage, "WRITER", built.path / "workflow" / "lib" / "engram" / "io.py")
+    lineage._parsed.cache_clear()
+    yield
+    lineage._parsed.cache_clear()

@@ -6,17 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from engram import audit, lineage
+from engram import audit, chain, lineage
 
-
-@pytest.fixture(autouse=True)
-def library(built, monkeypatch):
-    """Code digests in this process are of the sandbox's library, as in its own commands."""
-    monkeypatch.setattr(lineage, "LIBRARY", built.path / "workflow" / "lib")
-    monkeypatch.setattr(lineage, "WRITER", built.path / "workflow" / "lib" / "engram" / "io.py")
-    lineage._parsed.cache_clear()
-    yield
-    lineage._parsed.cache_clear()
+pytestmark = pytest.mark.usefixtures("library")
 
 
 def words(root) -> dict[str, str]:
@@ -41,7 +33,7 @@ def test_one_flipped_byte_anywhere_is_found(sandbox):
             content = file.read_bytes()
             place = len(content) // 2
             file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1:])
-            assert failed(sandbox.path)[str(path)] == word
+            assert [verdict.word for verdict in audit.verdicts(sandbox.path, [path])] == [word]
             file.write_bytes(content)
     assert failed(sandbox.path) == {}
 
@@ -98,7 +90,7 @@ def test_stale_code(sandbox):
 def test_the_tree_goes_from_the_figure_to_the_seed(built):
     text = built.run("engram", "lineage", "figures/mini/rome/fig2_average_traces.pdf").stdout
     lines = text.splitlines()
-    assert lines[0] == "figures/mini/rome/fig2_average_traces.pdf"
+    assert lines[0].startswith("figures/mini/rome/fig2_average_traces.pdf   sha256 ")
     chain = ["effects, traced: results/trace/mini/main/effects.parquet, prompts.parquet",
              "prompts: results/known/mini/prompts.parquet",
              "weights: results/train/mini/model.safetensors, config.json",
@@ -111,6 +103,37 @@ def test_the_tree_goes_from_the_figure_to_the_seed(built):
     assert any("samples=10" in line for line in lines[places[0]:places[1]])
     assert text.count("stage train") == text.count("stage dataset") == 1, "a job is described once"
     assert "(shown above)" in text
+    head = built.git("rev-parse", "HEAD").strip()[:12]
+    assert f"commit {head}, started 20" in lines[2] and " s, on " in lines[2] and lines[3].strip("│ ").startswith("command: ")
+    assert lines[-1] == "verified: 16 artifacts, 0 raw inputs" and "torch " in lines[-2]
+
+
+def test_the_chain_for_machines(built, monkeypatch):
+    """JSON holds every file and job of the chain and nothing dangling; Mermaid and graphviz draw all of its edges."""
+    monkeypatch.chdir(built.path)
+    found = json.loads(chain.main(".", "figures/mini/rome/fig2_average_traces.pdf", "json"))
+    assert found["artifact"] == "figures/mini/rome/fig2_average_traces.pdf" and len(found["files"]) == 16
+    assert {edge[end] for edge in found["edges"] for end in ("from", "to")} == {*found["files"], *found["jobs"]}
+    for path, file in found["files"].items():
+        record = audit.read_record(built.path, Path(path))
+        assert file["sha256"] == record["sha256"] and found["jobs"][file["job"]]["params"] == record["params"]
+    stages = {job["stage"] for job in found["jobs"].values()}
+    assert stages == {"fig2_average_traces", "trace", "known", "noise", "train", "dataset"}
+    assert all(job["seconds"] > 0 and job["commit"] and job["packages"] for job in found["jobs"].values())
+    drawn, graph = (chain.main(".", found["artifact"], form) for form in ("mermaid", "dot"))
+    assert drawn.count(" --> ") == graph.count(" -> ") == len(found["edges"])
+    assert drawn.startswith("flowchart TD\n") and graph.startswith("digraph lineage {\n") and graph.endswith("}")
+    assert chain._quoted('a"b\\c') == '"a\\"b\\\\c"' and chain._html('<"&>') == "&lt;&quot;&amp;&gt;"
+
+
+def test_the_chain_says_what_is_not_in_order(sandbox):
+    path = sandbox.path / "results/known/mini/prompts.parquet"
+    path.write_bytes(b"other prompts")
+    shutil.rmtree(sandbox.path / "logs")
+    (sandbox.path / "ledger.jsonl").unlink()
+    text = sandbox.run("engram", "lineage", "figures/mini/rome/fig2_average_traces.pdf").stdout
+    assert "not in order: results/known/mini/prompts.parquet: modified" in text and "verified" not in text
+    assert "commit, time and duration not known here" in text
 
 
 @pytest.mark.parametrize("place", ["figures/mini/rome/fig99.pdf", "params.yaml"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, Sandbox, remembered, small_params, stages
+from conftest import ROOT, Sandbox, remembered, restore, small_params, stages
 
 from engram import edits, items, lineage, params, pipeline, record
 
@@ -148,10 +148,9 @@ def test_push_pull_and_restore(sandbox, tmp_path):
     sandbox.git("clone", "--quiet", ".", tmp_path / "clone")
     clone = Sandbox(tmp_path / "clone")
     clone.run("dvc", "remote", "add", "--local", "--default", "folder", tmp_path / "store")
-    clone.run("dvc", "pull")
-    clone.run("engram", "audit")
-    clone.run("dvc", "status", "--quiet")
-    clone.run("snakemake", "--cores", "all", "--touch", "--forceall")
+    restore(clone)
+    shown = clone.run("engram", "lineage", "figures/mini/rome/fig2_average_traces.pdf").stdout
+    assert f"commit {sandbox.git('rev-parse', 'HEAD~1')[:12]}" in shown and "verified: 16 artifacts" in shown
     assert clone.jobs() == {} and clone.git("status", "--short") == ""
     clone.edit("params.yaml", "samples: 10", "samples: 11")
     traced = sum(spec["from"] in (["trace"], ["gradients"]) for spec in PARAMS["paper"].values())

@@ -11,9 +11,9 @@ from conftest import ROOT, remembered, scripts, stages
 
 LIBRARY = ROOT / "workflow" / "lib" / "engram"
 # these may know paths, params.yaml and DVC
-PLUMBING = {"advisories", "audit", "bookkeeping", "cache", "chain", "cli", "code", "console", "crate", "doctor", "guard", "jobs",
-            "ledger", "lineage", "locked", "params", "pipeline", "readme", "record", "report/run", "reproducible",
-            "rerun", "restore", "running", "supplies", "tidy", "value"}
+PLUMBING = {"advisories", "audit", "bookkeeping", "cache", "chain", "cli", "code", "console", "crate", "doctor",
+            "guard", "jobs", "ledger", "lineage", "locked", "params", "parcel", "pipeline", "readme", "record",
+            "report/run", "reproducible", "rerun", "running", "supplies", "tidy", "value"}
 STAGES = stages()
 RULES = {stage: (ROOT / f"workflow/rules/{stage}.smk").read_text() for stage in STAGES}
 MODULES = sorted(LIBRARY.rglob("*.py"))

@@ -1,7 +1,9 @@
-"""Is every artifact what its lineage record says, and does the chain of records hold? Never imports torch.
+"""Is every artifact what its lineage record says, does the chain of records hold, and is it what the workspace would make?
+Never imports torch.
 
 An artifact is any file of a model under data/, results/ or figures/; the record of `folder/name` is `folder/.lineage/name.json`.
-What lies in data/ itself is no artifact: git keeps it.
+What lies in data/ itself is no artifact: git keeps it. `verify` asks the files and the code alone; `full` also Snakemake, the
+ledger, git and dvc.lock.
 """
 
 import json
@@ -9,7 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from engram import lineage
+from engram import code, jobs, lineage, locked
+from engram.bookkeeping import Ledger
 
 FOLDERS = ("data", "results", "figures")
 OK = "ok"
@@ -20,7 +23,15 @@ FAILURES = {
     "modified": "the file is not what was written",
     "input changed": "an input is not what the file was made from",
     "stale code": "the code has changed since the file was made",
+    "stale params": "params.yaml gives the job other settings now",
+    "stale command": "the rule runs another command now",
+    "not made": "a rule makes it, it is not here",
+    "no rule": "no rule makes it (`engram tidy` removes what belongs to an active model)",
+    "ledger": "the ledger does not agree with the record, or was edited",
+    "uncommitted": "made by code that no commit holds: commit it, with what it made",
+    "dvc.lock": "what dvc.lock says and what is here differ (`engram record` puts a verified run into it)",
 }
+VALID = Path("results/params/valid.json")  # made by `engram check`, not by a rule
 
 
 class Verdict(NamedTuple):
@@ -49,9 +60,14 @@ def model_of(path: Path) -> str | None:
 
 def verify(root, models=None) -> list[Verdict]:
     """One verdict per artifact under `root`, by hashing all of them again."""
+    return verdicts(root, artifacts(Path(root), models))
+
+
+def verdicts(root, paths) -> list[Verdict]:
+    """One verdict for each of these artifacts, and for nothing that they were made from."""
     root = Path(root)
     current = cache(lambda path: lineage.sha256(root / path) if (root / path).is_file() else None)
-    return [_verdict(root, path, current) for path in artifacts(root, models)]
+    return [_verdict(root, path, current) for path in paths]
 
 
 def _verdict(root: Path, path: Path, current) -> Verdict:
@@ -76,10 +92,56 @@ def _code_verdict(root: Path, path: Path, record: dict) -> Verdict:
     script = root / record["command"][0]
     if not script.is_file():
         return Verdict(path, "stale code", f"{record['command'][0]} (not here)")
-    now = lineage.code_digest(*lineage.code_roots(script, record["params"].get("method")))
+    roots = lineage.code_roots(script, record["params"].get("method"))
+    now = lineage.code_digest(*roots)
     if now != record["code"]:
-        return Verdict(path, "stale code", f"{record['command'][0]} or what it imports: {record['code']}, now {now}")
+        names = ", ".join(code.differing(record, lineage.modules(*roots))) or f"{record['command'][0]} or what it imports"
+        return Verdict(path, "stale code", f"{names}: {record['code']}, now {now}")
     return Verdict(path, OK)
+
+
+def full(root, values: dict) -> list[Verdict]:
+    """All verdicts: those of `verify`, each that is in order looked at further; what is missing; what dvc.lock says.
+
+    `values`: the contents of the parameter file. RuntimeError if Snakemake cannot say what is to be made."""
+    root, wanted, book = Path(root), jobs.wanted(root), Ledger(root)
+    changed = code.uncommitted(root)
+    found = {verdict.path: _further(root, verdict, wanted, values, book, changed) for verdict in verify(root)}
+    found |= {path: Verdict(path, "not made", f"rule {job.rule}") for path, job in wanted.items() if path not in found}
+    lines = [Verdict(Path(place), "ledger", "does not carry its own digest: it was edited") for place in book.edited]
+    lines += [Verdict(Path(stage), "dvc.lock", line) for stage, line in locked.problems(root, values)]
+    return [*(found[path] for path in sorted(found)), *lines]
+
+
+def _further(root: Path, verdict: Verdict, wanted: dict, values: dict, book: Ledger, changed: set) -> Verdict:
+    path = verdict.path
+    if path not in wanted and path != VALID and _active(path, values) and verdict.word in (OK, "no record"):
+        return Verdict(path, "no rule", verdict.detail)
+    if verdict.word != OK:
+        return verdict
+    record = read_record(root, path)
+    stale = jobs.stale(record, wanted[path]) if path in wanted else None
+    if stale:
+        return Verdict(path, *stale)
+    wrong = book.problem(path, record) or _false_commit(root, book.of(path, record), record)
+    if wrong:
+        return Verdict(path, "ledger", wrong)
+    mine = sorted(changed & set(record.get("modules", ())))
+    return Verdict(path, "uncommitted", ", ".join(mine)) if mine else verdict
+
+
+def _active(path: Path, values: dict) -> bool:
+    """Whether an artifact would have to be of the active run: not one of another model or original file that params.yaml has."""
+    owner, others = model_of(path), {*values["models"], *values["fetch"]["files"]} - {*values["run"]["models"]}
+    return owner not in others and not (owner == "original" and path.name in others)
+
+
+def _false_commit(root: Path, entry: dict | None, record: dict) -> str | None:
+    """What the commit that the ledger names has otherwise than the record, if the code was that of a commit that is here."""
+    if not entry or entry["dirty"] or not entry["commit"]:
+        return None
+    other = code.not_of_commit(root, entry["commit"], record.get("modules", {}))
+    return f"commit {entry['commit'][:12]}, but there {', '.join(other)} is other code" if other else None
 
 
 def read_record(root: Path, path: Path) -> dict:
@@ -101,61 +163,6 @@ def report(verdicts: list[Verdict], every: bool = True) -> str:
     lines = [f"{word:<14} {path}" + (f"   {detail}" if detail else "") for path, word, detail in shown]
     counts = {word: sum(verdict.word == word for verdict in verdicts) for word in (OK, *FAILURES)}
     lines += [f"{counts[word]} {word}: {FAILURES[word]}" for word in FAILURES if counts[word]]
-    return "\n".join([*lines, f"{len(verdicts)} artifacts, {counts[OK]} ok, {len(verdicts) - counts[OK]} failed"])
-
-
-def tree(root, artifact) -> str:
-    """The chain of one artifact, from itself down to seeds and raw inputs, as an indented tree.
-
-    Files that one job made stand on one line; a job is described where it occurs first.
-    """
-    root, path = Path(root), Path(artifact)
-    path = path.relative_to(root.resolve()) if path.is_absolute() else path
-    read_record(root, path)  # FileNotFoundError, ValueError
-    return "\n".join(_branch(root, [{"name": "", "path": str(path)}], "", "", set()))
-
-
-def _branch(root: Path, files: list[dict], first: str, rest: str, seen: set):
-    paths = [Path(one["path"]) for one in files]
-    names = ", ".join(dict.fromkeys(one["name"] for one in files if one["name"]))
-    label = f"{first}{names}{': ' if names else ''}{', '.join([str(paths[0]), *(path.name for path in paths[1:])])}"
-    job = _job(root, paths[0])
-    if job is None:
-        here = (root / paths[0]).is_file()
-        yield label + (f"   raw input, sha256 {lineage.sha256(root / paths[0])[:12]}" if here else "   not here")
-        return
-    yield label + ("   (shown above)" if job in seen else "")
-    if job in seen:
-        return
-    seen.add(job)
-    record, groups = read_record(root, paths[0]), {}
-    for one in record["inputs"]:
-        groups.setdefault(_job(root, Path(one["path"])) or one["path"], []).append(one)
-    bar = rest + ("│    " if groups else "     ")
-    yield f"{bar}stage {record['stage']}, code {record['code']}, seed {record['seed']}, device {record['device']}"
-    yield from (bar + line for line in _settings(record["params"]))
-    for left, group in reversed(list(enumerate(reversed(groups.values())))):
-        yield from _branch(root, group, rest + ("├─ " if left else "└─ "), rest + ("│  " if left else "   "), seen)
-
-
-def _job(root: Path, path: Path) -> str | None:
-    """What is the same for all files of one run of a script; None for a raw input."""
-    if not (root / lineage.record_path(path)).is_file():
-        return None
-    record = read_record(root, path)
-    return json.dumps([str(path.parent), record["command"], record["params"], record["code"]])
-
-
-def _settings(params: dict):
-    """The params that the artifact depends on, one line per section or single value."""
-    for section, values in params.items():
-        if not isinstance(values, dict):
-            yield from [f"{section}: {_short(values)}"] * (section != "seed")
-        elif values:
-            yield f"{section}: " + ", ".join(f"{key}={_short(value)}" for key, value in values.items())
-
-
-def _short(value) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}={_short(item)}" for key, item in value.items()) + "}"
-    return json.dumps(value) if not isinstance(value, str) else value
+    total = len(verdicts) - counts["dvc.lock"]  # whose lines are of stages
+    return "\n".join([*lines, f"{total} artifacts, {counts[OK]} ok, {total - counts[OK]} failed"
+                      + (f", {counts['dvc.lock']} differences from dvc.lock" if counts["dvc.lock"] else "")])

@@ -15,18 +15,29 @@ def check(args) -> int:
 
 
 def audit(args) -> int:
-    from engram import audit
+    from engram import audit, params, rerun
 
-    verdicts = audit.verify(".")
-    print(audit.report(verdicts))
+    params.check("params.yaml")
+    values = params.load("params.yaml")
+    try:
+        if args.deep is not None:
+            return rerun.main(".", args.deep)
+        verdicts = audit.full(".", values)
+    except (RuntimeError, ValueError, OSError) as error:
+        print(f"engram audit: {error}", file=sys.stderr)
+        return 1
+    print(audit.report(verdicts, every=not args.failed))
     return int(any(verdict.word != audit.OK for verdict in verdicts))
 
 
 def lineage(args) -> int:
-    from engram import audit
+    from engram import chain, value
 
     try:
-        print(audit.tree(".", args.artifact))
+        if args.value:
+            print(value.main(".", args.artifact, args.form))
+        else:
+            print(chain.main(".", args.artifact, args.form))
     except (OSError, ValueError) as error:
         print(f"{args.artifact}: no lineage: {error}", file=sys.stderr)
         return 1
@@ -114,14 +125,31 @@ def advisories(args) -> int:
     return advisories.ask()
 
 
+def crate(args) -> int:
+    from engram import params, parcel
+
+    try:
+        if args.verify:
+            return parcel.main(args.place, args.into)
+        from engram import crate
+
+        jobs = crate.export(".", args.place, params.load("params.yaml")["run"]["models"])
+    except (OSError, ValueError) as error:
+        print(f"engram crate: {error}", file=sys.stderr)
+        return 1
+    print(f"{args.place}: {jobs} jobs and all their files")
+    return 0
+
+
 def main(argv=None) -> int:
     """Run one command in the root of the repository; returns the exit status."""
     parser = argparse.ArgumentParser(prog="engram", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
     for run, text in ((check, "check params.yaml against its schema and itself"),
                       (doctor, "check this machine against the active run, and say what will be built and what it takes"),
-                      (audit, "hash every artifact again and compare with its lineage record"),
-                      (lineage, "show where one artifact comes from, as a tree"),
+                      (audit, "verify bytes, inputs, code, params, ledger and dvc.lock of all artifacts; none missing or extra"),
+                      (lineage, "show where one artifact, or one number of a figure, comes from"),
+                      (crate, "export the run as a Workflow Run RO-Crate, or verify one"),
                       (record, "verify the artifacts of the active models and put the run into dvc.lock"),
                       (pipeline, "write dvc.yaml: a stage for every item of `paper:`, with the code that it depends on"),
                       (times, "show how long the jobs of the active models took, by stage and by editor"),
@@ -133,17 +161,7 @@ def main(argv=None) -> int:
                       (readme, "fill the parts of README.md that a run decides")):
         command = commands.add_parser(run.__name__, help=text, description=text, add_help=run is not readme)
         command.set_defaults(run=run)
-        if run is check:
-            command.add_argument("--out", type=Path, help="file that says with which schema params.yaml was checked")
-        if run is times:
-            command.add_argument("--logs", type=Path, default=Path("logs"), help="where Snakemake has put the benchmarks")
-        if run is reproducible:
-            command.add_argument("--stage", help="run all jobs of one stage and what they need; without: everything")
-            command.add_argument("--against", type=Path, help="compare this folder with another run's instead of running")
-        if run is report:
-            command.add_argument("--out", type=Path, default=Path("report.html"), help="the page (default: report.html)")
-        if run is lineage:
-            command.add_argument("artifact", type=Path)
+        _options(run, command)
     args, rest = parser.parse_known_args(argv)
     if rest and args.run is not readme:
         parser.error(f"unknown arguments: {' '.join(rest)}")
@@ -163,3 +181,30 @@ def run_of(args) -> int:
             raise
         print(f"engram {args.run.__name__}: {error}", file=sys.stderr)
         return 1
+
+
+def _options(run, command) -> None:
+    """What each command takes."""
+    if run is check:
+        command.add_argument("--out", type=Path, help="file that says with which schema params.yaml was checked")
+    if run is times:
+        command.add_argument("--logs", type=Path, default=Path("logs"), help="where Snakemake has put the benchmarks")
+    if run is reproducible:
+        command.add_argument("--stage", help="run all jobs of one stage and what they need; without: everything")
+        command.add_argument("--against", type=Path, help="compare this folder with another run's instead of running")
+    if run is audit:
+        command.add_argument("--deep", nargs="?", const="1", metavar="PATH|N",
+                             help="make one artifact, or those of N sampled jobs, again in a scratch copy and compare bytes")
+        command.add_argument("--failed", action="store_true", help="print no line for what is in order")
+    if run is lineage:
+        command.add_argument("artifact", help="a file; with --value figures/….csv:row,column (row: from 1, or its words)")
+        command.add_argument("--value", action="store_true", help="go from a number of a figure's csv to the rows behind it")
+        forms = command.add_mutually_exclusive_group()
+        for form, what in (("json", "for machines"), ("mermaid", "as a Mermaid flowchart"), ("dot", "for graphviz")):
+            forms.add_argument(f"--{form}", dest="form", action="store_const", const=form, default="tree", help=what)
+    if run is report:
+        command.add_argument("--out", type=Path, default=Path("report.html"), help="the page (default: report.html)")
+    if run is crate:
+        command.add_argument("place", type=Path, help="a folder or .zip that is not there yet; with --verify, one that is")
+        command.add_argument("--verify", action="store_true", help="hash every file of a crate, and check its chain of records")
+        command.add_argument("--into", type=Path, help="with --verify: put a crate that is in order there, a new folder")

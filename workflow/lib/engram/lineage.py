@@ -36,10 +36,16 @@ def _without_docstrings(tree):
 @cache
 def _parsed(path: Path) -> tuple[tuple[Path, ...], str]:
     """The library modules that a file imports, and its syntax tree without docstrings, as text."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
     modules = [LIBRARY / name.replace(".", "/") for name in set(_imports(tree)) - PLUMBING]
     files = [file for module in modules for file in (module.with_suffix(".py"), module / "__init__.py") if file.exists()]
-    return tuple(files), ast.dump(_without_docstrings(tree))
+    return tuple(files), tree_text(text)
+
+
+def tree_text(code: str) -> str:
+    """The syntax tree of a file of code, without docstrings, as text."""
+    return ast.dump(_without_docstrings(ast.parse(code)))
 
 
 def code_files(*roots: str) -> tuple[tuple[Path, str], ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from engram import audit, params, pipeline
+from engram import audit, code, params, pipeline
 from engram.bookkeeping import Ledger
 
 VALID = Path("results/params/valid.json")
@@ -40,11 +40,24 @@ def record(root=".") -> int:
             repo.commit(force=True)
     done = "recorded" if changed else "as recorded before"
     print(f"dvc.lock: {len(verdicts)} artifacts of {', '.join(models)}, {done}")
-    if Ledger(root).gather({verdict.path: audit.read_record(Path(root), verdict.path) for verdict in verdicts}, models):
-        print("ledger.jsonl: when, where and from which commit they were made")
+    try:
+        _keep_ledger(Path(root), verdicts, models)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
     for line in differences(_committed_lock(), _stages(Path("dvc.lock").read_text())):
         print(line)
     return 0
+
+
+def _keep_ledger(root: Path, verdicts: list, models: list[str]) -> None:
+    """Write ledger.jsonl, and name code that no commit has yet."""
+    records = {verdict.path: audit.read_record(root, verdict.path) for verdict in verdicts}
+    if Ledger(root).gather(records, models):
+        print("ledger.jsonl: when, where and from which commit they were made")
+    used = code.uncommitted(root) & {name for record in records.values() for name in record.get("modules", ())}
+    if used:
+        print(f"made with code that no commit has: commit {', '.join(sorted(used))} with dvc.lock")
 
 
 def _finished() -> bool:

@@ -4,7 +4,8 @@ import base64
 import struct
 from pathlib import Path
 
-from engram import audit, captions
+from engram import captions
+from engram.chain import graph, tree
 from engram.report import tables
 from engram.report.run import Run
 
@@ -41,7 +42,7 @@ def entry(run: Run, item: str) -> dict:
 def chain(run: Run, path: Path) -> str:
     """The lineage of a file as a tree, or why there is none."""
     try:
-        return audit.tree(run.root, path)
+        return tree(graph(run.root, path))
     except (OSError, ValueError) as error:
         return f"no lineage: {error}"
 
