@@ -26,7 +26,7 @@ SMALL = {  # of params.yaml
     ("hypernet", "mend", "mini", "data"): DATA, ("hypernet", "mend", "mini", "training"): TRAINING,
     ("hypernet", "ke", "mini", "data"): DATA, ("hypernet", "ke", "mini", "training"): TRAINING,
     ("edit",): {"generation_tokens": 24},
-    ("run",): {"threads": 1, "threads_of": {}, "device": "cpu"},
+    ("run",): {"threads": 1, "threads_of": {}, "device": "cpu", "preload": 12},
 }
 
 
@@ -45,7 +45,8 @@ def values() -> dict:
 
 def sandbox(path: Path, real: bool = True, params: dict | None = None) -> conftest.Sandbox:
     """A repository in `path` with small params and the scripts that compute (`real`) or stand-ins, nothing built."""
-    made = conftest.make_sandbox(path, real)
-    (path / "params.yaml").write_text(yaml.safe_dump(params or values(), sort_keys=False), encoding="utf-8")
+    made, found = conftest.make_sandbox(path, real), params or values()
+    found["run"]["preload"] *= real  # stand-ins import nothing
+    (path / "params.yaml").write_text(yaml.safe_dump(found, sort_keys=False), encoding="utf-8")
     made.git("commit", "--all", "--quiet", "--message", "small params")
     return made
