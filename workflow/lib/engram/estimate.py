@@ -12,13 +12,14 @@ import numpy as np
 
 from engram import edits, hyperparameters, variants
 
-TOKENS = {"prompt": 9, "target": 2, "article": 440, "context": 25}  # PAPER: 100,000 articles are 44 million tokens
+# PAPER: 100,000 articles are 44 million tokens. behind: from the looked-up token on; what is before it is computed once.
+TOKENS = {"prompt": 9, "target": 2, "article": 440, "context": 25, "behind": 4}
 CONTEXTS = 22  # texts in the loss of one optimised value
 PROMPTS = {"counterfact": 24, "zsre": 6}  # of one record: rewrite, paraphrases, neighbours, attributes, reverse; zsRE: tokens
 SPELT = {800: 1.7, 2000: 1.4, 8000: 1.15, 50257: 1.0}  # tokens of a real text, of GPT-2's, by size of the vocabulary (measured)
 TEXTS = 10  # generation prompts of a CounterFact record
 SHARES = {"train": 0.5, "known": 0.13, "noise": 0.25, "prefixes": 0.05, "covariance": 0.5, "trace": 0.9, "targets": 0.8,
-          "hypernet": 0.3, "edit": 0.2}
+          "hypernet": 0.8, "edit": 0.5}
 FLOAT = 4  # bytes of a number where nothing else is said
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}  # of a weight, as a model is loaded
 
@@ -145,8 +146,8 @@ def _targets(values: dict, model: str, shape: Shape) -> Cost:
         block = values["methods"][family][model]
         layer = block.get("layer", max(block.get("layers", [0])))
         above = (shape.layers - layer) / shape.layers
-        tokens = count * block.get("steps", 20) * CONTEXTS * TOKENS["context"]
-        flop += 2 * shape.forward(tokens, tokens / 10) * above  # the weights get no gradients
+        tokens = count * block.get("steps", 20) * CONTEXTS * TOKENS["behind"]
+        flop += 2 * shape.forward(tokens, tokens / TOKENS["behind"]) * above  # the weights get no gradients
         disk += count * shape.width * FLOAT * 3
     return Cost(flop, disk)
 
