@@ -277,6 +277,7 @@ def test_a_ridge_is_used_only_where_asked_for():
 
 def a_job(tmp_path, name="toy", weights=b"one"):
     (tmp_path / f"{name}.safetensors").write_bytes(weights)
+    (tmp_path / "edit.py").touch()
     return cli.Job(tmp_path / "edit.py", [], {"model": {"name": name}}, SimpleNamespace(weights=tmp_path / f"{name}.safetensors"),
                    SimpleNamespace(), SimpleNamespace())
 

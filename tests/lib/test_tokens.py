@@ -64,9 +64,9 @@ def test_zsre_asks_for_every_token_after_the_text_so_far(kind):
 @pytest.mark.parametrize("kind", ("opt", "mistral", "qwen2"))
 def test_context_texts_start_with_the_start_token_and_do_not_hold_it(kind, monkeypatch):
     """Of 6 tokens in all, that one counted; in front of a prompt they get it again, once."""
-    model, sampled, real = toy.loaded(kind), [], generation._sample
+    model, sampled, real = toy.loaded(kind), [], generation.sample
     begin = STARTS.get(kind) or [model.tokenizer.eos_token_id]
-    monkeypatch.setattr(generation, "_sample", lambda *args: sampled.append(real(*args)) or sampled[-1])
+    monkeypatch.setattr(generation, "sample", lambda *args: sampled.append(real(*args)) or sampled[-1])
     table = contexts.sample(model, {"rome": {"starts": [], "lengths": [[6, 4]], "top_k": 5}}, 0)
     texts = table["text"].tolist()
     assert len(set(texts)) == 4 and not any(toy.START in text or toy.END in text for text in texts), texts

@@ -264,4 +264,4 @@ def test_a_killed_script_started_again_writes_the_bytes_of_one_that_was_not(tmp_
     for name in ("effects.parquet", "prompts.parquet"):
         one, two = ((tmp_path / folder / "results/trace/toy/main" / name).read_bytes() for folder in ("whole", "killed"))
         assert one == two
-    assert not (tmp_path / "killed/.resume").exists()
+    assert not (tmp_path / "killed/.resume/results").exists()

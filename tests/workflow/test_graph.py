@@ -59,7 +59,7 @@ def more_items(values):
 
 def test_settings_rerun_what_depends_on_them(sandbox):
     """Each change alone; with the file as it was, nothing is to be done."""
-    tracing = jobs_of(trace=5, gradients=1, paper_figure=papers("figure", TRACED))
+    tracing = jobs_of(trace=5, gradients=1, **{f"paper_{kind}": papers(kind, TRACED) for kind in ("figure", "table")})
     reading = {kind: papers(kind, READ) for kind in ("figure", "table")}
     editing = jobs_of(targets=2, edit=len(ROME), evaluate=len(ROME), **{
         f"paper_{kind}": papers(kind, READ, "rome") for kind in reading})
@@ -130,7 +130,7 @@ def test_a_model_on_real_data_lists_every_job_without_network(sandbox, model):
 def test_published_numbers_are_an_input(sandbox):
     """Another number there makes the tables anew that read it, and those alone; until then their audit says so."""
     sandbox.edit("data/published.csv", "ROME Table 4", "ROME Table IV")
-    assert sandbox.jobs() == {"paper_table": 1}
+    assert sandbox.jobs() == {"paper_table": papers("table", ("published",))}
     audit = sandbox.run("engram", "audit", ok=False).stdout
     assert "input changed  figures/mini/rome/table4_counterfact.csv   data/published.csv" in audit
     assert not re.search("input changed .*table1", audit)

@@ -71,7 +71,7 @@ BAD = [
     ("from: [trace]", "from: [trase]", "paper.rome/fig1_trace_example.from[0]", "did you mean `trace`?"),
     ("from: [trace]", "from: [trace], n: 1", "paper.rome/fig1_trace_example.n", "Only an item `from` edit or evaluate"),
     ("methods: [none, rome], n: 1,", "methods: [none, rome],", "paper.rome/fig6_generations.n", "the key is missing"),
-    ("kind: table", "kind: tabel", "paper.rome/table1_zsre.kind", "did you mean `table`?"),
+    ("kind: table", "kind: tabel", "paper.rome/table_tracing.kind", "did you mean `table`?"),
     ("seed: 0", "seed: [0", "", "not YAML"),
     ("seed: 0", "1: 0", "1", "a word"),
 ]

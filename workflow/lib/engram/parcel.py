@@ -48,7 +48,8 @@ def _unpack(place: Path, folder: Path) -> None:
                 inside(member.filename, place)
                 if stat.S_ISLNK(member.external_attr >> 16):
                     raise ValueError(f"{place}: {member.filename} is a link; a crate holds files")
-            archive.extractall(folder)
+            for member in archive.infolist():
+                archive.extract(member, folder)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
         raise ValueError(f"{place}: not a zip that can be read: {error}") from error
 
