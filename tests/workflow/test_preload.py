@@ -93,14 +93,25 @@ def test_code_is_read_by_each_job(place):
         assert done.stdout == f"{word}\n", done.stderr
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C is not ignored by what a test starts: a process in the background hands that down."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_job_ends_with_what_waits_for_it(place, number):
+def test_a_job_ends_with_what_waits_for_it(place, interruptible, number):
     command = place.command("import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(600)")
     with subprocess.Popen(**command) as waiting:
         pid = int(waiting.stdout.readline())
         assert pid != waiting.pid and alive(pid)
         waiting.send_signal(number)
-        assert waiting.wait(timeout=10) != 0
+        try:
+            assert waiting.wait(timeout=10) != 0
+        finally:
+            waiting.kill()
         until(lambda: not alive(pid), 10)
 
 
