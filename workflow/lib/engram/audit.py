@@ -6,7 +6,6 @@ What lies in data/ itself is no artifact: git keeps it. `verify` asks the files 
 ledger, git and dvc.lock.
 """
 
-import json
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -147,12 +146,8 @@ def _false_commit(root: Path, entry: dict | None, record: dict) -> str | None:
 def read_record(root: Path, path: Path) -> dict:
     """The lineage record of an artifact. FileNotFoundError without one; ValueError if it was edited."""
     place = lineage.record_path(path)
-    try:
-        record = json.loads((root / place).read_text(encoding="utf-8"))
-        whole = record == lineage.seal(record)
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError):
-        whole = False
-    if not whole:
+    record = lineage.unsealed((root / place).read_text(encoding="utf-8", errors="replace"))
+    if record is None:
         raise ValueError(f"{place} does not carry its own digest")
     return record
 

@@ -45,14 +45,10 @@ class Ledger:
         return [one for one in (self._local[key], self._kept.get(key)) if one]
 
     def _sealed(self, text: str, place) -> dict | None:
-        try:
-            values = json.loads(text)
-            whole = values == lineage.seal(values)
-        except (json.JSONDecodeError, AttributeError):
-            whole = False
-        if not whole:
+        values = lineage.unsealed(text)
+        if values is None:
             self.edited.append(str(place))
-        return values if whole else None
+        return values
 
     def gather(self, records: dict[Path, dict], models: list[str]) -> bool:
         """Write `ledger.jsonl` for the artifacts of the active `models`: lines that still hold stay, every other job of which an

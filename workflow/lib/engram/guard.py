@@ -7,7 +7,6 @@ traceback of any error is put below logs/tracebacks, where there is a folder `lo
 import errno
 import fcntl
 import hashlib
-import json
 import os
 import re
 import sys
@@ -61,15 +60,11 @@ def verify(inputs: list[dict]) -> None:
         place = lineage.record_path(one["path"])
         if not place.is_file():
             continue
-        try:
-            record = json.loads(place.read_text(encoding="utf-8"))
-            right, stage = record == lineage.seal(record), record["stage"]
-        except (ValueError, AttributeError, KeyError):
-            right, stage = False, None
-        if not right:
+        record = lineage.unsealed(place.read_text(encoding="utf-8", errors="replace"))
+        if record is None:
             raise ValueError(f"{place}: a damaged lineage record; delete {one['path']} and run again, which makes both anew")
         if record["sha256"] != one["sha256"]:
-            raise ValueError(f"{one['path']}: not what stage {stage} wrote, but damaged or changed since (sha256 "
+            raise ValueError(f"{one['path']}: not what stage {record['stage']} wrote, but damaged or changed since (sha256 "
                              f"{one['sha256'][:12]}…, made as {record['sha256'][:12]}…); delete it and run again, which makes it "
                              "anew, or `dvc checkout --force` it")
 

@@ -116,5 +116,14 @@ def seal(record: dict) -> dict:
     return body | {"digest": hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()}
 
 
+def unsealed(text: str) -> dict | None:
+    """What a sealed text holds; None if it does not carry its own digest."""
+    try:
+        record = json.loads(text)
+        return record if record == seal(record) else None
+    except (ValueError, AttributeError):
+        return None
+
+
 def record_text(record: dict) -> str:
     return json.dumps(seal(record), indent=1, sort_keys=True) + "\n"

@@ -1,6 +1,5 @@
 """Reading a crate of engram.crate again: every file against its hash, the records as a chain (`engram crate --verify`)."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -10,7 +9,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from engram import audit
+from engram import audit, lineage
 
 ABOUT = "ro-crate-metadata.json"
 CODE = ("stale code",)  # a verdict on the code that is installed here, which is not the crate's
@@ -71,7 +70,7 @@ def _problems(folder: Path) -> list[str]:
             lines.append(f"missing: {name}")
         elif "sha256" not in entity:
             lines.append(f"no hash: {name}")
-        elif _sha256(path) != entity["sha256"]:
+        elif lineage.sha256(path) != entity["sha256"]:
             lines.append(f"modified: {name} is not what was exported")
     here = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     lines += [f"unaccounted: {name} is not described" for name in sorted(here - set(files) - {ABOUT})]
@@ -89,11 +88,6 @@ def _files(folder: Path) -> dict[str, dict]:
         return {inside(unquote(entity["@id"]), ABOUT): entity for entity in entities}
     except (OSError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"no RO-Crate: {ABOUT} cannot be read ({type(error).__name__}: {error})") from error
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def main(place, into=None) -> int:

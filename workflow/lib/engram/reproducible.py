@@ -5,6 +5,7 @@ The second run has other numbers of cores and of shards. In lineage records the 
 and the record's own digest are set aside; all other fields must agree, and all bytes of artifacts.
 """
 
+import filecmp
 import json
 import os
 import shutil
@@ -58,7 +59,7 @@ def compare(one, other, models=None) -> Comparison:
             found.append(Difference(path, *(_digest(file) for file in (here, there)), "only in one of the two"))
             continue
         files += 1
-        if not same(here, there):
+        if not filecmp.cmp(here, there, shallow=False):
             found.append(Difference(path, _digest(here), _digest(there), explained(here, there)))
         pair = [folder / lineage.record_path(path) for folder in folders]
         if all(file.is_file() for file in pair):
@@ -67,15 +68,6 @@ def compare(one, other, models=None) -> Comparison:
         elif any(file.is_file() for file in pair):
             found.append(Difference(lineage.record_path(path), *map(_digest, pair), "only in one of the two"))
     return Comparison(files, records, aside, found)
-
-
-def same(one: Path, other: Path) -> bool:
-    """Whether two files have the same bytes."""
-    with open(one, "rb") as first, open(other, "rb") as second:
-        while (block := first.read(1 << 20)) == second.read(1 << 20):
-            if not block:
-                return True
-    return False
 
 
 def _records(path: Path, pair: list[Path], aside: dict):
