@@ -324,3 +324,38 @@ def test_known_records_go_on_with_their_true_answer(dataset, rows, column):
 def test_empty_target_is_refused():
     with pytest.raises(ValueError, match="empty target"):
         scoring.target_ids(lm("gpt2").tokenizer, "  ")
+
+
+LONG = "the piano in Rome " * 30
+
+
+@pytest.mark.parametrize(("column", "value", "dataset", "table", "said"), [
+    ("paraphrase_prompts", ["Rome", LONG], "counterfact", RECORDS, "counterfact record 11, paraphrase prompt 1 with its object"),
+    ("target_new", LONG, "counterfact", RECORDS, "counterfact record 11, rewrite prompt 0 with its object"),
+    ("loc_answer", LONG, "zsre", ZSRE, "zsre record 21, neighborhood prompt 0 with its object")])
+def test_a_record_longer_than_the_model_reads_is_named(column, value, dataset, table, said):
+    model = loaded("gpt2")
+    records.check_lengths(model, table, dataset, ("{}", "Rome. {}"))  # as they are, they fit
+    rows = [row | {column: value} if i == 1 else row for i, row in enumerate(table.to_dict("records"))]
+    with pytest.raises(ValueError, match=f"^{said}: [0-9]+ tokens for model toy-gpt2, which has 64 positions"):
+        records.check_lengths(model, pd.DataFrame(rows), dataset)
+
+
+def test_a_context_in_front_counts_and_the_last_token_does_not():
+    model, row = loaded("gpt2"), RECORDS.head(1)
+    with pytest.raises(ValueError, match="counterfact record 10, its prompt behind the context 'the piano"):
+        records.check_lengths(model, row, "counterfact", ("{}", f"{LONG}. {{}}"))
+    text = [tuple(tokens.encode(model.tokenizer, " a")) * 64]
+    scoring.check_lengths(model, [scoring.Query(0, text[0], (1,))], str)
+    assert len(scoring.score(model, [scoring.Query(0, text[0], (1,))])) == 1
+    with pytest.raises(ValueError, match="^0: 66 tokens.*; 1 more texts are too long for it: right is"):
+        scoring.check_lengths(model, [scoring.Query(0, text[0], (1, 2))] * 2, str)
+
+
+def test_a_fact_longer_than_the_model_reads_is_named_before_it_is_known():
+    model = loaded("gpt2")
+    with pytest.raises(ValueError, match="zsre record 20, its prompt with its true object: "):
+        known.records(model, ZSRE.assign(answer=[LONG, "Rome"]), "zsre")
+    prompts = pd.DataFrame({"prompt_id": [7], "prompt": [LONG], "attribute": ["Rome"]})
+    with pytest.raises(ValueError, match="^fact prompt 7 with its attribute: "):
+        known.prompts(model, prompts)

@@ -13,6 +13,7 @@ def main(argv=None):
     aids = aids_of(job, chosen, lm)
     if job.inputs.reversed:
         chosen = records.with_reverse(chosen, io.read_table(job.inputs.reversed))
+    records.check_lengths(lm, chosen, job.keys.dataset, aids.contexts)
     sizes = config.build(outcomes.Config, job.config["edit"], "edit")
     key = (job.config["seed"], lm.name, "edit", job.keys.dataset)
     found = sequence.tables(lm, chosen, job.config["method"], methods.settings(job.config["method"]), aids, job.keys.n,

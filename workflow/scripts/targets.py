@@ -11,6 +11,7 @@ def main(argv=None):
                             **job.config["model"]["records"])
     settings = objective.of_method(methods.load(job.config["method"]).Settings, job.config["method"])
     templates = contexts.templates(io.read_table(job.inputs.prefixes), settings.contexts)
+    records.check_lengths(lm, chosen, job.keys.dataset, templates)
     sizes = job.config["targets"]
     with shards.store(job) as store:
         found = targets.optimise(lm, records.to_facts(chosen), templates, settings,

@@ -15,6 +15,7 @@ ANSWERS = {"counterfact": "target_true", "zsre": "answer"}  # column of the reco
 def prompts(lm, table: pd.DataFrame, rows: int = scoring.ROWS) -> pd.DataFrame:
     """The fact prompts with the model's next token, its probability, and whether the model goes on with the true object."""
     queries = [_query(lm, row.prompt, row.attribute) for row in table.itertuples()]
+    scoring.check_lengths(lm, queries, lambda i: f"fact prompt {table['prompt_id'].iloc[i]} with its attribute")
     scores = scoring.score(lm, queries, rows=rows, what="prompt")
     answers = scoring.predict(lm, [list(query.prompt_ids) for query in queries], rows=rows)
     return pd.DataFrame({
@@ -28,6 +29,7 @@ def records(lm, table: pd.DataFrame, dataset: str, rows: int = scoring.ROWS) -> 
     """For every record: is its true answer the model's first choice after the rewrite prompt, and its probability per token."""
     answers = table[ANSWERS[dataset]]
     queries = [_query(lm, row.prompt.replace("{}", row.subject), answer) for row, answer in zip(table.itertuples(), answers)]
+    scoring.check_lengths(lm, queries, lambda i: f"{dataset} record {table['case_id'].iloc[i]}, its prompt with its true object")
     scores = scoring.score(lm, queries, rows=rows, what=dataset)
     return pd.DataFrame({"model": lm.name, "case_id": table["case_id"], "correct": [score.correct for score in scores],
                          "probability": [float(np.exp(-score.nll)) for score in scores]})

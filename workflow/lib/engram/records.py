@@ -3,7 +3,7 @@
 import pandas as pd
 
 from engram import scoring, tokens
-from engram.memory import Fact
+from engram.memory import Fact, lookups, target_tokens
 
 KINDS = ("rewrite", "paraphrase", "neighborhood", "attribute", "reverse")
 
@@ -58,6 +58,19 @@ def queries(tokenizer, records: pd.DataFrame, dataset: str) -> tuple[list[scorin
             found.append(scoring.Query(index, tuple(prompt_ids), tuple(target_ids)))
             keys.append({"case_id": row.case_id, **key})
     return found, keys
+
+
+def check_lengths(lm, records: pd.DataFrame, dataset: str, contexts=()) -> None:
+    """ValueError naming the first record that has a text, with the object behind it, of more tokens than the model has
+    positions: a prompt that is read, or the edited one in one of `contexts`, templates as of contexts.templates."""
+    found, keys = queries(lm.tokenizer, records, dataset)
+    scoring.check_lengths(lm, found, lambda i: f"{dataset} record {keys[i]['case_id']}, {keys[i]['kind']} prompt "
+                                               f"{keys[i]['prompt_index']} with its object")
+    longest = sorted(contexts, key=lambda text: len(tokens.prompt(lm.tokenizer, text)))[-1:]
+    scoring.check_room(lm, ((f"{dataset} record {fact.case_id}, its prompt behind the context {context!r}, with its object",
+                             len(row.ids) + len(target_tokens(lm.tokenizer, fact)))
+                            for fact in to_facts(records) for context in longest
+                            for row in lookups(lm.tokenizer, fact, [context])))
 
 
 def with_reverse(records: pd.DataFrame, turned: pd.DataFrame) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 Shapes: B rows, T tokens, P positions that are asked about, V vocabulary.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -65,6 +66,23 @@ def score(lm, queries: list[Query], deltas: list[Delta] = (NOTHING,), rows: int 
         for query, at, nll, hit in (answer for answers in result for answer in answers):
             found[query][0][at], found[query][1][at] = nll, hit
     return [Score(sum(nll) / len(nll), all(hit)) for nll, hit in found]
+
+
+def check_lengths(lm, queries: list[Query], names: Callable[[int], str]) -> None:
+    """ValueError with `names(i)` of the first query i that has more tokens than the model has positions."""
+    check_room(lm, ((names(i), len(query.prompt_ids) + len(query.target_ids)) for i, query in enumerate(queries)))
+
+
+def check_room(lm, texts: Iterable[tuple[str, int]]) -> None:
+    """The same for texts as (name, number of tokens), the last of which only has to be predicted."""
+    limit = getattr(lm.model.config, "max_position_embeddings", None)
+    long = {} if limit is None else {name: length for name, length in texts if length - 1 > limit}
+    if long:
+        name, length = next(iter(long.items()))
+        raise ValueError(f"{name}: {length} tokens for model {lm.name}, which has {limit} positions"
+                         + (f"; {len(long) - 1} more texts are too long for it" if len(long) > 1 else "")
+                         + ": right is to leave the record out of the source's file, or a model that reads more (for one that is "
+                         "trained here `train.context`)")
 
 
 def sequences(queries: list[Query], deltas: list[Delta]) -> tuple[list[Sequence], list[int]]:
