@@ -14,7 +14,7 @@ from toy import lm
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 MINI, GPTJ = (sweeps.expanded(items.seen(PARAMS, model)) for model in ("mini", "gpt-j-6b"))
-ROWS = {"facts": 1600, "zsre": 1600, "prompts": 1600}
+ROWS = {"facts": 1600, "zsre": 1600, "prompts": 1600, "text": 1000}
 FILES = ("counterfact.json zsre_mend_eval.json known_1000.json wikipedia.jsonl attribute_snippets.json idf.npy "
          "tfidf_vocab.json").split()
 
@@ -44,7 +44,7 @@ def test_what_a_published_model_lacks(patient, monkeypatch):
     assert all(f"{name}: not here" in text for name in missing)
     assert text.count("fails ") == len(missing) + (not torch.cuda.is_available()) == text.count("-> ")
     assert torch.cuda.is_available() or "no GPU: on this CPU the run would take about" in text
-    assert "7 fetch" in text and "covariance.articles is 1,000; the papers read 100,000" in text
+    assert "7 fetch" in text and "the papers read 100,000" not in text
     given = patient.path.parent / "given"
     given.mkdir()
     for name in FILES[:3]:
@@ -54,6 +54,21 @@ def test_what_a_published_model_lacks(patient, monkeypatch):
     text = patient.run("engram", "doctor", ok=False).stdout
     assert [name for name in FILES if f"{name}: in {given}" in text] == FILES[:4]
     assert [name for name in FILES if f"{name}: not here" in text] == FILES[4:]
+
+
+def test_articles_are_those_there_are_and_fewer_than_published_are_said(tmp_path):
+    xl = sweeps.expanded(items.seen(PARAMS, "gpt2-xl"))
+    fewer = xl | {"covariance": xl["covariance"] | {"articles": 10}}
+    said = [check.found for check in doctor.needs(fewer, "gpt2-xl", {"HF_HUB_OFFLINE": "1"}) if check.word == doctor.NOTE]
+    assert "covariance.articles is 10; the papers read 100,000" in said
+    (tmp_path / "some.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
+    sources = PARAMS["sources"] | {"cf500": PARAMS["sources"]["cf500"] | {"path": str(tmp_path), "text": "some.jsonl"}}
+    rows = {model: supplies.rows(PARAMS | {"sources": sources}, model)["text"] for model in ("mini", "cf500", "gpt2-xl")}
+    assert rows == {"mini": 1000, "cf500": 2, "gpt2-xl": 100_000}
+    shape = estimate.shape_of(PARAMS["models"]["mini"])
+    every, few = (estimate.costs(values, "mini", shape, ROWS)["covariance"].flop for values in (MINI, MINI | {
+        "covariance": MINI["covariance"] | {"articles": 10}}))
+    assert every == pytest.approx(100 * few)
 
 
 def test_a_local_folder_that_is_not_there(patient):

@@ -85,8 +85,8 @@ class Cost(NamedTuple):
 
 
 def costs(values: dict, model: str, shape: Shape, rows: dict[str, int]) -> dict[str, Cost]:
-    """Stage -> Cost. `rows`: number of records of the tables facts, zsre and prompts; `values`: the
-    parameter file as the model sees it (items.seen), sweeps expanded."""
+    """Stage -> Cost. `rows`: number of records of the tables facts, zsre and prompts, and of articles (`text`); `values`:
+    the parameter file as the model sees it (items.seen), sweeps expanded."""
     block, found, length = values["models"][model], {}, prompt_tokens(values, model, shape)
     if "train" in block:
         train = block["train"]
@@ -98,7 +98,7 @@ def costs(values: dict, model: str, shape: Shape, rows: dict[str, int]) -> dict[
         "known": Cost(shape.forward(asked * (length + TOKENS["target"]), asked * TOKENS["target"]), asked * 40),
         "noise": Cost(0, len(variants.rules(values, model)) * shape.width**2 * FLOAT),
         "prefixes": Cost(shape.forward(new, new), 2000),
-        "covariance": _covariance(values, block, shape),
+        "covariance": _covariance(values, block, shape, rows["text"]),
         "trace": _trace(values, model, shape, rows["prompts"], length),
         "targets": _targets(values, model, shape),
         "edit": _edit(values, model, shape, length),
@@ -108,9 +108,9 @@ def costs(values: dict, model: str, shape: Shape, rows: dict[str, int]) -> dict[
     return found
 
 
-def _covariance(values: dict, block: dict, shape: Shape) -> Cost:
+def _covariance(values: dict, block: dict, shape: Shape, articles: int) -> Cost:
     layers, size = len(block["covariance_layers"]), 8 if values["covariance"]["dtype"] == "float64" else 4
-    tokens = values["covariance"]["articles"] * min(TOKENS["article"], shape.context)
+    tokens = min(values["covariance"]["articles"], articles) * min(TOKENS["article"], shape.context)
     upto = (max(block["covariance_layers"]) + 1) / shape.layers
     exact = 2 if size == 8 else 1
     disk = layers * shape.inner**2 * size

@@ -127,20 +127,23 @@ def original_bytes(values: dict, model: str) -> int:
 
 
 def rows(values: dict, model: str) -> dict[str, int]:
-    """Number of records of the tables facts, zsre and prompts (which holds a prompt of every fact as well)."""
+    """Number of records of the tables facts, zsre and prompts (which holds a prompt of every fact as well), and of articles."""
     source = values["sources"][values["models"][model]["source"]]
     if source["kind"] == "world":
-        return dict.fromkeys(("facts", "zsre", "prompts"), source["subjects"] * source["relations"])
+        every = dict.fromkeys(("facts", "zsre", "prompts"), source["subjects"] * source["relations"])
+        return every | {"text": source["articles"]}
     found = {key: _count(Path(path), values["fetch"]["files"]) for key, path in fetched.source_files(source).items()
-             if key in ("facts", "zsre", "prompts")}
+             if key in ("facts", "zsre", "prompts", "text")}
     return found | {"prompts": found["prompts"] + found["facts"]}
 
 
 def _count(path: Path, files: dict) -> int:
     """Records of a file: of one that is fetched, what its block says; else they are counted; 0 if there is nothing to count."""
-    if path.parent == Path(params.ORIGINALS) and files.get(path.name, {}).get("records"):
-        return files[path.name]["records"]
+    block = files.get(path.name, {}) if path.parent == Path(params.ORIGINALS) else {}
+    if number := block.get("records") or block.get("sample"):
+        return number
     try:
-        return len(json.loads(path.read_text(encoding="utf-8")))
+        text = path.read_text(encoding="utf-8")
+        return text.count("\n") if path.suffix == ".jsonl" else len(json.loads(text))
     except (OSError, ValueError):
         return 0
