@@ -152,3 +152,15 @@ def test_no_command_ends_in_a_traceback(tmp_path, monkeypatch, capfd, words):
         status = left.code
     said = capfd.readouterr()
     assert status not in (0, None) and (said.err + said.out).strip() and "Traceback" not in said.err
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    """As `engram lineage … | head -1`: no message, and the status of a program that SIGPIPE ends."""
+    loud = ("import argparse, sys; from engram import console\n"
+            "def audit(args):\n    print('line\\n' * 100000)\n    return 0\n"
+            "sys.exit(console.run_of(argparse.Namespace(run=audit)))")
+    done = subprocess.Popen([sys.executable, "-c", loud], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert done.stdout.readline() == "line\n"
+    done.stdout.close()
+    assert (done.stderr.read(), done.wait(60)) == ("", 141)
+    done.stderr.close()

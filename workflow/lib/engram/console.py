@@ -1,6 +1,7 @@
 """The command `engram`: check params.yaml or the machine, audit artifacts, show lineage and times, record or report a run."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -34,13 +35,11 @@ def lineage(args) -> int:
     from engram import chain, value
 
     try:
-        if args.value:
-            print(value.main(".", args.artifact, args.form))
-        else:
-            print(chain.main(".", args.artifact, args.form))
+        found = (value if args.value else chain).main(".", args.artifact, args.form)
     except (OSError, ValueError) as error:
         print(f"{args.artifact}: no lineage: {error}", file=sys.stderr)
         return 1
+    print(found)
     return 0
 
 
@@ -170,9 +169,15 @@ def main(argv=None) -> int:
 
 
 def run_of(args) -> int:
-    """Run the command that was asked for; errors of files, settings and DVC in one line."""
+    """Run the command that was asked for; errors of files, settings and DVC in one line. A reader of what is printed may leave
+    before its end, as `head` does: the status is then 141, as of any program that SIGPIPE ends, and nothing is said."""
     try:
-        return args.run(args)
+        status = args.run(args)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still in the buffer goes nowhere
+        return 141
     except KeyboardInterrupt:
         print(f"engram {args.run.__name__}: interrupted", file=sys.stderr)
         return 130
