@@ -1,5 +1,7 @@
-"""OPT with its tokens in rows: transformers' own block flattens a batch before its MLP, so that a hook on the MLP's
-projections could not say which row and token it sees. The numbers are the same; tests compare them.
+"""OPT with its tokens in rows and positions in whole numbers. The numbers are transformers'; tests compare them.
+
+Its own block flattens a batch before its MLP, so that a hook on the MLP's projections could not say which row and token it
+sees; its decoder counts positions by a running sum of floats, which has no deterministic form on CUDA.
 
 Shapes: B rows, T tokens, d width.
 """
@@ -24,10 +26,24 @@ class OPTDecoderLayer(modeling_opt.OPTDecoderLayer):
         return x if first else self.final_layer_norm(x)
 
 
+class OPTDecoder(modeling_opt.OPTDecoder):
+    """A decoder that counts positions by itself where no mask says otherwise."""
+
+    def forward(self, input_ids=None, attention_mask=None, past_key_values=None, inputs_embeds=None, use_cache=None,
+                position_ids=None, **kwargs):
+        if position_ids is None and attention_mask is None:
+            given = input_ids if inputs_embeds is None else inputs_embeds
+            before = 0 if past_key_values is None else past_key_values.get_seq_length()
+            position_ids = torch.arange(before, before + given.shape[1], device=given.device)[None]
+        return super().forward(input_ids=input_ids, attention_mask=attention_mask, past_key_values=past_key_values,
+                               inputs_embeds=inputs_embeds, use_cache=use_cache, position_ids=position_ids, **kwargs)
+
+
 class OPTForCausalLM(modeling_opt.OPTForCausalLM):
-    """transformers' model with these blocks and the same names of parameters; without dropout."""
+    """transformers' model with this decoder, these blocks and the same names of parameters; without dropout."""
 
     def __init__(self, config):
         super().__init__(config)
+        self.model.decoder.__class__ = OPTDecoder
         for block in self.model.decoder.layers:
             block.__class__ = OPTDecoderLayer

@@ -1,0 +1,149 @@
+"""Everything that computes, once on the CPU and once on a simulated other device, in a process of its own.
+
+    python tests/device/on_device.py stages <folder> | editors | architectures | hypernet <folder>
+
+Prints what was compared; an exception, or numbers that differ by more than rounding, end it with a status that is not 0.
+"""
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / path) for path in ("tests/device", "tests/scripts", "tests/lib", "tests", "workflow/lib")]
+import pandas as pd  # noqa: E402
+import simulated  # noqa: E402  before torch is used by anything else
+import torch  # noqa: E402
+
+import test_contract as contract  # noqa: E402
+import test_outcomes  # noqa: E402
+import toy  # noqa: E402
+from engram import covariance, hyperparameters, io, known, methods, objective, outcomes, parts, runtime, targets  # noqa: E402
+from engram.delta import Delta, applied  # noqa: E402
+
+targets.BATCH[simulated.DEVICE.type] = 3
+HERE = ("cpu", simulated.DEVICE.type)
+TOLERANCE = 1e-3  # of the norm: float32, and a chain of optimisations
+LOOSE = {"attn-edit", "ft-w", "alphaedit"}  # Adam makes a step of the rounding of a slope; a threshold among eigenvalues
+NO_LSTM = {"ke"}  # whose LSTM has no operation for a device of Python
+
+
+def models_of(kind: str):
+    for where in HERE:
+        found = toy.lm(kind)
+        yield replace(found, model=found.model.to(where))
+
+
+def close(one: torch.Tensor, other: torch.Tensor, what: str) -> None:
+    one, other = one.cpu(), other.cpu()
+    error = float((one - other).norm() / one.norm().clamp(min=1e-9))
+    assert error < TOLERANCE, f"{what}: {error:.1e}"
+
+
+def same(one: pd.DataFrame, other: pd.DataFrame, what: str) -> None:
+    for name in one:
+        if pd.api.types.is_float_dtype(one[name]):
+            worst = ((one[name] - other[name]).abs() / one[name].abs().clip(lower=1)).max()
+            assert worst < TOLERANCE or one.empty, f"{what}, {name}: {worst:.1e}"
+        else:
+            assert one[name].astype(str).tolist() == other[name].astype(str).tolist(), f"{what}, {name}"
+
+
+def on(device: str):
+    """Let stage scripts compute there; what is trained for the chain itself is always trained here."""
+    start = runtime.start
+    runtime.start = lambda settings: (start(settings), torch.device(device))[1]
+    return lambda: setattr(runtime, "start", start)
+
+
+def stages(folder: str) -> None:
+    """Every stage script on a small world; the tables that hold no optimised value agree."""
+    import test_round_trip as trip
+
+    call, found = trip.call, {}
+    for where in HERE:
+        def there(name, *args, device=where, **keys):
+            back = on("cpu" if name == "train" else device)  # save_pretrained asks for addresses of storages
+            try:
+                call(name, *args, **keys)
+            finally:
+                back()
+        trip.call = there
+        found[where] = trip.chain(Path(folder) / where)
+    compared = [name for name, path in found["cpu"].items() if path.suffix == ".parquet" and "rome" not in name]
+    for name in compared:
+        same(*(io.read_table(found[where][name]) for where in HERE), name)
+    print(f"{len(found['sim'])} artifacts, {len(compared)} tables compared")
+
+
+def editors() -> None:
+    """Every file in methods/, with several facts where it takes them; what the edited models say."""
+    for name in sorted(set(hyperparameters.files()) - NO_LSTM):
+        found = []
+        for model in models_of("gpt2"):
+            settings = contract.settings_of(name)
+            aids = contract.aids_of(model, name, settings)
+            method, settings = methods.load(name), contract.fitted(name, settings, aids)
+            deltas = [method.edit(model, contract.FACTS, settings, aids)] * 3
+            if hasattr(method, "remember"):
+                with applied(model, deltas[0]):
+                    method.remember(model, contract.FACTS, settings, aids)
+            if hasattr(method, "edit_each"):
+                deltas = method.edit_each(model, contract.FACTS, settings, aids)
+            found.append((deltas, outcomes.outcomes(model, test_outcomes.RECORDS, deltas, "counterfact", test_outcomes.config(),
+                                                    (0, name))))
+        for one, other in zip(*(deltas for deltas, _ in found)) if name not in LOOSE else ():
+            for key in one.parts:
+                close(one.dense(key), other.dense(key), f"{name}, {key}")
+        same(found[0][1]["scores"], found[1][1]["scores"], name)
+        print(name)
+
+
+def architectures() -> None:
+    """Log-probabilities and texts of edited models, second moments, optimised values."""
+    for kind in toy.ARCHITECTURES:
+        found = []
+        for model in models_of(kind):
+            changes = [Delta({key: tuple(side.to(model.device) for side in part) for key, part in delta.parts.items()})
+                       for delta in test_outcomes.deltas(toy.lm(kind))]
+            tables = outcomes.outcomes(model, test_outcomes.RECORDS, changes, "counterfact", test_outcomes.config(), (0, kind))
+            settings = objective.Settings(layer=1, steps=3, site="mlp" if parts.behind_mlp(model) else "hidden")
+            found.append((tables, covariance.second_moments(model, [0, 1], toy.TEXT, 40, 256),
+                          targets.optimise(model, contract.FACTS, ["{}", "Rome. {}"], settings, batch=2),
+                          known.records(model, test_outcomes.ZSRE, "zsre")))
+        (tables, moments, values, answers), other = found
+        same(tables["scores"], other[0]["scores"], kind)
+        same(tables["texts"], other[0]["texts"], kind)
+        close(moments[1].total, other[1][1].total, kind)
+        close(values.value, other[2].value, kind)
+        same(answers, other[3], kind)
+        print(kind)
+
+
+def hypernet(folder: str) -> None:
+    """Training of MEND from the command line."""
+    import test_train_editors as training
+
+    class Folders:
+        def mktemp(self, name):
+            path = Path(folder, name)
+            path.mkdir(parents=True)
+            return path
+
+    given = training.inputs.__wrapped__(Folders())
+    for task in ("gen", "facts"):
+        logs = []
+        for where in HERE:
+            back, place = on(where), Path(folder, task, where)
+            place.mkdir(parents=True)
+            os.chdir(place)
+            logs.append(pd.read_csv(training.run(given, place, "mend-x", training.section("mend", task))["loss"]))
+            back()
+        same(*logs, f"mend, {task}")
+        print(task)
+
+
+if __name__ == "__main__":
+    torch.use_deterministic_algorithms(True)
+    globals()[sys.argv[1]](*sys.argv[2:])
