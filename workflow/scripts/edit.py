@@ -1,5 +1,7 @@
 """Edit, n facts at a time, and write down what every edited model says."""
 
+import sys
+
 from engram import cli, config, contexts, drift, io, methods, models, moments, outcomes, records, runtime, sequence, together
 
 
@@ -11,6 +13,10 @@ def main(argv=None):
     chosen = records.chosen(io.read_table(job.inputs.facts), io.read_table(job.inputs.known_facts),
                             of=together.group(job.keys.n).of, **job.config["model"]["records"])
     aids = aids_of(job, chosen, lm)
+    clashes = records.contradictions(chosen) if together.group(job.keys.n).facts > 1 else []
+    if clashes:
+        print(f"edit: {len(clashes)} of {len(chosen)} records contradict an earlier one, as case_id {clashes[0][1]} does "
+              f"{clashes[0][0]}; no model that holds both can say both", file=sys.stderr)
     if job.inputs.reversed:
         chosen = records.with_reverse(chosen, io.read_table(job.inputs.reversed))
     records.check_lengths(lm, chosen, job.keys.dataset, aids.contexts)

@@ -60,6 +60,19 @@ def queries(tokenizer, records: pd.DataFrame, dataset: str) -> tuple[list[scorin
     return found, keys
 
 
+def contradictions(records: pd.DataFrame) -> list[tuple[int, int]]:
+    """Pairs of case_id, an earlier record first, that ask for different objects of one relation (zsRE: one question) and subject.
+
+    No model can say both. PAPER: MEMIT edits MultiCounterFact, CounterFact without them.
+    """
+    asked, found = {}, []
+    for row in records.itertuples():
+        earlier = asked.setdefault((row.subject, getattr(row, "relation_id", row.prompt)), row)
+        if earlier.target_new != row.target_new:
+            found.append((int(earlier.case_id), int(row.case_id)))
+    return found
+
+
 def check_lengths(lm, records: pd.DataFrame, dataset: str, contexts=()) -> None:
     """ValueError naming the first record that has a text, with the object behind it, of more tokens than the model has
     positions: a prompt that is read, or the edited one in one of `contexts`, templates as of contexts.templates."""
