@@ -363,7 +363,8 @@ def test_a_fact_longer_than_the_model_reads_is_named_before_it_is_known():
 
 def test_records_that_contradict_each_other_are_found():
     facts = pd.DataFrame({"case_id": [3, 4, 5, 6], "subject": ["Zoë", "Zoë", "Zoë", "Rome"],
-                          "relation_id": ["P1", "P1", "P2", "P1"], "prompt": ["{} is", "{} was", "{} is", "{} is"], "target_new": ["a", "b", "b", "b"]})
+                          "relation_id": ["P1", "P1", "P2", "P1"], "prompt": ["{} is", "{} was", "{} is", "{} is"],
+                          "target_new": ["a", "b", "b", "b"]})
     assert records.contradictions(facts) == [(3, 4)]
     assert records.contradictions(facts.drop(columns="relation_id")) == [(3, 5)]
     assert records.contradictions(facts.assign(target_new="a")) == []
