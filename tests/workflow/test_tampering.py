@@ -232,3 +232,16 @@ def test_a_benchmark_for_every_job(built, asked):
     from engram import bookkeeping
 
     assert all(bookkeeping.seconds(built.path, path) > 0 for path in asked)
+
+
+def test_figures_of_a_model_that_is_not_active_may_stand_alone(look, sandbox):
+    """Git keeps the figures of `mini`; what they were made from is not here when another model is run."""
+    shutil.rmtree(sandbox.path / "results/trace/mini")
+    assert words(look())[str(FIGURE)] == "input absent", "of an active model that is a failure"
+    sandbox.edit("params.yaml", "models: [mini]", "models: [gpt2-xl]")
+    found = words(look(ask=True))
+    assert found[str(FIGURE)] == "other model" and "input absent" not in found.values() and "not made" in found.values()
+    text = audit.report([audit.Verdict(FIGURE, "other model", str(EFFECTS)), audit.Verdict(TABLE, audit.OK)])
+    assert text.endswith("2 artifacts, 1 ok, 1 of other models, 0 failed")
+    (sandbox.path / FIGURE).write_bytes(b"something else")
+    assert words(look(ask=True))[str(FIGURE)] == "modified"

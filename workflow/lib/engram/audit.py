@@ -15,12 +15,14 @@ from engram.bookkeeping import Ledger
 
 FOLDERS = ("data", "results", "figures")
 OK = "ok"
+NOTES = {"other model": "of a model that is not active: as its record says, but what it was made from is not here"}  # no failure
 FAILURES = {
     "missing": "the record is here, the file is not",
     "no record": "nothing says where the file comes from",
     "record edited": "the record is not what was written",
     "modified": "the file is not what was written",
     "input changed": "an input is not what the file was made from",
+    "input absent": "an input is not here",
     "stale code": "the code has changed since the file was made",
     "stale params": "params.yaml gives the job other settings now",
     "stale command": "the rule runs another command now",
@@ -35,7 +37,7 @@ VALID = Path("results/params/valid.json")  # made by `engram check`, not by a ru
 
 class Verdict(NamedTuple):
     path: Path  # relative to the repository
-    word: str  # OK or a key of FAILURES
+    word: str  # OK or a key of NOTES or FAILURES
     detail: str = ""
 
 
@@ -81,8 +83,10 @@ def _verdict(root: Path, path: Path, current) -> Verdict:
     if record["artifact"] != path.name or record["sha256"] != current(path):
         return Verdict(path, "modified", f"made as {record['artifact']} with sha256 {record['sha256'][:12]}")
     changed = [one["path"] for one in record["inputs"] if current(Path(one["path"])) != one["sha256"]]
+    gone = [one for one in changed if current(Path(one)) is None]
+    if changed == gone != []:
+        return Verdict(path, "input absent", ", ".join(gone))
     if changed:
-        gone = [one for one in changed if current(Path(one)) is None]
         return Verdict(path, "input changed", ", ".join(f"{one} (not here)" if one in gone else one for one in changed))
     return _code_verdict(root, path, record)
 
@@ -116,6 +120,8 @@ def _further(root: Path, verdict: Verdict, wanted: dict, values: dict, book: Led
     path = verdict.path
     if path not in wanted and path != VALID and _active(path, values) and verdict.word in (OK, "no record"):
         return Verdict(path, "no rule", verdict.detail)
+    if verdict.word == "input absent" and not _active(path, values):
+        return Verdict(path, "other model", verdict.detail)
     if verdict.word != OK:
         return verdict
     record = read_record(root, path)
@@ -156,8 +162,10 @@ def report(verdicts: list[Verdict], every: bool = True) -> str:
     """A line per artifact (or per failure only) and a line that counts them."""
     shown = [verdict for verdict in verdicts if every or verdict.word != OK]
     lines = [f"{word:<14} {path}" + (f"   {detail}" if detail else "") for path, word, detail in shown]
-    counts = {word: sum(verdict.word == word for verdict in verdicts) for word in (OK, *FAILURES)}
-    lines += [f"{counts[word]} {word}: {FAILURES[word]}" for word in FAILURES if counts[word]]
-    total = len(verdicts) - counts["dvc.lock"]  # whose lines are of stages
-    return "\n".join([*lines, f"{total} artifacts, {counts[OK]} ok, {total - counts[OK]} failed"
+    said = NOTES | FAILURES
+    counts = {word: sum(verdict.word == word for verdict in verdicts) for word in (OK, *said)}
+    lines += [f"{counts[word]} {word}: {said[word]}" for word in said if counts[word]]
+    total, noted = len(verdicts) - counts["dvc.lock"], counts["other model"]  # the lines of dvc.lock are of stages
+    return "\n".join([*lines, f"{total} artifacts, {counts[OK]} ok, " + (f"{noted} of other models, " if noted else "")
+                      + f"{total - counts[OK] - noted} failed"
                       + (f", {counts['dvc.lock']} differences from dvc.lock" if counts["dvc.lock"] else "")])

@@ -28,7 +28,7 @@ def audit(args) -> int:
         print(f"engram audit: {error}", file=sys.stderr)
         return 1
     print(audit.report(verdicts, every=not args.failed))
-    return int(any(verdict.word != audit.OK for verdict in verdicts))
+    return int(any(verdict.word in audit.FAILURES for verdict in verdicts))
 
 
 def lineage(args) -> int:

@@ -108,7 +108,7 @@ class Run:
         found = [self.verdicts[one] for one in chain if one in self.verdicts and self.verdicts[one].word != OK]
         if not found:
             return ""
-        worst = min(found, key=lambda verdict: verdict.word == "input changed")  # a change above is said where it is
+        worst = min(found, key=lambda verdict: verdict.word.startswith("input "))  # a change above is said where it is
         return f"{worst.path}: {audit.FAILURES[worst.word]}" + (f" ({worst.detail})" if worst.detail else "")
 
     def _chain(self, path: Path) -> list[Path]:
