@@ -160,7 +160,7 @@ def read_record(root: Path, path: Path) -> dict:
 
 def report(verdicts: list[Verdict], every: bool = True) -> str:
     """A line per artifact (or per failure only) and a line that counts them."""
-    shown = [verdict for verdict in verdicts if every or verdict.word != OK]
+    shown = [verdict for verdict in verdicts if every or verdict.word in FAILURES]
     lines = [f"{word:<14} {path}" + (f"   {detail}" if detail else "") for path, word, detail in shown]
     said = NOTES | FAILURES
     counts = {word: sum(verdict.word == word for verdict in verdicts) for word in (OK, *said)}
