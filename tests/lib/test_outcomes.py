@@ -345,11 +345,13 @@ def test_a_context_in_front_counts_and_the_last_token_does_not():
     model, row = loaded("gpt2"), RECORDS.head(1)
     with pytest.raises(ValueError, match="counterfact record 10, its prompt behind the context 'the piano"):
         records.check_lengths(model, row, "counterfact", ("{}", f"{LONG}. {{}}"))
-    text = [tuple(tokens.encode(model.tokenizer, " a")) * 64]
-    scoring.check_lengths(model, [scoring.Query(0, text[0], (1,))], str)
-    assert len(scoring.score(model, [scoring.Query(0, text[0], (1,))])) == 1
+    fits, longer = (scoring.Query(0, (5,) * 64, target) for target in ((1,), (1, 2)))
+    scoring.check_lengths(model, [fits], str)
+    assert len(scoring.score(model, [fits])) == 1
     with pytest.raises(ValueError, match="^0: 66 tokens.*; 1 more texts are too long for it: right is"):
-        scoring.check_lengths(model, [scoring.Query(0, text[0], (1, 2))] * 2, str)
+        scoring.check_lengths(model, [longer, longer], str)
+    with pytest.raises(IndexError):
+        scoring.score(model, [longer])
 
 
 def test_a_fact_longer_than_the_model_reads_is_named_before_it_is_known():
