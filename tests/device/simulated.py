@@ -53,13 +53,9 @@ def _indices(key):
     return torch.tensor(key) if isinstance(key, list) else key
 
 
-def _inner(value):
-    return value.inner if isinstance(value, There) else value
-
-
-def refuse(name: str, args: tuple, kwargs: dict) -> None:
-    """RuntimeError for what CUDA does not do."""
-    asked = tree.tree_leaves((args[:1], args[2:]) if name in INDEXED else (args, kwargs))
+def refuse(name: str, args: tuple, values: list) -> None:
+    """RuntimeError for what CUDA does not do; `values` are all of the operation's."""
+    asked = tree.tree_leaves((args[:1], args[2:])) if name in INDEXED else values
     here = [tuple(value.shape) for value in asked
             if isinstance(value, torch.Tensor) and not isinstance(value, There) and value.dim()]
     if here and name not in MAY_MEET:
@@ -71,15 +67,18 @@ def refuse(name: str, args: tuple, kwargs: dict) -> None:
 def computed(operation, *args, **kwargs):
     """The operation, done on the CPU; what comes out is on the device, unless another was asked for. Views stay views."""
     name = operation._schema.name
-    refuse(name, args, kwargs)
     wanted = torch.device(kwargs.get("device") or DEVICE)
-    given = {id(_inner(value)): value for value in tree.tree_leaves((args, kwargs)) if isinstance(value, There)}
-    args, kwargs = tree.tree_map(_inner, (args, kwargs))
+    values, form = tree.tree_flatten((args, kwargs))
+    refuse(name, args, values)
+    given = {id(value.inner): value for value in values if isinstance(value, There)}
+    args, kwargs = tree.tree_unflatten([value.inner if isinstance(value, There) else value for value in values], form)
     found = operation(*args, **(kwargs | {"device": "cpu"} if "device" in kwargs else kwargs))
     if wanted.type == "cpu":
         return found
     if name == "aten::_pack_padded_sequence":  # whose numbers of rows are on the CPU, as CUDA wants them
         return There(found[0]), found[1]
+    if isinstance(found, torch.Tensor):
+        return _there(found, given)
     return tree.tree_map(lambda value: _there(value, given), found)
 
 
