@@ -1,4 +1,4 @@
-"""Everything that computes, once on the CPU and once on a simulated other device, in a process of its own.
+"""What computes (but stage `train` and KE), once on the CPU and once on a simulated other device, in a process of its own.
 
     python tests/device/on_device.py stages <folder> | editors | architectures | hypernet <folder>
 
