@@ -1,6 +1,6 @@
 """The whole workflow, in the order of the data. Every number is in params.yaml."""
 
-from engram import params
+from engram.settings import params
 
 params.check("params.yaml")
 

@@ -1,7 +1,7 @@
 """The numbers and pictures in README.md are those of the committed run.
 
-README.md and figures/mini are taken from the last commit, not from the folder: a run on another processor may differ in late
-digits, and that must not fail here.
+README.md and figures/mini are taken from the last commit, not from the folder: a run on another processor may differ in
+late digits, and that must not fail here.
 """
 
 import io
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engram import readme
+from engram.report import readme
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,8 +27,17 @@ def committed(tmp_path):
 
 
 def check(folder):
-    return readme.main(["--check", "--readme", str(folder / "README.md"), "--figures", str(folder / "figures/mini"),
-                        "--code", str(ROOT / "workflow/figures")])
+    return readme.main(
+        [
+            "--check",
+            "--readme",
+            str(folder / "README.md"),
+            "--figures",
+            str(folder / "figures/mini"),
+            "--code",
+            str(ROOT / "workflow/figures"),
+        ]
+    )
 
 
 def test_readme_says_what_the_committed_run_measured(committed):

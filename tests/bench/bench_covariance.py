@@ -4,11 +4,12 @@
     python tests/bench/bench_covariance.py --text FILE.jsonl --vocabulary FOLDER [--shape gpt2-xl] [--articles 1000]
     python tests/bench/bench_covariance.py --text FILE.jsonl --vocabulary FOLDER --shape tiny --articles 8 --threads 1
 
-The oracle is the published way (spec 2.6): one pass over the text per layer, which ends at that layer, batches of at most three
-times the model's length in groups of 100 articles, padded keys left out, a running float32 sum. It is given token rows; the
-engine starts from the texts. The second form reads `text` of real articles, tokenizes them with encoder.json and vocab.bpe of
-FOLDER, and runs the engine alone on random weights of the shape, on the GPU if there is one: tokens per second, the share of the
-peak of float32 matrix products measured in the same process (`--threads` are those of the CPU), and the peak of memory.
+The oracle is the published way (spec 2.6): one pass over the text per layer, which ends at that layer, batches of at
+most three times the model's length in groups of 100 articles, padded keys left out, a running float32 sum. It is given
+token rows; the engine starts from the texts. The second form reads `text` of real articles, tokenizes them with
+encoder.json and vocab.bpe of FOLDER, and runs the engine alone on random weights of the shape, on the GPU if there is
+one: tokens per second, the share of the peak of float32 matrix products measured in the same process (`--threads` are
+those of the CPU), and the peak of memory.
 """
 
 import argparse
@@ -26,13 +27,14 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "lib"))
-import toy  # noqa: E402
-from engram import covariance, runtime  # noqa: E402
-from engram import tokens as tokens_  # noqa: E402
-from engram.hooks import captured, run  # noqa: E402
-from engram.models import LM, wrap  # noqa: E402
-from engram.moments import stripes_of  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+import toy
+from engram.editing import covariance
+from engram.editing.second_moment import stripes_of
+from engram.model import runtime
+from engram.model import tokens as tokens_
+from engram.model.hooks import captured, run
+from engram.model.loading import LM, wrap
 
 
 @dataclass(frozen=True)
@@ -44,16 +46,26 @@ class Shape:
     vocabulary: int
 
 
-SHAPES = {"embedded": Shape(8, 128, 4, 128, 1500), "gpt2-xl": Shape(48, 1600, 25, 1024, 50257),
-          "tiny": Shape(4, 64, 4, 1024, 50257)}
+SHAPES = {
+    "embedded": Shape(8, 128, 4, 128, 1500),
+    "gpt2-xl": Shape(48, 1600, 25, 1024, 50257),
+    "tiny": Shape(4, 64, 4, 1024, 50257),
+}
 
 
 def random_model(shape: Shape, tokenizer, device) -> LM:
     torch.manual_seed(0)
     with torch.device(device):
-        model = GPT2LMHeadModel(GPT2Config(
-            vocab_size=shape.vocabulary, n_positions=shape.positions, n_embd=shape.width, n_layer=shape.layers,
-            n_head=shape.heads, activation_function="gelu_pytorch_tanh"))
+        model = GPT2LMHeadModel(
+            GPT2Config(
+                vocab_size=shape.vocabulary,
+                n_positions=shape.positions,
+                n_embd=shape.width,
+                n_layer=shape.layers,
+                n_head=shape.heads,
+                activation_function="gelu_pytorch_tanh",
+            )
+        )
     return wrap("random", model, tokenizer)
 
 
@@ -105,7 +117,10 @@ def compare(args) -> None:
     shape = SHAPES["embedded"]
     lm = random_model(shape, toy.tokenizer(), "cpu")
     order = np.random.default_rng(0)
-    texts = [" ".join(toy.TEXT[i] for i in order.integers(0, len(toy.TEXT), order.integers(4, 9))) for _ in range(args.articles)]
+    texts = [
+        " ".join(toy.TEXT[i] for i in order.integers(0, len(toy.TEXT), order.integers(4, 9)))
+        for _ in range(args.articles)
+    ]
     layers, limit = range(shape.layers), shape.positions
     rows = covariance.token_rows(lm.tokenizer, texts, limit)
     oracle_s, engine_s, worst = [], [], 0.0
@@ -120,12 +135,17 @@ def compare(args) -> None:
         worst = max(worst, *(float((found[at].total - expected[at]).norm() / expected[at].norm()) for at in layers))
     full, keys = 2 * (4 * shape.width) ** 2, sum(map(len, rows))
     slow = sum(operations(shape, covariance.batches(rows, 3 * limit), [at], full) for at in layers) / keys
-    fast = operations(shape, covariance.batches(rows, args.batch_tokens or 2048), layers, half_products(4 * shape.width)) / keys
+    fast = (
+        operations(shape, covariance.batches(rows, args.batch_tokens or 2048), layers, half_products(4 * shape.width))
+        / keys
+    )
     ratios = quantiles([a / b for a, b in zip(oracle_s, engine_s)], n=4)
-    print(f"covariance, {len(layers)} layers, {keys} tokens: oracle {median(oracle_s):.2f} s, engine {median(engine_s):.2f} s, "
-          f"ratio of medians {median(oracle_s) / median(engine_s):.2f} (quartiles of single ratios {ratios[0]:.2f} .. "
-          f"{ratios[2]:.2f}), operations {slow / 1e6:.1f} : {fast / 1e6:.1f} million a token = {slow / fast:.2f}, largest "
-          f"relative difference {worst:.1e}, {args.threads} threads")
+    print(
+        f"covariance, {len(layers)} layers, {keys} tokens: oracle {median(oracle_s):.2f} s, engine {median(engine_s):.2f} s, "
+        f"ratio of medians {median(oracle_s) / median(engine_s):.2f} (quartiles of single ratios {ratios[0]:.2f} .. "
+        f"{ratios[2]:.2f}), operations {slow / 1e6:.1f} : {fast / 1e6:.1f} million a token = {slow / fast:.2f}, largest "
+        f"relative difference {worst:.1e}, {args.threads} threads"
+    )
 
 
 def gpt2_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
@@ -155,13 +175,17 @@ def at_size(args) -> None:
     found = covariance.second_moments(lm, layers, texts, shape.positions, budget)  # ends with the sums in main memory
     seconds = perf_counter() - begin
     work = operations(shape, batches, layers, half_products(4 * shape.width))
-    memory = torch.cuda.max_memory_allocated(device) if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    memory = (
+        torch.cuda.max_memory_allocated(device) if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
     name = torch.cuda.get_device_name(device) if cuda else f"CPU, {args.threads} threads"
-    print(f"covariance, {args.shape} ({shape.layers} layers, D {4 * shape.width}) on {name}: {len(texts)} articles, "
-          f"{keys} tokens, {len(batches)} batches of {budget}: {seconds:.1f} s ({tokenized:.1f} s of it tokenizing), "
-          f"{keys / seconds:,.0f} tokens/s, {work / 1e12:,.2f} T operations = {work / seconds / 1e12:.2f} T/s, "
-          f"{work / seconds / best:.0%} of the measured {best / 1e12:.2f} T/s ({work / (seconds - tokenized) / best:.0%} without "
-          f"tokenizing), peak memory {memory / 2**30:.1f} GiB")
+    print(
+        f"covariance, {args.shape} ({shape.layers} layers, D {4 * shape.width}) on {name}: {len(texts)} articles, "
+        f"{keys} tokens, {len(batches)} batches of {budget}: {seconds:.1f} s ({tokenized:.1f} s of it tokenizing), "
+        f"{keys / seconds:,.0f} tokens/s, {work / 1e12:,.2f} T operations = {work / seconds / 1e12:.2f} T/s, "
+        f"{work / seconds / best:.0%} of the measured {best / 1e12:.2f} T/s ({work / (seconds - tokenized) / best:.0%} without "
+        f"tokenizing), peak memory {memory / 2**30:.1f} GiB"
+    )
     assert all(moment.count == keys for moment in found.values())
 
 

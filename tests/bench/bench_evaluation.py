@@ -4,12 +4,13 @@
     python tests/bench/bench_evaluation.py --shape gpt2-xl --device cuda --records 128 --slow 2 --batch 2048 --texts 1280
     python tests/bench/bench_evaluation.py --shape tiny --records 4 --slow 2 --rounds 1 --threads 1
 
-The oracle is what a competent reader would write from the papers: one record at a time, its change written into the weights;
-all prompts with both objects in one padded batch; the 10 generation prompts in one left-padded batch to 100 tokens, with the
-library's own KV cache. It takes the first `slow` of the `records` in every round, the engine all of them; both numbers are per
-record. Changes are random and of rank one. The first form takes the trained model and its facts if they are there
-(results/train/mini, data/mini), else random weights of that shape. Beside each ratio stands that of the counted operations of
-matrix products (2 per multiplication and addition): what is left is the arithmetic's better shape, and overhead.
+The oracle is what a competent reader would write from the papers: one record at a time, its change written into the
+weights; all prompts with both objects in one padded batch; the 10 generation prompts in one left-padded batch to 100
+tokens, with the library's own KV cache. It takes the first `slow` of the `records` in every round, the engine all of
+them; both numbers are per record. Changes are random and of rank one. The first form takes the trained model and its
+facts if they are there (results/train/mini, data/mini), else random weights of that shape. Beside each ratio stands
+that of the counted operations of matrix products (2 per multiplication and addition): what is left is the arithmetic's
+better shape, and overhead.
 """
 
 import argparse
@@ -24,32 +25,54 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache, GPT2Config, GPT2LMHeadModel
 
-from engram import batches, generation, io, models, outcomes, records, runtime, scoring, seeds, tokens, training
 from engram.datasets import world
-from engram.delta import Delta, place
+from engram.editing import outcomes, records
+from engram.job import io, seeds
+from engram.model import batches, generation, loading, runtime, scoring, tokens, training
+from engram.model.delta import Delta, place
 
 SHAPES = {"embedded": (8, 128, 4, 1500), "gpt2-xl": (48, 1600, 25, 50257), "tiny": (3, 64, 4, 2000)}
-WORLD = {"kind": "world", "subjects": 60, "relations": 8, "objects": 10, "documents": 400, "articles": 10, "listed": 0.5,
-         "four_words": 0.5}
+WORLD = {
+    "kind": "world",
+    "subjects": 60,
+    "relations": 8,
+    "objects": 10,
+    "documents": 400,
+    "articles": 10,
+    "listed": 0.5,
+    "four_words": 0.5,
+}
 LENGTH, TOP_K, KEY = 100, 5, (0, "bench")
 
 
 def subject_of(shape: str, device):
     """The model, and the facts it is asked about."""
     if shape == "embedded" and Path("results/train/mini/model.safetensors").exists():
-        return models.load("mini", "results/train/mini", device), io.read_table("data/mini/facts.parquet")
+        return loading.load("mini", "results/train/mini", device), io.read_table("data/mini/facts.parquet")
     layers, width, heads, vocabulary = SHAPES[shape]
     tables = world.tables(WORLD, 0)
     tokenizer = training.train_tokenizer(list(tables["corpus"]["text"]), 1500)
     torch.manual_seed(0)
     with torch.device(device):
-        model = GPT2LMHeadModel(GPT2Config(vocab_size=vocabulary, n_positions=128, n_embd=width, n_layer=layers, n_head=heads,
-                                           activation_function="gelu_new", bos_token_id=0, eos_token_id=0))
-    return models.wrap(shape, model, tokenizer), tables["facts"]
+        model = GPT2LMHeadModel(
+            GPT2Config(
+                vocab_size=vocabulary,
+                n_positions=128,
+                n_embd=width,
+                n_layer=layers,
+                n_head=heads,
+                activation_function="gelu_new",
+                bos_token_id=0,
+                eos_token_id=0,
+            )
+        )
+    return loading.wrap(shape, model, tokenizer), tables["facts"]
 
 
 def changes(lm, count: int) -> list[Delta]:
-    """Random changes of rank one, a tenth of the weight's norm, at two fifths of the depth (0 for the embedded model)."""
+    """Random changes of rank one, a tenth of the weight's norm, at two fifths of the depth (0 for the embedded
+    model).
+    """
     layer = 0 if lm.layers < 20 else 17
     weight = place(lm, layer).weight
     generator = torch.Generator().manual_seed(0)
@@ -62,13 +85,15 @@ def changes(lm, count: int) -> list[Delta]:
 
 @torch.inference_mode()
 def slow_probabilities(lm, row) -> list[float]:
-    """nll of every (prompt, target) of one record: one padded batch through the model as it is."""
+    """Nll of every (prompt, target) of one record: one padded batch through the model as it is."""
     queries = [(ids, target) for ids, target, _ in records.counterfact(lm.tokenizer, row)]
     ids, lengths = tokens.pad([[*prompt, *target] for prompt, target in queries], lm.device)
     mask = (torch.arange(ids.shape[1], device=lm.device) < lengths[:, None]).long()
     logs = lm.model(input_ids=ids, attention_mask=mask).logits.log_softmax(-1)
-    return [-float(np.mean([logs[i, len(prompt) + j - 1, token].item() for j, token in enumerate(target)]))
-            for i, (prompt, target) in enumerate(queries)]
+    return [
+        -float(np.mean([logs[i, len(prompt) + j - 1, token].item() for j, token in enumerate(target)]))
+        for i, (prompt, target) in enumerate(queries)
+    ]
 
 
 @torch.inference_mode()
@@ -82,14 +107,22 @@ def slow_texts(lm, row, top_k: int) -> list[str]:
     draws = torch.tensor(draws, device=lm.device)
     cache, step, lengths = DynamicCache(config=lm.model.config), ids, mask.sum(1)
     while int(lengths.min()) < LENGTH:
-        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -step.shape[1]:]
-        logits = lm.model(input_ids=step, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
-                          logits_to_keep=1).logits[:, -1]
+        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -step.shape[1] :]
+        logits = lm.model(
+            input_ids=step,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
         uniform = draws.gather(1, lengths.clamp(max=LENGTH - 1)[:, None])[:, 0]
         step = generation._draw(logits, uniform, top_k)
         ids, mask, lengths = torch.cat([ids, step], 1), torch.cat([mask, torch.ones_like(step)], 1), lengths + 1
-    return [generation.tidy(lm.tokenizer.decode(line[most - len(prompt):][:LENGTH]))
-            for line, prompt in zip(ids.tolist(), prompts)]
+    return [
+        generation.tidy(lm.tokenizer.decode(line[most - len(prompt) :][:LENGTH]))
+        for line, prompt in zip(ids.tolist(), prompts)
+    ]
 
 
 def slow(lm, rows, deltas, what: str, top_k: int) -> list:
@@ -110,9 +143,16 @@ def fast(lm, rows, deltas, what: str, top_k: int, config) -> list:
         queries, _ = records.queries(lm.tokenizer, rows, "counterfact")
         return [one.nll for one in scoring.score(lm, queries, deltas, config.batch, "prompt")]
     asked = records.generation_rows(rows)
-    return generation.generate(lm, [row["prompt"] for row in asked],
-                               [(*KEY, row["case_id"], row["prompt_index"]) for row in asked], LENGTH, top_k, deltas,
-                               [row["record"] for row in asked], config.generation_batch)
+    return generation.generate(
+        lm,
+        [row["prompt"] for row in asked],
+        [(*KEY, row["case_id"], row["prompt_index"]) for row in asked],
+        LENGTH,
+        top_k,
+        deltas,
+        [row["record"] for row in asked],
+        config.generation_batch,
+    )
 
 
 def timed(lm, call, *args) -> tuple[float, float, list]:
@@ -146,8 +186,14 @@ def differences(lm, rows, deltas, config) -> str:
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("rounds", 3), ("threads", 2), ("records", 64), ("slow", 16), ("batch", scoring.ROWS),
-                          ("texts", generation.ROWS)):
+    for name, default in (
+        ("rounds", 3),
+        ("threads", 2),
+        ("records", 64),
+        ("slow", 16),
+        ("batch", scoring.ROWS),
+        ("texts", generation.ROWS),
+    ):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--shape", choices=SHAPES, default="embedded")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
@@ -162,8 +208,11 @@ def main(argv=None):
 
 
 def report(lm, rows, few, deltas, config, args) -> None:
-    print(f"evaluation of {lm.name}, {lm.layers} layers, width {lm.width}, on {lm.device}, {args.threads} threads: "
-          f"{len(rows)} records, oracle {len(few)} of them", flush=True)
+    print(
+        f"evaluation of {lm.name}, {lm.layers} layers, width {lm.width}, on {lm.device}, {args.threads} threads: "
+        f"{len(rows)} records, oracle {len(few)} of them",
+        flush=True,
+    )
     print(differences(lm, few.head(4), deltas, config), flush=True)
     totals = np.zeros((2, args.rounds, 2))
     for what in ("probabilities", "texts"):
@@ -178,17 +227,22 @@ def report(lm, rows, few, deltas, config, args) -> None:
         if not args.no_operations:
             slow_ops = operations(slow, lm, few, deltas, what, TOP_K) / len(few)
             fast_ops = operations(fast, lm, rows, deltas, what, TOP_K, config) / len(rows)
-            print(f"  operations a record: oracle {slow_ops / 1e9:.2f} G, engine {fast_ops / 1e9:.2f} G, ratio "
-                  f"{slow_ops / fast_ops:.2f}; engine {fast_ops / median(times[1, :, 0]) / 1e9:.0f} G/s", flush=True)
+            print(
+                f"  operations a record: oracle {slow_ops / 1e9:.2f} G, engine {fast_ops / 1e9:.2f} G, ratio "
+                f"{slow_ops / fast_ops:.2f}; engine {fast_ops / median(times[1, :, 0]) / 1e9:.0f} G/s",
+                flush=True,
+            )
     print(line("both", totals))
 
 
 def line(what: str, times: np.ndarray) -> str:
     oracle, engine = (np.median(one, axis=0) for one in times)
     single = sorted(a / b for a, b in zip(times[0, :, 0], times[1, :, 0]))
-    return (f"{what}: oracle {oracle[0]:.4f} s, engine {engine[0]:.4f} s a record, ratio of medians {oracle[0] / engine[0]:.1f} "
-            f"({single[0]:.1f} .. {single[-1]:.1f}); CPU seconds {oracle[1]:.4f} and {engine[1]:.4f}, "
-            f"ratio {oracle[1] / engine[1]:.1f}")
+    return (
+        f"{what}: oracle {oracle[0]:.4f} s, engine {engine[0]:.4f} s a record, ratio of medians {oracle[0] / engine[0]:.1f} "
+        f"({single[0]:.1f} .. {single[-1]:.1f}); CPU seconds {oracle[1]:.4f} and {engine[1]:.4f}, "
+        f"ratio {oracle[1] / engine[1]:.1f}"
+    )
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     python tests/bench/bench_finetune.py [--facts 16] [--threads 2]          a small random model
     python tests/bench/bench_finetune.py --xl --device cuda --facts 64       GPT-2 XL's shape, random weights, on a GPU
 
-Every fact makes all 25 steps (a random model: no loss is low enough to stop). Prints seconds a fact, the ratio to one after
-the other, the largest difference relative to the change's norm, and on a GPU the peak of its memory.
+Every fact makes all 25 steps (a random model: no loss is low enough to stop). Prints seconds a fact, the ratio to one
+after the other, the largest difference relative to the change's norm, and on a GPU the peak of its memory.
 """
 
 import argparse
@@ -15,15 +15,15 @@ from types import SimpleNamespace
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "lib"))
-import toy  # noqa: E402
-from engram import memory  # noqa: E402
-from engram.methods import ft, kn  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+import toy
+from engram.editing.facts import Fact
+from engram.methods import ft, kn
 
 XL = {"layers": 48, "width": 1600, "heads": 25, "vocabulary": 50257, "std": 0.02}
 SMALL = {"layers": 8, "width": 128, "heads": 4, "vocabulary": 1500, "std": 0.1}
 AIDS = SimpleNamespace(contexts=())
-WORDS = "Thomas James Martin plays Rome piano chess Switzerland".split()
+WORDS = ["Thomas", "James", "Martin", "plays", "Rome", "piano", "chess", "Switzerland"]
 
 
 def timed(device: str, call):
@@ -48,7 +48,7 @@ def main(argv=None):
     lm = toy.lm("gpt2", **(XL if args.xl else SMALL))
     lm.model.to(args.device)
     names = [f"{WORDS[i % 8]} {WORDS[i // 8 % 8]} Martin" for i in range(args.facts)]
-    facts = [memory.Fact(i, name, "{} is a citizen of", "chess") for i, name in enumerate(names)]
+    facts = [Fact(i, name, "{} is a citizen of", "chess") for i, name in enumerate(names)]
     few = facts[: max(2, args.facts // 8)]
     block = {"layer": 1 if args.xl else 0, "stop_loss": 0.0}
     ft.edit(lm, facts[:1], ft.Settings(**block), AIDS)
@@ -64,8 +64,10 @@ def main(argv=None):
         peak = f", peak {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if args.device == "cuda" else ""
         layer = block["layer"]
         away = max((a.parts[layer] - b.parts[layer]).norm() / b.parts[layer].norm() for a, b in zip(found, alone))
-        print(f"ft, {side:2} side by side: {seconds / len(some):.4f} s a fact, x{before * len(some) / seconds:.1f}, "
-              f"difference {away:.1e}{peak}")
+        print(
+            f"ft, {side:2} side by side: {seconds / len(some):.4f} s a fact, x{before * len(some) / seconds:.1f}, "
+            f"difference {away:.1e}{peak}"
+        )
         del found
     kn.edit(lm, facts[:1], kn.Settings(), AIDS)
     _, seconds = timed(args.device, lambda: [kn.edit(lm, [fact], kn.Settings(), AIDS) for fact in few])

@@ -1,7 +1,7 @@
 """Training steps of MEND and KE on a random model: seconds a step, peak memory on a GPU.
 
-    python tests/bench/bench_hypernet.py [--steps 20] [--layers 8] [--width 128] [--vocabulary 1500]
-    python tests/bench/bench_hypernet.py --device cuda --layers 48 --width 1600 --heads 25 --vocabulary 50257 \
+python tests/bench/bench_hypernet.py [--steps 20] [--layers 8] [--width 128] [--vocabulary 1500]
+python tests/bench/bench_hypernet.py --device cuda --layers 48 --width 1600 --heads 25 --vocabulary 50257 \
         --rank 1920 --hidden 512 --condition 768 --text 200        # GPT-2 XL with the reference's sizes
 """
 
@@ -15,12 +15,23 @@ import toy  # isort: skip
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from engram import models, runtime
-from engram.hypernet import editors, ke, mend, tasks, training
-from engram.hypernet.factors import Text
+from engram.editing.hypernet import editors, ke, mend, tasks, training
+from engram.editing.hypernet.factors import Text
+from engram.model import loading, runtime
 
-SIZES = {"steps": 20, "layers": 8, "width": 128, "heads": 4, "vocabulary": 1500, "rank": 128, "hidden": 128, "condition": 128,
-         "text": 32, "edits": 10, "threads": 2}
+SIZES = {
+    "steps": 20,
+    "layers": 8,
+    "width": 128,
+    "heads": 4,
+    "vocabulary": 1500,
+    "rank": 128,
+    "hidden": 128,
+    "condition": 128,
+    "text": 32,
+    "edits": 10,
+    "threads": 2,
+}
 
 
 def random_task(args) -> tasks.Task:
@@ -32,7 +43,10 @@ def random_task(args) -> tasks.Task:
 
     def part():
         texts = [Text(ids(12), ids(3)) for _ in range(50)]
-        return tasks.Part([tasks.Example(text, (text,)) for text in texts], [list(ids(2 * args.text)) for _ in range(20)])
+        return tasks.Part(
+            [tasks.Example(text, (text,)) for text in texts], [list(ids(2 * args.text)) for _ in range(20)]
+        )
+
     return tasks.Task(part(), part(), {})
 
 
@@ -45,9 +59,17 @@ def main(argv=None):
     device = runtime.start(runtime.Runtime(args.threads, args.device))
     torch.manual_seed(0)
     with device:
-        model = GPT2LMHeadModel(GPT2Config(vocab_size=args.vocabulary, n_embd=args.width, n_layer=args.layers, n_head=args.heads,
-                                           bos_token_id=0, eos_token_id=0))
-    lm = models.wrap("random", model, toy.tokenizer())
+        model = GPT2LMHeadModel(
+            GPT2Config(
+                vocab_size=args.vocabulary,
+                n_embd=args.width,
+                n_layer=args.layers,
+                n_head=args.heads,
+                bos_token_id=0,
+                eos_token_id=0,
+            )
+        )
+    lm = loading.wrap("random", model, toy.tokenizer())
     networks = {"mend": mend.Network(rank=args.rank), "ke": ke.Network(hidden=args.hidden, condition=args.condition)}
     for kind, network in networks.items():
         net = editors.build(lm, kind, network, 0)
@@ -60,8 +82,10 @@ def main(argv=None):
             training._step(run, adam, part, step)  # ends with the losses as numbers, so the device is done
             seconds.append(perf_counter() - begin)
         peak = f", peak {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if device.type == "cuda" else ""
-        print(f"{kind}: {sorted(seconds)[len(seconds) // 2]:.3f} s a step of {args.edits} edits, {count / 1e6:.1f} million "
-              f"parameters{peak}, {args.threads} threads")
+        print(
+            f"{kind}: {sorted(seconds)[len(seconds) // 2]:.3f} s a step of {args.edits} edits, {count / 1e6:.1f} million "
+            f"parameters{peak}, {args.threads} threads"
+        )
 
 
 if __name__ == "__main__":

@@ -20,25 +20,35 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "lib"))
+sys.path.insert(0, str(ROOT / "tests" / "support"))
 import oracle_targets  # noqa: E402
 import toy  # noqa: E402
-from engram import contexts, descent, io, memory, models, records, runtime, targets  # noqa: E402
+from engram.editing import records
+from engram.editing.facts import Fact
+from engram.editing.values import descent, targets
+from engram.job import io
+from engram.model import contexts, loading, runtime  # noqa: E402
 
 XL = {"layers": 48, "width": 1600, "heads": 25, "vocabulary": 50257, "std": 0.02}
 TINY = {"layers": 6, "width": 64, "heads": 4, "vocabulary": 2000, "std": 0.1}
 MINI = {"layers": 8, "width": 128, "heads": 4, "vocabulary": 1500, "std": 0.1}
-WORDS = "Thomas James Martin plays in Rome is a city the piano chess Switzerland".split()
+WORDS = ["Thomas", "James", "Martin", "plays", "in", "Rome", "is", "a", "city", "the", "piano", "chess", "Switzerland"]
 
 
 def random_case(shape: dict, contexts_: int):
-    """A random model, facts whose prompts go on for two to four tokens after the subject, and contexts of two lengths."""
+    """A random model, facts whose prompts go on for two to four tokens after the subject, and contexts of two
+    lengths.
+    """
     lm = toy.lm("gpt2", **shape)
     subjects = [f"{a} {b} Martin" for a in WORDS for b in WORDS]
     prompts = ["{} plays the", "{} is", "The city of {} is in", "In Rome {} is"]
-    facts = [memory.Fact(i, subjects[i % len(subjects)], prompts[i % len(prompts)], ("chess", "French", "Rome")[i % 3])
-             for i in range(len(subjects))]
-    texts = [" ".join(WORDS[(i * 7 + j * 3) % len(WORDS)] for j in range(3 if i % 2 else 6)) for i in range(contexts_ - 1)]
+    facts = [
+        Fact(i, subjects[i % len(subjects)], prompts[i % len(prompts)], ("chess", "French", "Rome")[i % 3])
+        for i in range(len(subjects))
+    ]
+    texts = [
+        " ".join(WORDS[(i * 7 + j * 3) % len(WORDS)] for j in range(3 if i % 2 else 6)) for i in range(contexts_ - 1)
+    ]
     return lm, facts, ["{}"] + [text + ". {}" for text in texts]
 
 
@@ -50,8 +60,10 @@ def embedded_case(family: str):
     known = io.read_table(folders[1] / "facts.parquet")
     chosen = records.chosen(io.read_table(ROOT / "data" / "mini" / "facts.parquet"), known, 10**6, True)
     table = io.read_table(folders[2] / "prefixes.parquet")
-    table = table if family in set(table["family"]) else table.assign(family=family)[:6]  # made before there were families
-    return models.load("mini", folders[0]), records.to_facts(chosen), contexts.templates(table, family)
+    table = (
+        table if family in set(table["family"]) else table.assign(family=family)[:6]
+    )  # made before there were families
+    return loading.load("mini", folders[0]), records.to_facts(chosen), contexts.templates(table, family)
 
 
 def clock(device: str) -> float:
@@ -115,7 +127,9 @@ def compare(lm, facts, texts, settings, args):
             same.append(bool(last[part[index].case_id] == len(losses) - 1))
             worst = max(worst, float((found.value[index] - value.cpu()).norm() / value.norm()) if same[-1] else 0.0)
         slow, fast = seconds[-1]
-        print(f"  oracle {slow:.3f} s a fact ({len(few)} facts), engine {fast:.4f} ({len(part)} facts)", file=sys.stderr)
+        print(
+            f"  oracle {slow:.3f} s a fact ({len(few)} facts), engine {fast:.4f} ({len(part)} facts)", file=sys.stderr
+        )
     return seconds, worst, same
 
 
@@ -136,12 +150,16 @@ def main(argv=None):
     todo = [descent.work(lm.tokenizer, fact, shared) for fact in some]
     needed = operations(lambda: [descent.optimised(lm, [one], shared) for one in todo]) / len(some)
     rate = speed(64 * args.batch, lm.width, args.device) * (args.threads if args.device == "cpu" else 1)
-    print(f"targets ({args.method}, {lm.name}, {args.rounds} x {args.facts} facts, {len(texts)} contexts): oracle {slow:.3f} s, "
-          f"engine {fast:.4f} s a fact, ratio {slow / fast:.1f}; largest relative difference of a value {worst:.1e}, "
-          f"{sum(same)} of {len(same)} stop at the same step")
-    print(f"operations a fact: oracle {asked:.2f}, engine {needed:.2f} x 10^9, ratio {asked / needed:.1f}; at {rate:.0f} x 10^9 "
-          f"a second, as a product of the MLP's shape, the engine's take {needed / rate:.4f} s; the rest of its time, "
-          f"{1 - needed / rate / fast:.0%}, is attention over few tokens, activations, copies and calls")
+    print(
+        f"targets ({args.method}, {lm.name}, {args.rounds} x {args.facts} facts, {len(texts)} contexts): oracle {slow:.3f} s, "
+        f"engine {fast:.4f} s a fact, ratio {slow / fast:.1f}; largest relative difference of a value {worst:.1e}, "
+        f"{sum(same)} of {len(same)} stop at the same step"
+    )
+    print(
+        f"operations a fact: oracle {asked:.2f}, engine {needed:.2f} x 10^9, ratio {asked / needed:.1f}; at {rate:.0f} x 10^9 "
+        f"a second, as a product of the MLP's shape, the engine's take {needed / rate:.4f} s; the rest of its time, "
+        f"{1 - needed / rate / fast:.0%}, is attention over few tokens, activations, copies and calls"
+    )
 
 
 if __name__ == "__main__":

@@ -17,13 +17,15 @@ import torch
 import tracing_costs as costs
 from transformers import GPT2Config, GPT2LMHeadModel, GPT2TokenizerFast
 
-from engram import models, noise, precision, runtime, shards, sweep, trace_memory, tracing
+from engram.job import shards
+from engram.model import loading, precision, runtime
+from engram.tracing import causal_trace, memory_plan, noise, restoration
 
 SIZES = {"xl": (48, 1600, 25, 10), "tiny": (4, 64, 4, 2)}  # layers, width, heads, window
 GIB = 2**30
 
 
-def model(size: str, vocabulary: str, merges: str, device) -> models.LM:
+def model(size: str, vocabulary: str, merges: str, device) -> loading.LM:
     layers, width, heads, _ = SIZES[size]
     tokenizer = GPT2TokenizerFast(vocab=json.load(open(vocabulary, encoding="utf-8")), merges=_merges(merges))
     torch.manual_seed(0)
@@ -32,7 +34,7 @@ def model(size: str, vocabulary: str, merges: str, device) -> models.LM:
     for weights in made.parameters():  # large enough that a restoration changes the answer
         weights.data.mul_(3.0 if weights.ndim > 1 else 1.0)
     made.transformer.ln_f.weight.data.fill_(4.0 / (0.06 * width**0.5))  # logits of standard deviation 4
-    return models.wrap(f"random-{size}", made.to(device), tokenizer)
+    return loading.wrap(f"random-{size}", made.to(device), tokenizer)
 
 
 def _merges(path: str) -> list[tuple[str, ...]]:
@@ -47,8 +49,16 @@ def table(lm, path: str, count: int) -> pd.DataFrame:
         ids = lm.tokenizer(record["prompt"])["input_ids"]
         with torch.inference_mode():
             answer = lm.model(torch.tensor([ids], device=lm.device)).logits[0, -1].argmax().item()
-        rows.append({"prompt_id": i, "prompt": record["prompt"], "subject": record["subject"], "answer": "",
-                     "answer_id": answer, "correct": True})
+        rows.append(
+            {
+                "prompt_id": i,
+                "prompt": record["prompt"],
+                "subject": record["subject"],
+                "answer": "",
+                "answer_id": answer,
+                "correct": True,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -64,43 +74,59 @@ def errors(lm, prompts, corruption, config, width):
     scores = {}
     for name in sorted(names, key=lambda name: name != "float64"):
         begin = clock(lm)
-        effects, _ = tracing.trace(lm, prompts, corruption, replace(config, precision=name, shards=1), width, 0)
+        effects, _ = causal_trace.trace(lm, prompts, corruption, replace(config, precision=name, shards=1), width, 0)
         scores[name] = effects["score"].to_numpy()
         off = np.abs(scores[name] - scores["float64"])
-        print(f"precision {name}: largest error {off.max():.1e}, mean {off.mean():.1e} over {len(off)} scores of up to "
-              f"{scores['float64'].max():.2f}; {(clock(lm) - begin) / len(prompts):.2f} s a prompt")
+        print(
+            f"precision {name}: largest error {off.max():.1e}, mean {off.mean():.1e} over {len(off)} scores of up to "
+            f"{scores['float64'].max():.2f}; {(clock(lm) - begin) / len(prompts):.2f} s a prompt"
+        )
 
 
 def whole(lm, prompts, corruption, config, width):
     """All prompts: time, operations, memory."""
     with precision.at(lm, config.precision) as cast:
-        work = tracing.prepared(cast, prompts, config, width)
+        work = causal_trace.prepared(cast, prompts, config, width)
         held, kind = sum(parameter.nbytes for parameter in cast.model.parameters()), cast.device.type
         if kind == "cuda":
             torch.cuda.reset_peak_memory_stats()
         begin = clock(cast)
-        tracing.computed(cast, work, corruption, config, 0)
+        causal_trace.computed(cast, work, corruption, config, 0)
         took = clock(cast) - begin
         if kind == "cuda":
             measured = torch.cuda.max_memory_allocated() - held
         else:
             largest = max(work.plan.groups, key=lambda group: len(group) * len(work.prompts[group[0]].ids))
-            with trace_memory.Peak() as peak:
-                tracing.trace_group(cast, [work.prompts[name] for name in largest], corruption, config, work.todo, 0,
-                                    work.plan.size, work.plan.rows)
+            with memory_plan.Peak() as peak:
+                causal_trace.trace_group(
+                    cast,
+                    [work.prompts[name] for name in largest],
+                    corruption,
+                    config,
+                    work.todo,
+                    0,
+                    work.plan.size,
+                    work.plan.rows,
+                )
             measured = peak.most
         flop = forecast_flop(cast, work, config)
-    print(f"engine: {len(work.prompts)} prompts in {took:.1f} s, {took / len(work.prompts):.3f} s a prompt ({config.precision}); "
-          f"{work.plan.sweeps} sweeps over the layers")
-    print(f"operations: {flop / 1e12 / len(work.prompts):.2f} TFLOP a prompt in matrix products; done at "
-          f"{flop / took / 1e12:.2f} TFLOP/s: the time at the device's peak rate R TFLOP/s is {flop / 1e12:.0f} / R s")
-    print(f"memory beside the weights ({held / GIB:.2f} GiB): predicted {work.plan.peak / GIB:.3f} GiB, measured "
-          f"{measured / GIB:.3f}, ratio {work.plan.peak / measured:.2f}")
+    print(
+        f"engine: {len(work.prompts)} prompts in {took:.1f} s, {took / len(work.prompts):.3f} s a prompt ({config.precision}); "
+        f"{work.plan.sweeps} sweeps over the layers"
+    )
+    print(
+        f"operations: {flop / 1e12 / len(work.prompts):.2f} TFLOP a prompt in matrix products; done at "
+        f"{flop / took / 1e12:.2f} TFLOP/s: the time at the device's peak rate R TFLOP/s is {flop / 1e12:.0f} / R s"
+    )
+    print(
+        f"memory beside the weights ({held / GIB:.2f} GiB): predicted {work.plan.peak / GIB:.3f} GiB, measured "
+        f"{measured / GIB:.3f}, ratio {work.plan.peak / measured:.2f}"
+    )
 
 
 def forecast_flop(lm, work, config) -> float:
     """Operations of all prompts, from 20 of them, evenly spaced in order of length: counted without computing them."""
-    forecast = trace_memory.Forecast(lm, work.todo, config.samples)
+    forecast = memory_plan.Forecast(lm, work.todo, config.samples)
     shapes = sorted((prompt.shape for prompt in work.prompts.values()), key=lambda shape: (shape.length, shape.begin))
     some = [part[len(part) // 2] for part in shards.split(shapes, 20)]
     return sum(forecast.flop(shape) for shape in some) / len(some) * len(shapes)
@@ -109,16 +135,18 @@ def forecast_flop(lm, work, config) -> float:
 def ratio(lm, prompts, corruption, config, width):
     """The oracle on a few prompts against the engine on the same."""
     with precision.at(lm, config.precision) as cast:
-        work = tracing.prepared(cast, prompts, config, width)
+        work = causal_trace.prepared(cast, prompts, config, width)
         begin = clock(cast)
         expected = costs.slow(cast, work.prompts.values(), corruption, config, width)
         middle = clock(cast)
-        found, _ = tracing.computed(cast, work, corruption, config, 0)
+        found, _ = causal_trace.computed(cast, work, corruption, config, 0)
         end = clock(cast)
         slow = costs.oracle_flop(cast, work.prompts.values(), corruption, config, width)
-    print(f"oracle: {(middle - begin) / len(prompts):.2f} s a prompt, {slow / 1e12:.3f} TFLOP; engine on the same "
-          f"{len(prompts)}: {(end - middle) / len(prompts):.3f} s; ratio {(middle - begin) / (end - middle):.1f}; largest "
-          f"difference {np.abs(found['score'].to_numpy() - expected).max():.1e}")
+    print(
+        f"oracle: {(middle - begin) / len(prompts):.2f} s a prompt, {slow / 1e12:.3f} TFLOP; engine on the same "
+        f"{len(prompts)}: {(end - middle) / len(prompts):.3f} s; ratio {(middle - begin) / (end - middle):.1f}; largest "
+        f"difference {np.abs(found['score'].to_numpy() - expected).max():.1e}"
+    )
 
 
 def main(argv=None):
@@ -134,10 +162,15 @@ def main(argv=None):
     device = runtime.start(runtime.Runtime(1 if args.tiny else 2, "cpu" if args.tiny else "cuda"))
     size = "tiny" if args.tiny else "xl"
     lm, width = model(size, args.vocabulary, args.merges, device), SIZES[size][3]
-    config = tracing.Config(args.count, args.samples, sweep.SITES[:3], batch=args.batch,
-                            precision="float32" if args.tiny else args.precision)
+    config = causal_trace.Config(
+        args.count,
+        args.samples,
+        restoration.SITES[:3],
+        batch=args.batch,
+        precision="float32" if args.tiny else args.precision,
+    )
     prompts, corruption = table(lm, args.prompts, args.count), noise.Noise("std", 0.1)
-    tracing.trace(lm, prompts[:2], corruption, config, width, 0)  # warms up
+    causal_trace.trace(lm, prompts[:2], corruption, config, width, 0)  # warms up
     whole(lm, prompts, corruption, config, width)
     ratio(lm, prompts[: args.oracle], corruption, config, width)
     errors(lm, prompts[: args.checked], corruption, config, width)

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "lib"))
-import oracle  # noqa: E402
-from engram import sweep, tracing  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+import oracle
+from engram.tracing import causal_trace, restoration
 
 
 def restorations(lm, prompt, config):
@@ -44,8 +44,8 @@ def oracle_flop(lm, prompts, corruption, config, width) -> float:
 
 def engine_flop(lm, prompts, corruption, config, width) -> float:
     """Operations of the engine's matrix products, per prompt."""
-    todo = sweep.patches(config.sites, width, lm.layers)
+    todo = restoration.patches(config.sites, width, lm.layers)
     with FlopCounterMode(display=False) as counter:
         for prompt in prompts:
-            tracing.trace_group(lm, [prompt], corruption, config, todo, 0)
+            causal_trace.trace_group(lm, [prompt], corruption, config, todo, 0)
     return counter.get_total_flops() / len(prompts)

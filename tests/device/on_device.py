@@ -1,8 +1,10 @@
-"""What computes (but stage `train` and KE), once on the CPU and once on a simulated other device, in a process of its own.
+"""What computes (but stage `train` and KE), once on the CPU and once on a simulated other device, in a process of its
+own.
 
     python tests/device/on_device.py stages <folder> | editors | architectures | hypernet <folder>
 
-Prints what was compared; an exception, or numbers that differ by more than rounding, end it with a status that is not 0.
+Prints what was compared; an exception, or numbers that differ by more than rounding, end it with a status that is not
+0.
 """
 
 import os
@@ -11,21 +13,32 @@ from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / path) for path in ("tests/device", "tests/scripts", "tests/lib", "tests", "workflow/lib")]
+sys.path[:0] = [
+    str(ROOT / path) for path in ("tests/device", "tests/scripts", "tests/support", "tests", "workflow/lib")
+]
 import pandas as pd  # noqa: E402
 import simulated  # noqa: E402  before torch is used by anything else
-import torch  # noqa: E402
-
 import test_contract as contract  # noqa: E402
 import test_outcomes  # noqa: E402
+import torch  # noqa: E402
+
 import toy  # noqa: E402
-from engram import covariance, hyperparameters, io, known, methods, objective, outcomes, parts, runtime, targets  # noqa: E402
-from engram.delta import Delta, applied  # noqa: E402
+from engram import methods
+from engram.editing import covariance, outcomes
+from engram.editing.values import targets
+from engram.job import io
+from engram.model import block_parts, known, runtime
+from engram.model.delta import Delta, applied  # noqa: E402
+from engram.settings import hyperparameters, objective  # noqa: E402
 
 targets.BATCH[simulated.DEVICE.type] = 3
 HERE = ("cpu", simulated.DEVICE.type)
 TOLERANCE = 1e-3  # of the norm: float32, and a chain of optimisations
-LOOSE = {"attn-edit", "ft-w", "alphaedit"}  # Adam makes a step of the rounding of a slope; a threshold among eigenvalues
+LOOSE = {
+    "attn-edit",
+    "ft-w",
+    "alphaedit",
+}  # Adam makes a step of the rounding of a slope; a threshold among eigenvalues
 NO_LSTM = {"ke"}  # whose LSTM has no operation for a device of Python
 
 
@@ -63,12 +76,14 @@ def stages(folder: str) -> None:
 
     call, found = trip.call, {}
     for where in HERE:
+
         def there(name, *args, device=where, **keys):
             back = on("cpu" if name == "train" else device)  # save_pretrained asks for addresses of storages
             try:
                 call(name, *args, **keys)
             finally:
                 back()
+
         trip.call = there
         found[where] = trip.chain(Path(folder) / where)
     compared = [name for name, path in found["cpu"].items() if path.suffix == ".parquet" and "rome" not in name]
@@ -91,8 +106,14 @@ def editors() -> None:
                     method.remember(model, contract.FACTS, settings, aids)
             if hasattr(method, "edit_each"):
                 deltas = method.edit_each(model, contract.FACTS, settings, aids)
-            found.append((deltas, outcomes.outcomes(model, test_outcomes.RECORDS, deltas, "counterfact", test_outcomes.config(),
-                                                    (0, name))))
+            found.append(
+                (
+                    deltas,
+                    outcomes.outcomes(
+                        model, test_outcomes.RECORDS, deltas, "counterfact", test_outcomes.config(), (0, name)
+                    ),
+                )
+            )
         for one, other in zip(*(deltas for deltas, _ in found)) if name not in LOOSE else ():
             for key in one.parts:
                 close(one.dense(key), other.dense(key), f"{name}, {key}")
@@ -105,13 +126,22 @@ def architectures() -> None:
     for kind in toy.ARCHITECTURES:
         found = []
         for model in models_of(kind):
-            changes = [Delta({key: tuple(side.to(model.device) for side in part) for key, part in delta.parts.items()})
-                       for delta in test_outcomes.deltas(toy.lm(kind))]
-            tables = outcomes.outcomes(model, test_outcomes.RECORDS, changes, "counterfact", test_outcomes.config(), (0, kind))
-            settings = objective.Settings(layer=1, steps=3, site="mlp" if parts.behind_mlp(model) else "hidden")
-            found.append((tables, covariance.second_moments(model, [0, 1], toy.TEXT, 40, 256),
-                          targets.optimise(model, contract.FACTS, ["{}", "Rome. {}"], settings, batch=2),
-                          known.records(model, test_outcomes.ZSRE, "zsre")))
+            changes = [
+                Delta({key: tuple(side.to(model.device) for side in part) for key, part in delta.parts.items()})
+                for delta in test_outcomes.deltas(toy.lm(kind))
+            ]
+            tables = outcomes.outcomes(
+                model, test_outcomes.RECORDS, changes, "counterfact", test_outcomes.config(), (0, kind)
+            )
+            settings = objective.Settings(layer=1, steps=3, site="mlp" if block_parts.behind_mlp(model) else "hidden")
+            found.append(
+                (
+                    tables,
+                    covariance.second_moments(model, [0, 1], toy.TEXT, 40, 256),
+                    targets.optimise(model, contract.FACTS, ["{}", "Rome. {}"], settings, batch=2),
+                    known.records(model, test_outcomes.ZSRE, "zsre"),
+                )
+            )
         (tables, moments, values, answers), other = found
         same(tables["scores"], other[0]["scores"], kind)
         same(tables["texts"], other[0]["texts"], kind)

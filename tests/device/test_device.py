@@ -10,8 +10,10 @@ from torch.utils import backend_registration
 HERE = Path(__file__).parent
 
 
-@pytest.mark.skipif(not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"),
-                    reason="this torch knows no devices of Python")
+@pytest.mark.skipif(
+    not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"),
+    reason="this torch knows no devices of Python",
+)
 @pytest.mark.parametrize("part", ("stages", "editors", "architectures", "hypernet"))
 def test_on_another_device(part, tmp_path):
     folder = [tmp_path] if part in ("stages", "hypernet") else []
@@ -20,13 +22,17 @@ def test_on_another_device(part, tmp_path):
     assert len(done.stdout.split()) >= 2, "it says what was compared"
 
 
-@pytest.mark.parametrize(("what", "said"), [
-    ("torch.ones(2, device=D) + torch.ones(2)", "tensors on two devices"),
-    ("torch.ones(2, 3, device=D)[torch.tensor([0])].add_(torch.ones(1, 3))", "tensors on two devices"),
-    ("torch.ones(2, device=D).index_select(0, torch.tensor([0]))", "tensors on two devices"),
-    ("torch.ones(2, device=D).cumsum(0)", "no deterministic form on CUDA"),
-    ("torch.ones(2, device=D).numpy()", "numpy"),
-    ("(torch.ones(2, device=D) * 2)[torch.tensor([0])].tolist() == [2.0] or 1 / 0", None)])
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("torch.ones(2, device=D) + torch.ones(2)", "tensors on two devices"),
+        ("torch.ones(2, 3, device=D)[torch.tensor([0])].add_(torch.ones(1, 3))", "tensors on two devices"),
+        ("torch.ones(2, device=D).index_select(0, torch.tensor([0]))", "tensors on two devices"),
+        ("torch.ones(2, device=D).cumsum(0)", "no deterministic form on CUDA"),
+        ("torch.ones(2, device=D).numpy()", "numpy"),
+        ("(torch.ones(2, device=D) * 2)[torch.tensor([0])].tolist() == [2.0] or 1 / 0", None),
+    ],
+)
 def test_the_simulated_device_refuses_what_a_gpu_does(what, said):
     code = f"import sys; sys.path.insert(0, {str(HERE)!r}); import simulated, torch; D = simulated.DEVICE; {what}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

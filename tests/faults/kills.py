@@ -1,8 +1,9 @@
-"""Kill a run at random moments, resume it each time, and compare the end with a run that nobody disturbed (`make faults`).
+"""Kill a run at random moments, resume it each time, and compare the end with a run that nobody disturbed (`make
+faults`).
 
-Four ways: SIGKILL of Snakemake alone (its jobs live on), SIGTERM, SIGINT to all as Ctrl-C sends it, and SIGKILL of the whole tree
-at once, as when the power fails. After each, every file that has its final name must be whole: it parses, and its lineage record
-has its hash. Each resumption is plain `snakemake`: no lock is left to a human.
+Four ways: SIGKILL of Snakemake alone (its jobs live on), SIGTERM, SIGINT to all as Ctrl-C sends it, and SIGKILL of the
+whole tree at once, as when the power fails. After each, every file that has its final name must be whole: it parses,
+and its lineage record has its hash. Each resumption is plain `snakemake`: no lock is left to a human.
 """
 
 import argparse
@@ -21,7 +22,8 @@ from pathlib import Path
 
 import psutil
 
-from engram import audit, io, lineage, reproducible
+from engram.job import io, lineage
+from engram.provenance import audit, reproducible
 
 WAYS = ("SIGKILL", "SIGTERM", "Ctrl-C", "power off")
 MAGIC = {".pdf": b"%PDF", ".png": b"\x89PNG"}
@@ -41,9 +43,11 @@ class Figures:
 
     def __str__(self) -> str:
         ways = ", ".join(f"{count} {way}" for way, count in self.kills.items())
-        return (f"{sum(self.kills.values())} kills ({ways}), {self.jobs} processes of jobs among what they ended or left behind; "
-                f"{self.checked} times a file checked after a kill; {self.finished} runs ended before they were killed; "
-                f"{len(self.problems)} problems")
+        return (
+            f"{sum(self.kills.values())} kills ({ways}), {self.jobs} processes of jobs among what they ended or left behind; "
+            f"{self.checked} times a file checked after a kill; {self.finished} runs ended before they were killed; "
+            f"{len(self.problems)} problems"
+        )
 
 
 def check(folder: Path, formats: bool = True) -> tuple[int, list[str]]:
@@ -76,7 +80,9 @@ def _wrong(folder: Path, path: Path, formats: bool) -> str | None:
 def start(folder: Path, environment: dict, log) -> subprocess.Popen:
     command = [Path(sys.executable).parent / "snakemake", "--cores", "2"]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a script in the background hands down that it is ignored
-    return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+    )
 
 
 def kill(run: subprocess.Popen, way: str) -> int:
@@ -118,8 +124,8 @@ def _alive(processes: list) -> list:
 
 
 def torment(folder: Path, environment: dict, kills: int, span: float, seed: int = 0, formats: bool = True) -> Figures:
-    """Run, kill and resume until `kills` have been survived, then let it end. Every fourth moment is in the first `span` seconds
-    of Snakemake, the others in the first ones of its jobs.
+    """Run, kill and resume until `kills` have been survived, then let it end. Every fourth moment is in the first
+    `span` seconds of Snakemake, the others in the first ones of its jobs.
     """
     rng, figures, log = random.Random(seed), Figures(), folder.with_name(f"{folder.name}.log")
     with open(log, "w", encoding="utf-8") as stream:
@@ -138,7 +144,10 @@ def torment(folder: Path, environment: dict, kills: int, span: float, seed: int 
             count, wrong = check(folder, formats)
             figures.checked += count
             figures.problems += [f"after {way} number {figures.kills[way]}: {line}" for line in wrong]
-            print(f"{way} after {moment:.1f} s: {count} files under their final names, {len(wrong)} of them wrong", flush=True)
+            print(
+                f"{way} after {moment:.1f} s: {count} files under their final names, {len(wrong)} of them wrong",
+                flush=True,
+            )
         if (status := start(folder, environment, stream).wait()) != 0:
             figures.problems.append(f"the last run failed with status {status}: {log}")
     return figures
@@ -153,8 +162,11 @@ def reset(folder: Path) -> None:
 def leftovers(folder: Path) -> list[str]:
     """Files of unfinished work that nothing will take away."""
     places = [path for name in (*audit.FOLDERS, ".resume") for path in (folder / name).rglob("*")]
-    return [str(path.relative_to(folder)) for path in places
-            if path.is_file() and (path.name.endswith(".part") or path.parent.name == "locks" and path.suffix != ".lock")]
+    return [
+        str(path.relative_to(folder))
+        for path in places
+        if path.is_file() and (path.name.endswith(".part") or (path.parent.name == "locks" and path.suffix != ".lock"))
+    ]
 
 
 def verdict(undisturbed: Path, tormented: Path, figures: Figures) -> int:
@@ -170,7 +182,9 @@ def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--stand-ins", action="store_true", help="stages that compute nothing: the workflow alone, quicker")
+    parser.add_argument(
+        "--stand-ins", action="store_true", help="stages that compute nothing: the workflow alone, quicker"
+    )
     parser.add_argument("--folder", type=Path, help="where to work; default: a new folder, removed at the end")
     args = parser.parse_args(argv)
     base = Path(args.folder or tempfile.mkdtemp(prefix="engram-kills-"))
@@ -185,8 +199,7 @@ def main(argv=None) -> int:
             return 2
     alone = time.monotonic() - began
     print(f"undisturbed: {alone:.0f} s", flush=True)
-    figures = torment(tormented, environments[1], args.kills, max(6.0, alone / 6), args.seed,
-                      not args.stand_ins)
+    figures = torment(tormented, environments[1], args.kills, max(6.0, alone / 6), args.seed, not args.stand_ins)
     status = verdict(undisturbed, tormented, figures)
     print(f"{time.monotonic() - began:.0f} s in all")
     if not args.folder and status == 0:

@@ -11,20 +11,37 @@ sys.path.insert(0, str(ROOT / "tests" / "workflow"))
 import conftest  # noqa: E402
 
 VARIANTS = ("main", "severed")
-ITEMS = ("rome/fig2_average_traces", "rome/fig3_severed", "rome/fig16_gradients", "rome/fig21_counterfact_record",
-         "rome/table4_counterfact", "rome/table1_zsre")  # one of every stage
+ITEMS = (
+    "rome/fig2_average_traces",
+    "rome/fig3_severed",
+    "rome/fig16_gradients",
+    "rome/fig21_counterfact_record",
+    "rome/table4_counterfact",
+    "rome/table1_zsre",
+)  # one of every stage
 DATA = {"records": 20, "validation": 6}
 TRAINING = {"steps": 20, "interval": 10}
 SMALL = {  # of params.yaml
     ("sources", "world"): {"subjects": 40, "relations": 4, "objects": 4, "documents": 240, "articles": 40},
     ("models", "mini"): {"records": {"count": 6, "only_known": False}},
-    ("models", "mini", "train"): {"width": 64, "heads": 2, "vocabulary": 420, "context": 64, "steps": 120, "batch": 8,
-                                  "length": 48, "rate": 0.01, "spread": 0.1},
+    ("models", "mini", "train"): {
+        "width": 64,
+        "heads": 2,
+        "vocabulary": 420,
+        "context": 64,
+        "steps": 120,
+        "batch": 8,
+        "length": 48,
+        "rate": 0.01,
+        "spread": 0.1,
+    },
     ("covariance",): {"articles": 40},
     ("trace",): {"prompts": 12, "samples": 2},
     ("gradients",): {"points": 4, "count": 2},
-    ("hypernet", "mend", "mini", "data"): DATA, ("hypernet", "mend", "mini", "training"): TRAINING,
-    ("hypernet", "ke", "mini", "data"): DATA, ("hypernet", "ke", "mini", "training"): TRAINING,
+    ("hypernet", "mend", "mini", "data"): DATA,
+    ("hypernet", "mend", "mini", "training"): TRAINING,
+    ("hypernet", "ke", "mini", "data"): DATA,
+    ("hypernet", "ke", "mini", "training"): TRAINING,
     ("edit",): {"generation_tokens": 24},
     ("run",): {"threads": 1, "threads_of": {}, "device": "cpu", "preload": 12},
 }

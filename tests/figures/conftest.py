@@ -9,21 +9,33 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engram import io
+from engram.job import io
 
 ROOT = Path(__file__).parents[2]
 FIGURES = ROOT / "workflow" / "figures" / "rome"
 TRACES = {  # item -> the variants of trace that it is drawn from here
-    "fig1_trace_example": ["main"], "fig2_average_traces": ["main"], "fig3_severed": ["severed"], "fig7_lines": ["main"],
-    "fig10_examples": ["main"], "fig11_atypical": ["main"], "fig12_extra_token": ["main", "extra"],
-    "fig13_noise_kinds": ["gaussian", "uniform"], "fig14_severed_cases": ["severed"], "fig15_extra_token": ["extra"],
+    "fig1_trace_example": ["main"],
+    "fig2_average_traces": ["main"],
+    "fig3_severed": ["severed"],
+    "fig7_lines": ["main"],
+    "fig10_examples": ["main"],
+    "fig11_atypical": ["main"],
+    "fig12_extra_token": ["main", "extra"],
+    "fig13_noise_kinds": ["gaussian", "uniform"],
+    "fig14_severed_cases": ["severed"],
+    "fig15_extra_token": ["extra"],
 }
 TEXTS = ("fig6_generations", "fig19_generations", "fig25_attn_edit_generations")
 RECORDS = {"fig21_counterfact_record": "facts", "fig22_zsre_record": "zsre"}
 ITEMS = (*TRACES, *TEXTS, *RECORDS, "fig16_gradients", "fig24_attn_edit_metrics", "table1_zsre", "table4_counterfact")
 NOISES = {"gaussian": "m", "uniform": "us3"}
 SITES = {  # height of the early and of the late site of the paper
-    "hidden": (0.12, 0.9), "mlp": (0.10, 0.2), "attn": (0.02, 0.35), "no_attn": (0.10, 0.9), "no_mlp": (0.03, 0.9)}
+    "hidden": (0.12, 0.9),
+    "mlp": (0.10, 0.2),
+    "attn": (0.02, 0.35),
+    "no_attn": (0.10, 0.9),
+    "no_mlp": (0.03, 0.9),
+}
 METRICS = ("S", "ES", "EM", "PS", "PM", "NS", "NM", "GE", "RS", "EA", "PA", "NA")
 
 
@@ -34,16 +46,34 @@ def load(name: str):
     return module
 
 
-def fake_traced(prompts: int = 8, subject: int = 3, before: int = 1, after: int = 3, words=None,
-                answer: str = " piano", variant: str = "main") -> pd.DataFrame:
+def fake_traced(
+    prompts: int = 8,
+    subject: int = 3,
+    before: int = 1,
+    after: int = 3,
+    words=None,
+    answer: str = " piano",
+    variant: str = "main",
+) -> pd.DataFrame:
     rng, rows = np.random.default_rng(len(variant)), []
     for prompt_id in range(prompts):
         tokens = words or ["In"] * before + [f" Name{i}" for i in range(subject)] + [f" word{i}" for i in range(after)]
         clean, corrupted = rng.uniform(0.7, 1.0), rng.uniform(0.02, 0.2)
-        rows.append({"model": "mini", "variant": variant, "prompt_id": prompt_id, "prompt": "".join(tokens),
-                     "subject": f"x{prompt_id}",
-                     "answer": answer, "tokens": tokens, "subject_begin": before, "subject_end": before + subject,
-                     "clean": clean, "corrupted": corrupted})
+        rows.append(
+            {
+                "model": "mini",
+                "variant": variant,
+                "prompt_id": prompt_id,
+                "prompt": "".join(tokens),
+                "subject": f"x{prompt_id}",
+                "answer": answer,
+                "tokens": tokens,
+                "subject_begin": before,
+                "subject_end": before + subject,
+                "clean": clean,
+                "corrupted": corrupted,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -71,17 +101,43 @@ def fake_effects(traced: pd.DataFrame, layers: int = 8) -> pd.DataFrame:
 
 
 def fake_facts(cases: int = 5) -> pd.DataFrame:
-    return pd.DataFrame([
-        {"case_id": 10 + i, "relation_id": f"P{i // 2}", "prompt": "{} plays the", "subject": f"Thomas James Martin{i}",
-         "target_new": "violin", "target_new_id": "Q2", "target_true": "piano", "target_true_id": "Q1",
-         "paraphrase_prompts": ["a"], "neighborhood_prompts": ["b"], "attribute_prompts": ["c"],
-         "generation_prompts": ["d"]} for i in range(cases)])
+    return pd.DataFrame(
+        [
+            {
+                "case_id": 10 + i,
+                "relation_id": f"P{i // 2}",
+                "prompt": "{} plays the",
+                "subject": f"Thomas James Martin{i}",
+                "target_new": "violin",
+                "target_new_id": "Q2",
+                "target_true": "piano",
+                "target_true_id": "Q1",
+                "paraphrase_prompts": ["a"],
+                "neighborhood_prompts": ["b"],
+                "attribute_prompts": ["c"],
+                "generation_prompts": ["d"],
+            }
+            for i in range(cases)
+        ]
+    )
 
 
 def fake_zsre() -> pd.DataFrame:
-    return pd.DataFrame([{"case_id": 4 + i, "subject": f"Thomas James Martin{i}", "prompt": "What does {} play?",
-                          "answer": "piano", "target_new": "violin", "rephrase": f"Thomas James Martin{i} plays what?",
-                          "loc": "who is 東京", "loc_answer": "a city"} for i in range(2)])
+    return pd.DataFrame(
+        [
+            {
+                "case_id": 4 + i,
+                "subject": f"Thomas James Martin{i}",
+                "prompt": "What does {} play?",
+                "answer": "piano",
+                "target_new": "violin",
+                "rephrase": f"Thomas James Martin{i} plays what?",
+                "loc": "who is 東京",
+                "loc_answer": "a city",
+            }
+            for i in range(2)
+        ]
+    )
 
 
 def fake_gradients(traced: pd.DataFrame, layers: int = 8) -> pd.DataFrame:
@@ -91,8 +147,10 @@ def fake_gradients(traced: pd.DataFrame, layers: int = 8) -> pd.DataFrame:
         for site in ("hidden", "mlp", "attn"):
             for layer in range(layers):
                 values = rng.normal(0, 0.1, len(row.tokens))
-                rows += [("mini", row.prompt_id, site, token, layer, value, row.clean - values.sum())
-                         for token, value in enumerate(values)]
+                rows += [
+                    ("mini", row.prompt_id, site, token, layer, value, row.clean - values.sum())
+                    for token, value in enumerate(values)
+                ]
     return pd.DataFrame(rows, columns=["model", "prompt_id", "site", "token", "layer", "attribution", "baseline"])
 
 
@@ -113,15 +171,37 @@ def fake_texts(facts: pd.DataFrame, method: str, words: int = 24) -> pd.DataFram
             prompt = f"{fact.subject} is known for"
             text = f"{prompt} the {played}. He costs $5 and $x_{{2}} \n\n"
             text += f"word, {played}er; {played}, " * (words // 3)
-            rows.append({"model": "mini", "dataset": "facts", "method": method, "n": 1, "case_id": fact.case_id,
-                         "prompt_index": index, "prompt": prompt, "text": text + "日本 \u200b\r\x00 end"})
+            rows.append(
+                {
+                    "model": "mini",
+                    "dataset": "facts",
+                    "method": method,
+                    "n": 1,
+                    "case_id": fact.case_id,
+                    "prompt_index": index,
+                    "prompt": prompt,
+                    "text": text + "日本 \u200b\r\x00 end",
+                }
+            )
     return pd.DataFrame(rows)
 
 
 def fake_summary(method: str, value: float = 90.0) -> pd.DataFrame:
-    return pd.DataFrame([
-        {"model": "mini", "dataset": "facts", "method": method, "n": 1, "metric": metric, "value": value + index,
-         "ci": None if metric == "S" else 0.5, "count": 200} for index, metric in enumerate(METRICS)])
+    return pd.DataFrame(
+        [
+            {
+                "model": "mini",
+                "dataset": "facts",
+                "method": method,
+                "n": 1,
+                "metric": metric,
+                "value": value + index,
+                "ci": None if metric == "S" else 0.5,
+                "count": 200,
+            }
+            for index, metric in enumerate(METRICS)
+        ]
+    )
 
 
 class Runner:
@@ -140,17 +220,33 @@ class Runner:
         """The input flags of an item, over the default fake tables."""
         if item in TRACES:
             traced = [fake_traced(variant=variant) for variant in TRACES[item]]
-            return ["--effects", *(self.put(f"{t['variant'][0]}-effects.parquet", fake_effects(t)) for t in traced),
-                    "--traced", *(self.put(f"{t['variant'][0]}-prompts.parquet", t) for t in traced)]
+            return [
+                "--effects",
+                *(self.put(f"{t['variant'][0]}-effects.parquet", fake_effects(t)) for t in traced),
+                "--traced",
+                *(self.put(f"{t['variant'][0]}-prompts.parquet", t) for t in traced),
+            ]
         if item in RECORDS:
-            return [f"--{RECORDS[item]}", self.put(f"{item}.parquet", fake_facts() if RECORDS[item] == "facts" else fake_zsre())]
+            return [
+                f"--{RECORDS[item]}",
+                self.put(f"{item}.parquet", fake_facts() if RECORDS[item] == "facts" else fake_zsre()),
+            ]
         if item == "fig16_gradients":
             traced = fake_traced().drop(columns="variant")
-            return ["--attributions", self.put("attributions.parquet", fake_gradients(traced)),
-                    "--attributed", self.put("attributed.parquet", traced)]
+            return [
+                "--attributions",
+                self.put("attributions.parquet", fake_gradients(traced)),
+                "--attributed",
+                self.put("attributed.parquet", traced),
+            ]
         if item == "fig24_attn_edit_metrics":
-            return ["--records", *(self.put(f"{method}-records.parquet", fake_records(method))
-                                   for method in ("rome", "none", "attn-edit"))]
+            return [
+                "--records",
+                *(
+                    self.put(f"{method}-records.parquet", fake_records(method))
+                    for method in ("rome", "none", "attn-edit")
+                ),
+            ]
         if item in TEXTS:
             facts = fake_facts()
             texts = [self.put(f"{method}.parquet", fake_texts(facts, method)) for method in ("rome", "none")]
@@ -162,8 +258,10 @@ class Runner:
         suffixes = ("csv", "md") if item.startswith("table") else ("pdf", "png", "csv")
         target = self.folder / out / "rome" / item
         outputs = [word for suffix in suffixes for word in (f"--{suffix}", f"{target}.{suffix}")]
-        variants = {name: {"noise": NOISES.get(name, "s3"), "extra_tokens": int(name == "extra")}
-                    for name in TRACES.get(item, [])}
+        variants = {
+            name: {"noise": NOISES.get(name, "s3"), "extra_tokens": int(name == "extra")}
+            for name in TRACES.get(item, [])
+        }
         config = {"seed": 0, "model": {"name": "mini", "trace_window": 2}, "paper": paper, "variants": variants}
         inputs = self.inputs(item) if inputs is None else inputs
         return [str(w) for w in [*inputs, *outputs, "--model", "mini", "--config", json.dumps(config)]]
@@ -190,6 +288,18 @@ def drawn(tmp_path_factory) -> Runner:
 
 @pytest.fixture(scope="session")
 def fakes() -> SimpleNamespace:
-    return SimpleNamespace(traced=fake_traced, effects=fake_effects, facts=fake_facts, texts=fake_texts, items=ITEMS,
-                           summary=fake_summary, zsre=fake_zsre, gradients=fake_gradients, records=fake_records,
-                           load=load, traces=TRACES, root=ROOT, figures=FIGURES)
+    return SimpleNamespace(
+        traced=fake_traced,
+        effects=fake_effects,
+        facts=fake_facts,
+        texts=fake_texts,
+        items=ITEMS,
+        summary=fake_summary,
+        zsre=fake_zsre,
+        gradients=fake_gradients,
+        records=fake_records,
+        load=load,
+        traces=TRACES,
+        root=ROOT,
+        figures=FIGURES,
+    )

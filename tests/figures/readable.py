@@ -1,4 +1,6 @@
-"""What any reader needs of a figure: text inside the page, no text on other text, none too small; lines that stand out."""
+"""What any reader needs of a figure: text inside the page, no text on other text, none too small; lines that stand
+out.
+"""
 
 import itertools
 

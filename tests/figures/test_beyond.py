@@ -1,4 +1,6 @@
-"""Scores by relation, and edit norms against success, drawn from small fake tables through the command line of their items."""
+"""Scores by relation, and edit norms against success, drawn from small fake tables through the command line of their
+items.
+"""
 
 import json
 
@@ -8,7 +10,8 @@ import pytest
 from readable import assert_readable
 from test_curves import load
 
-from engram import io, style
+from engram.drawing import style
+from engram.job import io
 
 KEYS = {"model": "mini", "dataset": "counterfact", "n": 1}
 METHODS = ("ft-l", "mend-cf", "rome", "r-rome", "memit")
@@ -17,17 +20,31 @@ METHODS = ("ft-l", "mend-cf", "rome", "r-rome", "memit")
 def records(method, cases=12, relations=3, texts=12):
     """Metrics of single edits, by chance; of the first `texts` records there are texts."""
     rng = np.random.default_rng(sum(map(ord, method)))
-    rows = {"relation_id": [f"P{case % relations}" for case in range(cases)], "after": 1, "case_id": range(cases),
-            **{name: rng.integers(0, 2, cases).astype(float) for name in ("ES", "EA", "PA", "NA")},
-            **{name: rng.random(cases) for name in ("PS", "NS")},
-            **{name: rng.uniform(-1, 1, cases) for name in ("EM", "PM", "NM")}}
+    rows = {
+        "relation_id": [f"P{case % relations}" for case in range(cases)],
+        "after": 1,
+        "case_id": range(cases),
+        **{name: rng.integers(0, 2, cases).astype(float) for name in ("ES", "EA", "PA", "NA")},
+        **{name: rng.random(cases) for name in ("PS", "NS")},
+        **{name: rng.uniform(-1, 1, cases) for name in ("EM", "PM", "NM")},
+    }
     texts = [6.2 if case < texts else np.nan for case in range(cases)]
     return pd.DataFrame(rows).assign(GE=texts, RS=[value / 10 for value in texts], method=method, **KEYS)
 
 
 def norms(method, cases=12, layers=(3, 4)):
-    rows = [{"after": 1, "case_id": case, "layer": layer, "weight": f"h.{layer}", "delta_norm": 0.5 * (case + 1),
-             "weight_norm": 10.0} for case in range(cases) for layer in (layers if method == "memit" else layers[:1])]
+    rows = [
+        {
+            "after": 1,
+            "case_id": case,
+            "layer": layer,
+            "weight": f"h.{layer}",
+            "delta_norm": 0.5 * (case + 1),
+            "weight_norm": 10.0,
+        }
+        for case in range(cases)
+        for layer in (layers if method == "memit" else layers[:1])
+    ]
     return pd.DataFrame(rows).assign(method=method, **KEYS)
 
 
@@ -73,7 +90,9 @@ def test_scores_of_a_relation_are_those_of_its_records(fakes, tmp_path):
         for relation, rows in records(method).groupby("relation_id"):
             means = rows[["ES", "PS", "NS"]].mean()
             assert found.loc[(method, relation, "PS"), "value"] == pytest.approx(100 * means["PS"], rel=1e-5)
-            assert found.loc[(method, relation, "NS"), "ci"] == pytest.approx(196 * rows["NS"].std(ddof=0) / 2, rel=1e-5)
+            assert found.loc[(method, relation, "NS"), "ci"] == pytest.approx(
+                196 * rows["NS"].std(ddof=0) / 2, rel=1e-5
+            )
             score = 0 if means.min() == 0 else 300 / (1 / means).sum()
             assert found.loc[(method, relation, "S"), "value"] == pytest.approx(score, rel=1e-5)
     of_last = frame[(frame["metric"] == "S") & (frame["method"] == "memit")]["value"]
@@ -82,8 +101,13 @@ def test_scores_of_a_relation_are_those_of_its_records(fakes, tmp_path):
 
 def test_norms_are_shares_of_the_weights_that_change(fakes, tmp_path):
     """One layer: the share; MEMIT's two layers of equal norm: sqrt(2) delta over sqrt(2) weight, the same share."""
-    files, figure = run("beyond/edit_norms", fakes, tmp_path, norms=[norms("rome"), norms("memit", layers=(3, 5))],
-                        records=[records("rome", texts=5), records("memit")])
+    files, figure = run(
+        "beyond/edit_norms",
+        fakes,
+        tmp_path,
+        norms=[norms("rome"), norms("memit", layers=(3, 5))],
+        records=[records("rome", texts=5), records("memit")],
+    )
     frame = pd.read_csv(files["csv"])
     expected = [0.05 * (case + 1) for case in range(12)]
     for method in ("rome", "memit"):
@@ -107,18 +131,35 @@ def test_edits_that_change_nothing_are_counted(fakes, tmp_path):
     assert (pd.read_csv(files["csv"])["norm"] == 0).sum() == 3
 
 
-@pytest.mark.parametrize("low, high, ticks", [(0.03, 1.1, [0.05, 0.1, 0.2, 0.5, 1]), (0.51, 0.52, [0.52]),
-                                              (1e-4, 10.5, [1e-4, 1e-3, 1e-2, 0.1, 1, 10])])
+@pytest.mark.parametrize(
+    "low, high, ticks",
+    [(0.03, 1.1, [0.05, 0.1, 0.2, 0.5, 1]), (0.51, 0.52, [0.52]), (1e-4, 10.5, [1e-4, 1e-3, 1e-2, 0.1, 1, 10])],
+)
 def test_ticks_of_a_logarithmic_axis_are_round(low, high, ticks):
     assert style.log_places(pd.Series([low, high])) == pytest.approx(ticks)
 
 
-@pytest.mark.parametrize("item, more, says", [
-    ("beyond/relations", {"records": [records("rome").assign(n=100)]}, "rome, n 100: right is 1, each fact alone"),
-    ("beyond/edit_norms", {"norms": [norms("rome")], "records": [records("rome").assign(n=100)]}, "right is 1, each fact alone"),
-    ("beyond/edit_norms", {"norms": [norms("rome", cases=5)], "records": [records("rome")]}, "has no norm, or no metrics"),
-    ("beyond/edit_norms", {"norms": [norms("rome").assign(delta_norm=0.0)], "records": [records("rome")]}, "no edit changes any"),
-])
+@pytest.mark.parametrize(
+    "item, more, says",
+    [
+        ("beyond/relations", {"records": [records("rome").assign(n=100)]}, "rome, n 100: right is 1, each fact alone"),
+        (
+            "beyond/edit_norms",
+            {"norms": [norms("rome")], "records": [records("rome").assign(n=100)]},
+            "right is 1, each fact alone",
+        ),
+        (
+            "beyond/edit_norms",
+            {"norms": [norms("rome", cases=5)], "records": [records("rome")]},
+            "has no norm, or no metrics",
+        ),
+        (
+            "beyond/edit_norms",
+            {"norms": [norms("rome").assign(delta_norm=0.0)], "records": [records("rome")]},
+            "no edit changes any",
+        ),
+    ],
+)
 def test_what_cannot_be_drawn_is_said(item, more, says, fakes, tmp_path):
     with pytest.raises(ValueError, match=says):
         run(item, fakes, tmp_path, **more)
@@ -126,15 +167,31 @@ def test_what_cannot_be_drawn_is_said(item, more, says, fakes, tmp_path):
 
 def drift(method, n, after, models=4, level=2.0, passages=5):
     rng = np.random.default_rng(after)
-    rows = [{"after": after, "case_id": case, "passage_id": passage, "nll": level + 0.1 * rng.random(), "nll_before": 2.0,
-             "tokens": 40 - passage} for case in range(models) for passage in range(passages)]
+    rows = [
+        {
+            "after": after,
+            "case_id": case,
+            "passage_id": passage,
+            "nll": level + 0.1 * rng.random(),
+            "nll_before": 2.0,
+            "tokens": 40 - passage,
+        }
+        for case in range(models)
+        for passage in range(passages)
+    ]
     return pd.DataFrame(rows).assign(method=method, **KEYS | {"n": n})
 
 
-MANY = [drift("none", "1", 1, 1), drift("rome", "1", 1), drift("memit", "1", 1), drift("kn", "1", 1, level=9.0),
-        drift("memit", "100", 100, 1, 3.0), drift("memit", "1000", 1000, 1, 4.0),
-        pd.concat([drift("rome", "1000by1", after, 1, 2 + after / 200) for after in (1, 10, 100, 1000)]),
-        *(drift(method, "1", 1) for method in ("ft", "ft-l", "mend", "mend-cf", "ke-cf", "pmet"))]
+MANY = [
+    drift("none", "1", 1, 1),
+    drift("rome", "1", 1),
+    drift("memit", "1", 1),
+    drift("kn", "1", 1, level=9.0),
+    drift("memit", "100", 100, 1, 3.0),
+    drift("memit", "1000", 1000, 1, 4.0),
+    pd.concat([drift("rome", "1000by1", after, 1, 2 + after / 200) for after in (1, 10, 100, 1000)]),
+    *(drift(method, "1", 1) for method in ("ft", "ft-l", "mend", "mend-cf", "ke-cf", "pmet")),
+]
 
 
 @pytest.mark.parametrize("tables, panels", [(MANY, 2), (MANY[:4], 1)])
@@ -142,10 +199,13 @@ def test_drift_can_be_read_and_is_the_same_again(tables, panels, fakes, tmp_path
     files, figure = run("beyond/perplexity", fakes, tmp_path / "a", drift=tables)
     assert_readable(figure, monkeypatch)
     again, _ = run("beyond/perplexity", fakes, tmp_path / "b", drift=tables)
-    assert len(figure.axes) == panels and all(path.read_bytes() == again[name].read_bytes() for name, path in files.items())
+    assert len(figure.axes) == panels and all(
+        path.read_bytes() == again[name].read_bytes() for name, path in files.items()
+    )
     frame = pd.read_csv(files["csv"], dtype={"n": str})
-    assert not frame.duplicated(["method", "after"]).any() and frame[(frame["method"] == "rome") & (frame["after"] == 1)][
-        ["n", "models"]].values.tolist() == [["1", 4]], "single edits, not the first of those in turn"
+    assert not frame.duplicated(["method", "after"]).any() and frame[
+        (frame["method"] == "rome") & (frame["after"] == 1)
+    ][["n", "models"]].values.tolist() == [["1", 4]], "single edits, not the first of those in turn"
 
 
 def test_perplexity_of_one_model_has_the_interval_of_its_passages(fakes, tmp_path):
@@ -154,7 +214,8 @@ def test_perplexity_of_one_model_has_the_interval_of_its_passages(fakes, tmp_pat
     row, mean = frame.loc[("memit", 1000)], np.average(raw["nll"], weights=raw["tokens"])
     width = 1.96 * (raw["nll"] - raw["nll_before"]).std(ddof=0) / 5**0.5
     assert (row["perplexity"], row["high"], row["unedited"]) == pytest.approx(
-        (np.exp(mean), np.exp(mean + width), np.exp(2)), rel=1e-5)
+        (np.exp(mean), np.exp(mean + width), np.exp(2)), rel=1e-5
+    )
 
 
 def test_no_passages_are_no_figure(fakes, tmp_path):
@@ -175,9 +236,16 @@ def test_reverse_questions_can_be_read_and_are_counted(fakes, tmp_path, monkeypa
     files, figure = run("beyond/reverse", fakes, tmp_path, facts=[turned()], records=tables)
     assert_readable(figure, monkeypatch)
     frame = pd.read_csv(files["csv"]).query("method == 'rome' and metric == 'success'").set_index("kind")
-    assert frame["count"].to_dict() == {"rewrite": 12, "paraphrase": 12, "reverse": 8, "relation first": 4, "subject first": 4}
+    assert frame["count"].to_dict() == {
+        "rewrite": 12,
+        "paraphrase": 12,
+        "reverse": 8,
+        "relation first": 4,
+        "subject first": 4,
+    }
     assert frame.loc["reverse", "value"] == 50 and frame.loc["rewrite", "value"] == pytest.approx(
-        100 * records("rome")["ES"].mean(), rel=1e-5)
+        100 * records("rome")["ES"].mean(), rel=1e-5
+    )
     said = [text.get_text() for text in figure.legends[0].get_texts()]
     assert said == ["as edited (12)", "paraphrased (12)", "reverse, relation first (4)", "reverse, subject first (4)"]
     with pytest.raises(ValueError, match="rome, n 1: right is 1, each fact alone, with reverse questions"):

@@ -7,7 +7,8 @@ import pytest
 from readable import assert_readable
 from test_curves import load, summary
 
-from engram import io, metrics
+from engram.evaluation import metrics
+from engram.job import io
 
 RELATIONS = {"1": ["born in"], "2": ["works as"], "1+2": ["born in", "works as"]}
 LAYERS = {f"memit-{index}": {"layers": layers} for index, layers in enumerate(([2], [0, 1, 2], [0], [0, 2]))}
@@ -16,23 +17,37 @@ WEIGHTS = {f"memit-weight-{weight}": {"covariance_weight": weight} for weight in
 
 
 def records(method, facts, of, success):
-    """The table of a group: the first `success` of its records are perfect, the others lack half of their paraphrases."""
+    """The table of a group: the first `success` of its records are perfect, the others lack half of their
+    paraphrases.
+    """
     names = RELATIONS[of]
-    rows = [{"relation_id": names[index % len(names)], "after": facts, "case_id": index,
-             **{name: 1.0 if index < success or name != "PS" else 0.5 for name in metrics.METRICS["counterfact"][1]}}
-            for index in range(facts)]
+    rows = [
+        {
+            "relation_id": names[index % len(names)],
+            "after": facts,
+            "case_id": index,
+            **{name: 1.0 if index < success or name != "PS" else 0.5 for name in metrics.METRICS["counterfact"][1]},
+        }
+        for index in range(facts)
+    ]
     keys = {"model": "mini", "dataset": "counterfact", "method": method, "n": f"{facts}of{of}"}
     return pd.DataFrame(rows).assign(**keys)
 
 
 TABLES = {
-    "memit/fig6_categories": [records(method, 20, of, success) for method, of, success in (
-        ("rome", "1", 2), ("memit", "1", 5), ("rome", "2", 4), ("memit", "2", 20))],
+    "memit/fig6_categories": [
+        records(method, 20, of, success)
+        for method, of, success in (("rome", "1", 2), ("memit", "1", 5), ("rome", "2", 4), ("memit", "2", 20))
+    ],
     "memit/fig7_mixes": [records("memit", facts, of, facts // 2 + len(of)) for facts in (10, 40) for of in RELATIONS],
-    "memit/ablation_layers": [summary("none", 1, 1, 5.0), *(summary(slug, 50, 50, 60.0 + index)
-                                                            for index, slug in enumerate(LAYERS))],
-    "memit/fig9_weight_decay": [summary("none", 1, 1, 5.0), *(summary(slug, 50, 50, 70.0 - 100 * point["weight_decay"])
-                                                              for slug, point in DECAYS.items())],
+    "memit/ablation_layers": [
+        summary("none", 1, 1, 5.0),
+        *(summary(slug, 50, 50, 60.0 + index) for index, slug in enumerate(LAYERS)),
+    ],
+    "memit/fig9_weight_decay": [
+        summary("none", 1, 1, 5.0),
+        *(summary(slug, 50, 50, 70.0 - 100 * point["weight_decay"]) for slug, point in DECAYS.items()),
+    ],
     "memit/ablation_weight": [summary("none", 1, 1, 5.0), *(summary(slug, 50, 50, 80.0) for slug in WEIGHTS)],
 }
 POINTS = {"memit/ablation_layers": LAYERS, "memit/ablation_weight": WEIGHTS, "memit/fig9_weight_decay": DECAYS}
@@ -83,7 +98,9 @@ def test_a_mixture_stands_between_its_relations(drawn):
     both = frame[frame["of"] == "1+2"]
     assert set(both["relations"]) == {"born in + works as"} and set(both["facts"]) == {10, 40}
     lines = {line.get_label(): list(line.get_ydata()) for line in drawn["memit/fig7_mixes"][1].axes[0].lines}
-    alone = [frame[(frame["of"] == of) & (frame["metric"] == "S")].sort_values("facts")["value"].to_numpy() for of in "12"]
+    alone = [
+        frame[(frame["of"] == of) & (frame["metric"] == "S")].sort_values("facts")["value"].to_numpy() for of in "12"
+    ]
     assert lines["mean of the two"] == pytest.approx(list(sum(alone) / 2), rel=1e-4)
     assert set(lines) == {"born in", "works as", "both, half each", "mean of the two"}
 
@@ -113,18 +130,27 @@ def test_the_same_bytes_again(drawn, fakes, tmp_path):
         assert all(path.read_bytes() == again[suffix].read_bytes() for suffix, path in files.items())
 
 
-@pytest.mark.parametrize("item, tables, says", [
-    ("memit/fig6_categories", [records("memit", 20, "1", 3).assign(n=20)], "memit, n 20: right are facts of chosen relations"),
-    ("memit/fig6_categories", [records("memit", facts, "1", 3) for facts in (10, 20)], "two rows for one relation"),
-    ("memit/fig7_mixes", [records("memit", 10, "1+2", 3), records("memit", 10, "1", 3)], "with 10 of each alone"),
-    ("memit/fig7_mixes", [records("memit", 10, "1", 3)], "no mixture of two relations"),
-])
+@pytest.mark.parametrize(
+    "item, tables, says",
+    [
+        (
+            "memit/fig6_categories",
+            [records("memit", 20, "1", 3).assign(n=20)],
+            "memit, n 20: right are facts of chosen relations",
+        ),
+        ("memit/fig6_categories", [records("memit", facts, "1", 3) for facts in (10, 20)], "two rows for one relation"),
+        ("memit/fig7_mixes", [records("memit", 10, "1+2", 3), records("memit", 10, "1", 3)], "with 10 of each alone"),
+        ("memit/fig7_mixes", [records("memit", 10, "1", 3)], "no mixture of two relations"),
+    ],
+)
 def test_what_cannot_be_drawn_is_said(item, tables, says, fakes, tmp_path):
     with pytest.raises(ValueError, match=says):
         run(item, fakes.root, tmp_path, tables)
 
 
 def test_many_relations_have_room(fakes, tmp_path, monkeypatch):
-    tables = [records("memit", 4, "1", 2).assign(relation_id=f"relation number {index} of the papers", n=f"4of{index + 1}")
-              for index in range(27)]
+    tables = [
+        records("memit", 4, "1", 2).assign(relation_id=f"relation number {index} of the papers", n=f"4of{index + 1}")
+        for index in range(27)
+    ]
     assert_readable(run("memit/fig6_categories", fakes.root, tmp_path, tables)[1], monkeypatch)

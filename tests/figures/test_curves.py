@@ -7,33 +7,60 @@ import pandas as pd
 import pytest
 from readable import assert_readable
 
-from engram import style
+from engram.drawing import style
 
 METRICS = ("S", "ES", "EM", "PS", "PM", "NS", "NM", "GE", "RS")
 FACTS = [1, 10, 100, 1000]
 LAYERS = {f"ft-{layer}-{box}": {"layer": layer, "epsilon": box} for layer in (0, 1, 5) for box in (None, 0.0005, 0.01)}
-TOKENS = {f"rome-{layer}-{token}": {"layer": layer, "token": token} for layer in (0, 1, 5)
-          for token in ("subject_first", "subject_last", "subject_first_after_last", "last")}
+TOKENS = {
+    f"rome-{layer}-{token}": {"layer": layer, "token": token}
+    for layer in (0, 1, 5)
+    for token in ("subject_first", "subject_last", "subject_first_after_last", "last")
+}
 BOXES = {f"attn-{box}": {"epsilon": box} for box in (0.0005, 0.001, 0.005)}
 
 
 def summary(method, n, after, value):
-    rows = [{"model": "mini", "dataset": "counterfact", "method": method, "n": n, "after": after, "metric": metric,
-             "value": value + index, "ci": None if metric == "S" else 3.0, "count": 50} for index, metric in enumerate(METRICS)]
+    rows = [
+        {
+            "model": "mini",
+            "dataset": "counterfact",
+            "method": method,
+            "n": n,
+            "after": after,
+            "metric": metric,
+            "value": value + index,
+            "ci": None if metric == "S" else 3.0,
+            "count": 50,
+        }
+        for index, metric in enumerate(METRICS)
+    ]
     return pd.DataFrame(rows)
 
 
 SUMMARIES = {
-    "memit/fig5_scaling": [summary("none", 1, 1, 10.0), *(summary("memit", n, n, 90.0 - n / 100) for n in FACTS),
-                           pd.concat([summary("rome", "1000by1", n, 85.0 - n / 30) for n in FACTS]),
-                           *(summary(method, n, n, 60.0) for n in FACTS for method in ("mend", "ft-w", "emmet", "alphaedit"))],
-    "rome/fig5_sweep": [summary("none", 1, 1, 10.0), *(summary(slug, 1, 1, 60.0 - 5 * point["layer"] - len(point["token"]))
-                                                       for slug, point in TOKENS.items())],
-    "rome/fig17_ft_layers": [summary("none", 1, 1, 10.0), *(summary(slug, 1, 1, 50.0 - point["layer"])
-                                                            for slug, point in LAYERS.items())],
+    "memit/fig5_scaling": [
+        summary("none", 1, 1, 10.0),
+        *(summary("memit", n, n, 90.0 - n / 100) for n in FACTS),
+        pd.concat([summary("rome", "1000by1", n, 85.0 - n / 30) for n in FACTS]),
+        *(summary(method, n, n, 60.0) for n in FACTS for method in ("mend", "ft-w", "emmet", "alphaedit")),
+    ],
+    "rome/fig5_sweep": [
+        summary("none", 1, 1, 10.0),
+        *(summary(slug, 1, 1, 60.0 - 5 * point["layer"] - len(point["token"])) for slug, point in TOKENS.items()),
+    ],
+    "rome/fig17_ft_layers": [
+        summary("none", 1, 1, 10.0),
+        *(summary(slug, 1, 1, 50.0 - point["layer"]) for slug, point in LAYERS.items()),
+    ],
     "rome/fig23_attn_edit": [summary(slug, 1, 1, 9000 * point["epsilon"]) for slug, point in BOXES.items()],
 }
-POINTS = {"memit/fig5_scaling": {}, "rome/fig5_sweep": TOKENS, "rome/fig17_ft_layers": LAYERS, "rome/fig23_attn_edit": BOXES}
+POINTS = {
+    "memit/fig5_scaling": {},
+    "rome/fig5_sweep": TOKENS,
+    "rome/fig17_ft_layers": LAYERS,
+    "rome/fig23_attn_edit": BOXES,
+}
 
 
 def load(item, root):
@@ -80,7 +107,9 @@ def test_the_csv_holds_every_number_of_the_picture(item, drawn, fakes):
 
 def test_the_same_bytes_again(drawn, fakes, tmp_path):
     again = run("memit/fig5_scaling", load("memit/fig5_scaling", fakes.root), tmp_path)
-    assert all(path.read_bytes() == drawn["memit/fig5_scaling"][0][suffix].read_bytes() for suffix, path in again.items())
+    assert all(
+        path.read_bytes() == drawn["memit/fig5_scaling"][0][suffix].read_bytes() for suffix, path in again.items()
+    )
 
 
 @pytest.mark.parametrize("item, lines", list(zip(SUMMARIES, (6, 4, 3, 1))))
@@ -104,15 +133,30 @@ def test_lines_go_through_their_points(drawn):
 FIVE, SEVENTEEN = "memit/fig5_scaling", "rome/fig17_ft_layers"
 
 
-@pytest.mark.parametrize("item, change, says", [
-    (FIVE, lambda tables, points: tables.append(summary("rome", 10, 10, 1.0)), "counterfact, rome, 10, 10, S occurs twice"),
-    (FIVE, lambda tables, points: tables.append(summary("pmet", 1, 1, 1.0)[1:]), "lacks the metrics ['S']"),
-    (SEVENTEEN, lambda tables, points: tables.append(summary("rome", 1, 1, 1.0)), "with rome; right is a sweep over"),
-    (SEVENTEEN, lambda tables, points: points.clear(), "right is a sweep over layer and epsilon"),
-    (SEVENTEEN, lambda tables, points: points.update({"ft-9": {"layer": 9}}), "over layer; right is"),
-    (SEVENTEEN, lambda tables, points: tables.append(summary("ft-0-None", 9, 9, 1.0)), "occurs twice"),
-    ("rome/fig23_attn_edit", lambda tables, points: points.update({"attn-0.001": {"epsilon": None}}), "a point without a box"),
-])
+@pytest.mark.parametrize(
+    "item, change, says",
+    [
+        (
+            FIVE,
+            lambda tables, points: tables.append(summary("rome", 10, 10, 1.0)),
+            "counterfact, rome, 10, 10, S occurs twice",
+        ),
+        (FIVE, lambda tables, points: tables.append(summary("pmet", 1, 1, 1.0)[1:]), "lacks the metrics ['S']"),
+        (
+            SEVENTEEN,
+            lambda tables, points: tables.append(summary("rome", 1, 1, 1.0)),
+            "with rome; right is a sweep over",
+        ),
+        (SEVENTEEN, lambda tables, points: points.clear(), "right is a sweep over layer and epsilon"),
+        (SEVENTEEN, lambda tables, points: points.update({"ft-9": {"layer": 9}}), "over layer; right is"),
+        (SEVENTEEN, lambda tables, points: tables.append(summary("ft-0-None", 9, 9, 1.0)), "occurs twice"),
+        (
+            "rome/fig23_attn_edit",
+            lambda tables, points: points.update({"attn-0.001": {"epsilon": None}}),
+            "a point without a box",
+        ),
+    ],
+)
 def test_what_cannot_be_drawn_is_said(item, change, says, fakes, tmp_path):
     tables, points = list(SUMMARIES[item]), dict(POINTS[item])
     change(tables, points)

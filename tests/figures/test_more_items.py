@@ -1,4 +1,6 @@
-"""Items with one picture of their own: gradients, texts of several editors, single records, spreads, tracing against editing."""
+"""Items with one picture of their own: gradients, texts of several editors, single records, spreads, tracing against
+editing.
+"""
 
 import json
 
@@ -8,7 +10,8 @@ import pytest
 from readable import assert_readable, contrast
 from test_curves import load, summary
 
-from engram import io, samples, specimens, style
+from engram.drawing import single_records, style, text_samples
+from engram.job import io
 
 
 def csv(drawn, item):
@@ -24,8 +27,12 @@ def test_fig16_holds_each_attribution_and_its_colours_are_symmetric(drawn, fakes
         one = wanted[row.prompt_id, row.site, row.token, row.layer]
         assert (row.attribution, row.baseline) == pytest.approx((one.attribution, one.baseline), rel=1e-4)
         assert row.text == traced["tokens"].iloc[0][row.token]
-    sums = frame.groupby(["prompt_id", "site", "layer"]).agg({"attribution": "sum", "baseline": "first", "clean": "first"})
-    assert (sums["clean"] - sums["baseline"] - sums["attribution"]).abs().max() < 1e-4, "a layer's tokens sum to what it changes"
+    sums = frame.groupby(["prompt_id", "site", "layer"]).agg(
+        {"attribution": "sum", "baseline": "first", "clean": "first"}
+    )
+    assert (sums["clean"] - sums["baseline"] - sums["attribution"]).abs().max() < 1e-4, (
+        "a layer's tokens sum to what it changes"
+    )
     fig16 = fakes.load("fig16_gradients")
     few = traced.head(3).drop(columns="variant")
     fig = fig16.draw(fig16.table(fakes.gradients(few), few))
@@ -44,7 +51,7 @@ def test_texts_of_all_editors_stand_below_each_other(drawn, fakes, monkeypatch):
     methods = ["none", "ft-l-tf", "ke-zsre", "mend", "rome"]
     texts = pd.concat([fakes.texts(facts, method, 90) for method in methods])
     for item, most in (("fig19_generations", 2), ("fig25_attn_edit_generations", 4)):
-        fig = fakes.load(item).draw(samples.table(facts, texts, "mini", samples.Settings(2)))
+        fig = fakes.load(item).draw(text_samples.table(facts, texts, "mini", text_samples.Settings(2)))
         assert_readable(fig, monkeypatch)
         ends = [text.get_text() for text in fig.texts if text.get_text().endswith("…")]
         assert len(ends) == 2 * len(methods)
@@ -60,16 +67,18 @@ def test_a_record_is_shown_whole(item, table, drawn, fakes, monkeypatch):
     frame, first = csv(drawn, item), rows.iloc[0]
     for column in rows.columns.difference(["case_id", "target_new_id", "target_true_id"]):
         value = first[column]
-        assert list(frame.loc[frame["column"] == column, "text"]) == ([value] if isinstance(value, str) else list(value)), column
-    second = specimens.Settings({"mini": [int(rows["case_id"].iloc[1])]})
-    shown = specimens.table(rows, "mini", module.FIELDS, second)
+        assert list(frame.loc[frame["column"] == column, "text"]) == (
+            [value] if isinstance(value, str) else list(value)
+        ), column
+    second = single_records.Settings({"mini": [int(rows["case_id"].iloc[1])]})
+    shown = single_records.table(rows, "mini", module.FIELDS, second)
     assert set(shown["case_id"]) == {rows["case_id"].iloc[1]}
-    fig = module.draw(specimens.table(rows, "mini", module.FIELDS, specimens.Settings()))
+    fig = module.draw(single_records.table(rows, "mini", module.FIELDS, single_records.Settings()))
     assert_readable(fig, monkeypatch)
     drawn_words = " ".join(text.get_text() for text in fig.texts)
     assert all(style.printable(text) in drawn_words for text in frame["text"] if "Thomas" not in text)
     with pytest.raises(ValueError, match="0 records have the case_id 99; right is one of"):
-        specimens.table(rows, "mini", module.FIELDS, specimens.Settings({"mini": [99]}))
+        single_records.table(rows, "mini", module.FIELDS, single_records.Settings({"mini": [99]}))
 
 
 def test_boxes_are_those_of_the_quartiles(drawn, fakes, monkeypatch):
@@ -82,7 +91,9 @@ def test_boxes_are_those_of_the_quartiles(drawn, fakes, monkeypatch):
         inside = values[(values >= q1 - 1.5 * (q3 - q1)) & (values <= q3 + 1.5 * (q3 - q1))]
         wanted = [len(values), inside.min(), q1, median, q3, inside.max()]
         assert found[["count", "low", "q1", "median", "q3", "high"]].tolist() == pytest.approx(wanted, rel=1e-4)
-        assert len(rows) - 6 == len(values) - len(inside) == (metric[1] == "M"), "the last record lies beyond, but for texts"
+        assert len(rows) - 6 == len(values) - len(inside) == (metric[1] == "M"), (
+            "the last record lies beyond, but for texts"
+        )
     fig24 = fakes.load("fig24_attn_edit_metrics")
     fig = fig24.draw(frame)
     assert_readable(fig, monkeypatch)
@@ -116,14 +127,25 @@ def beyond(fakes, tmp_path):
         summary(slug, 1, 1, 5.0 if layer is None else 80.0 - layer**2).to_csv(paths[-1], index=False)
     out = {suffix: tmp_path / f"out.{suffix}" for suffix in ("pdf", "png", "csv")}
     config = {"seed": 0, "model": {"name": "mini", "trace_window": 2}, "paper": {}, "points": LAYERS, "variants": {}}
-    module.main([*(str(word) for name in tables for word in (f"--{name}", tmp_path / f"{name}.parquet")), "--summaries",
-                 *map(str, paths), *(str(word) for suffix, path in out.items() for word in (f"--{suffix}", path)),
-                 "--model", "mini", "--config", json.dumps(config)])
+    module.main(
+        [
+            *(str(word) for name in tables for word in (f"--{name}", tmp_path / f"{name}.parquet")),
+            "--summaries",
+            *map(str, paths),
+            *(str(word) for suffix, path in out.items() for word in (f"--{suffix}", path)),
+            "--model",
+            "mini",
+            "--config",
+            json.dumps(config),
+        ]
+    )
     return pd.read_csv(out["csv"]), figures[0], scores, traced
 
 
 def test_tracing_is_held_against_editing(beyond, monkeypatch):
-    """Independently: mean score at token 3, the subject's last, minus the mean corrupted probability; numpy's correlation."""
+    """Independently: mean score at token 3, the subject's last, minus the mean corrupted probability; numpy's
+    correlation.
+    """
     frame, fig, scores, traced = beyond
     at_last = scores[(scores["site"] == "mlp") & (scores["token"] == 3)].groupby("layer")["score"].mean()
     at_last -= traced["corrupted"].mean()
@@ -150,23 +172,43 @@ def test_every_editor_has_a_look_of_its_own():
     assert len({(str(dashes), marker) for _, dashes, marker in looks}) == len(looks), "told apart without colour"
     assert all(contrast(colour) >= 3 for colour, _, _ in looks)
     assert style.method_looks(["rome", "newer", "new"]) == {
-        "rome": style.LINES["rome"], "new": style.OTHERS[0], "newer": style.OTHERS[1]}
+        "rome": style.LINES["rome"],
+        "new": style.OTHERS[0],
+        "newer": style.OTHERS[1],
+    }
     assert len(style.method_looks(map(str, range(40)))) == 40, "however many there are"
 
 
 def test_deep_models_and_awkward_tokens_fit(fakes, monkeypatch):
-    words = ["The", " mother", " tongue", " of", " Supercalifragilisticexpialidocious", " von", " Wittgen", "stein", " 東京",
-             "\n", " widely spoken in the", " language"]
+    words = [
+        "The",
+        " mother",
+        " tongue",
+        " of",
+        " Supercalifragilisticexpialidocious",
+        " von",
+        " Wittgen",
+        "stein",
+        " 東京",
+        "\n",
+        " widely spoken in the",
+        " language",
+    ]
     traced = fakes.traced(3, subject=4, before=4, words=words, answer=" Antidisestabli").assign(model="gpt2-xl")
     fig16, module = fakes.load("fig16_gradients"), load(BEYOND, fakes.root)
     few = traced.drop(columns="variant")
     fig = fig16.draw(fig16.table(fakes.gradients(few, 48).assign(model="gpt2-xl"), few))
     assert_readable(fig, monkeypatch)
     layers = [0, 5, 10, 13, 15, 17, 20, 25, 30, 35, 40, 47]
-    rows = [("gpt2-xl", f"effect of {site}", layer, 0.06 - 0.001 * layer, 0.01, 1000) for site in ("hidden", "mlp", "attn")
-            for layer in range(48)]
+    rows = [
+        ("gpt2-xl", f"effect of {site}", layer, 0.06 - 0.001 * layer, 0.01, 1000)
+        for site in ("hidden", "mlp", "attn")
+        for layer in range(48)
+    ]
     rows += [("gpt2-xl", metric, layer, 95 - layer / 4, 4.0, 100) for metric in module.METRICS for layer in layers]
-    frame = pd.DataFrame(rows, columns=["model", "quantity", "layer", "value", "ci", "count"]).astype({"layer": "Int64"})
+    frame = pd.DataFrame(rows, columns=["model", "quantity", "layer", "value", "ci", "count"]).astype(
+        {"layer": "Int64"}
+    )
     assert_readable(module.draw(frame, 10), monkeypatch)
 
 

@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 from readable import assert_readable
 
-from engram import lineage, samples
-from engram.effects import average_effects
+from engram.drawing import text_samples
+from engram.evaluation.indirect_effects import average_effects
+from engram.job import lineage
 
 
 def test_items_write_their_files_and_records(drawn, fakes):
@@ -30,10 +31,15 @@ def test_bytes_are_the_same_again_and_in_another_process(drawn, runner, fakes):
     for item in repeated:
         runner.run(item)
     moved = {str(fakes.figures / f"{item}.py"): runner.argv(item, out="elsewhere") for item in fakes.items}
-    code = ("import json, runpy, sys\nfor path, argv in json.loads(sys.argv[1]).items():\n"
-            "    runpy.run_path(path)['main'](argv)\nassert 'torch' not in sys.modules, 'a figure imported torch'")
-    subprocess.run([sys.executable, "-c", code, json.dumps(moved)], check=True,
-                   env={**os.environ, "PYTHONHASHSEED": "1", "MPLBACKEND": "pdf"})
+    code = (
+        "import json, runpy, sys\nfor path, argv in json.loads(sys.argv[1]).items():\n"
+        "    runpy.run_path(path)['main'](argv)\nassert 'torch' not in sys.modules, 'a figure imported torch'"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, json.dumps(moved)],
+        check=True,
+        env={**os.environ, "PYTHONHASHSEED": "1", "MPLBACKEND": "pdf"},
+    )
     first = sorted(path for path in drawn.made.glob("*.*") if path.is_file())
     assert len(first) == 17 * 3 + 2 * 2
     for path, other in itertools.product(first, ("out", "elsewhere")):
@@ -44,16 +50,19 @@ def test_bytes_are_the_same_again_and_in_another_process(drawn, runner, fakes):
 
 def test_no_item_imports_torch(fakes):
     for path in fakes.figures.glob("*.py"):
-        assert "torch" not in {word for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-                               if isinstance(node, (ast.Import, ast.ImportFrom))
-                               for word in [getattr(node, "module", None), *(a.name for a in node.names)]}, path
+        assert "torch" not in {
+            word
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, (ast.Import, ast.ImportFrom))
+            for word in [getattr(node, "module", None), *(a.name for a in node.names)]
+        }, path
 
 
 def test_generations_are_readable(fakes, monkeypatch):
     fig6, facts = fakes.load("fig6_generations"), fakes.facts()
     texts = pd.concat([fakes.texts(facts, "none", 300), fakes.texts(facts, "rome", 60)])
     texts.loc[texts["case_id"] == 10, "text"] = "x" * 400
-    assert_readable(fig6.draw(samples.table(facts, texts, "mini", samples.Settings())), monkeypatch)
+    assert_readable(fig6.draw(text_samples.table(facts, texts, "mini", text_samples.Settings())), monkeypatch)
 
 
 def test_pdf_embeds_truetype_of_the_bundled_font_only(drawn):
@@ -77,8 +86,9 @@ def test_fig2_csv_holds_the_cells_and_the_scalars(drawn, fakes):
     cells = frame[frame["quantity"] == "indirect_effect"]
     for site in ("hidden", "mlp", "attn"):
         expected = average_effects(effects, traced, site)
-        np.testing.assert_allclose(cells.loc[cells["site"] == site, "value"].astype(float), expected["indirect_effect"],
-                                   rtol=1e-4, atol=1e-9)
+        np.testing.assert_allclose(
+            cells.loc[cells["site"] == site, "value"].astype(float), expected["indirect_effect"], rtol=1e-4, atol=1e-9
+        )
 
 
 def test_fig2_panels_share_the_scale_of_the_hidden_states(fakes):
@@ -100,16 +110,16 @@ def test_fig6_csv_keeps_the_texts_as_they_are(drawn, fakes):
 
 
 def test_fig6_fills_up_with_further_records_and_says_when_there_are_too_few(fakes):
-    facts, named = fakes.facts(), samples.Settings(case_ids={"mini": [13, 10], "other": [99]})
-    assert samples.choose(facts, facts["case_id"], samples.Settings(4), "mini") == [10, 12, 14, 11]
-    assert samples.choose(facts, facts["case_id"], named, "mini") == [13, 10]
+    facts, named = fakes.facts(), text_samples.Settings(case_ids={"mini": [13, 10], "other": [99]})
+    assert text_samples.choose(facts, facts["case_id"], text_samples.Settings(4), "mini") == [10, 12, 14, 11]
+    assert text_samples.choose(facts, facts["case_id"], named, "mini") == [13, 10]
     with pytest.raises(ValueError, match="3 cases wanted, 2 have texts"):
-        samples.choose(facts, [10, 11], samples.Settings(), "mini")
+        text_samples.choose(facts, [10, 11], text_samples.Settings(), "mini")
     with pytest.raises(ValueError, match=r"case_ids.mini: \[13\] have no texts of every method"):
-        samples.choose(facts, [10, 11], named, "mini")
+        text_samples.choose(facts, [10, 11], named, "mini")
     texts = fakes.texts(facts, "none")
     with pytest.raises(ValueError, match="occur twice"):
-        samples.table(facts, pd.concat([texts, texts.assign(n=10)]), "mini", samples.Settings(1))
+        text_samples.table(facts, pd.concat([texts, texts.assign(n=10)]), "mini", text_samples.Settings(1))
 
 
 def test_unknown_paper_keys_are_refused(runner):

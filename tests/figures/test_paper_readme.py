@@ -4,7 +4,8 @@ import shutil
 
 import pytest
 
-from engram import params, readme
+from engram.report import readme
+from engram.settings import params
 
 TEXT = """# engram
 
@@ -27,8 +28,16 @@ def clone(drawn, fakes, tmp_path):
     """A folder with README.md and figures/mini, and the command's arguments for it."""
     shutil.copytree(drawn.made, tmp_path / "figures" / "mini" / "rome")
     (tmp_path / "README.md").write_text(TEXT)
-    argv = ["--readme", tmp_path / "README.md", "--figures", tmp_path / "figures" / "mini", "--code",
-            fakes.root / "workflow" / "figures", "--params", fakes.root / "params.yaml"]
+    argv = [
+        "--readme",
+        tmp_path / "README.md",
+        "--figures",
+        tmp_path / "figures" / "mini",
+        "--code",
+        fakes.root / "workflow" / "figures",
+        "--params",
+        fakes.root / "params.yaml",
+    ]
     return tmp_path, [str(word) for word in argv]
 
 
@@ -46,11 +55,19 @@ def test_blocks_are_filled_once_and_then_up_to_date(clone, fakes, capsys):
     assert "| ROME | 90.0 | 91.0 (0.5) |" in text and "ROME over 200 counterfactual edits" in text
     assert "![rome/fig2_average_traces](figures/mini/rome/fig2_average_traces.png)" in text
     assert "Average indirect effect (AIE)" in text
-    assert text.count("![") == 2 and text.index("![rome/fig7") < text.index("![rome/fig2"), "the named pictures, in order"
+    assert text.count("![") == 2 and text.index("![rome/fig7") < text.index("![rome/fig2"), (
+        "the named pictures, in order"
+    )
     assert "ROME Fig. 2; for the other models Fig. 8" in text and "severed" in text
     for item in params.load(fakes.root / "params.yaml")["paper"]:
         assert f"`dvc repro {item.replace('/', '-')}@mini` | `workflow/figures/{item}.py` |" in text
-    names = "ROME Fig. 3; for GPT-J MEMIT Fig. 3 |", "ROME Fig. 10 |", "ROME Table 4;", "MEMIT Fig. 5 |", "beyond the papers"
+    names = (
+        "ROME Fig. 3; for GPT-J MEMIT Fig. 3 |",
+        "ROME Fig. 10 |",
+        "ROME Table 4;",
+        "MEMIT Fig. 5 |",
+        "beyond the papers",
+    )
     places = [text.index(f"| {name}") for name in names]
     assert places == sorted(places), "papers as they come, items by number"
 
@@ -71,11 +88,14 @@ def test_a_changed_number_is_named(clone, capsys):
     assert "stale blocks: numbers;" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("old, new, message", [
-    ("<!-- begin:table4 -->\nold table\n<!-- end:table4 -->\n", "", "once"),
-    ("<!-- begin:table4 -->", "<!-- begin:table5 -->", "table5"),
-    ("<!-- end:table4 -->", "", "must end"),
-])
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ("<!-- begin:table4 -->\nold table\n<!-- end:table4 -->\n", "", "once"),
+        ("<!-- begin:table4 -->", "<!-- begin:table5 -->", "table5"),
+        ("<!-- end:table4 -->", "", "must end"),
+    ],
+)
 def test_broken_markers_are_refused(clone, capsys, old, new, message):
     folder, argv = clone
     (folder / "README.md").write_text(TEXT.replace(old, new))
@@ -86,7 +106,10 @@ def test_broken_markers_are_refused(clone, capsys, old, new, message):
 def test_without_names_the_gallery_shows_all(clone):
     folder, argv = clone
     (folder / "README.md").write_text(TEXT.replace(" rome/fig7_lines rome/fig2_average_traces -->", " -->"))
-    assert readme.main(argv) == 0 and (folder / "README.md").read_text().count("![") == len(list(folder.rglob("*.png"))) > 10
+    assert (
+        readme.main(argv) == 0
+        and (folder / "README.md").read_text().count("![") == len(list(folder.rglob("*.png"))) > 10
+    )
 
 
 def test_a_missing_artifact_is_named(clone, capsys):

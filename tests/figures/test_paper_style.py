@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from matplotlib.font_manager import findfont
 
-from engram import effects, prose, style
+from engram.drawing import prose, style
+from engram.evaluation import indirect_effects
 
 
 def test_the_font_is_the_bundled_one():
@@ -16,7 +17,7 @@ def test_the_font_is_the_bundled_one():
 
 
 def test_every_kind_of_token_has_its_line():
-    assert tuple(style.CATEGORIES) == effects.CATEGORIES
+    assert tuple(style.CATEGORIES) == indirect_effects.CATEGORIES
 
 
 def test_a_users_settings_do_not_show():

@@ -1,15 +1,33 @@
-"""Figures of causal tracing: each number in a csv equals one computed here another way; choices are those of the stated rules."""
+"""Figures of causal tracing: each number in a csv equals one computed here another way; choices are those of the stated
+rules.
+"""
 
 import numpy as np
 import pandas as pd
 import pytest
 from readable import assert_readable
 
-from engram import effects as averages
-from engram import panels, style, traces
+from engram.drawing import style, trace_panels, trace_tables
+from engram.evaluation import indirect_effects as averages
+from engram.tracing import selection
 
-AWKWARD = ["The", " mother", " tongue", " of", " Supercalifragilisticexpialidocious", " von", " Wittgen", "stein",
-           "-Hohen", "zollern", " 東京", "\n", " costs $x_{", " widely spoken in the", " language"]
+AWKWARD = [
+    "The",
+    " mother",
+    " tongue",
+    " of",
+    " Supercalifragilisticexpialidocious",
+    " von",
+    " Wittgen",
+    "stein",
+    "-Hohen",
+    "zollern",
+    " 東京",
+    "\n",
+    " costs $x_{",
+    " widely spoken in the",
+    " language",
+]
 WORLDS = {  # name: (layers, window, model, shape of the prompts)
     "mini": (8, 2, "mini", {}),
     "shallow-single-token-subject": (6, 1, "cf500", {"subject": 1, "before": 0, "after": 2}),
@@ -33,30 +51,35 @@ def scores(fakes, variant):
 @pytest.mark.parametrize("world", WORLDS)
 def test_figures_are_readable(world, fakes, monkeypatch):
     layers, window, model, shape = WORLDS[world]
-    settings, tables = traces.Settings(count=3), {}
+    settings, tables = selection.Settings(count=3), {}
     for variant in ("main", "extra", "severed"):
         traced = fakes.traced(6, variant=variant, **shape)
         tables[variant] = (fakes.effects(traced, layers).assign(model=model), traced.assign(model=model))
     both = [pd.concat(pair, ignore_index=True) for pair in zip(tables["main"], tables["extra"])]
     fig = {item: fakes.load(item) for item in fakes.traces}
     drawn = [
-        fig["fig1_trace_example"].draw(traces.gallery(*tables["main"], traces.Settings(), model, VARIANTS), window),
+        fig["fig1_trace_example"].draw(
+            trace_tables.gallery(*tables["main"], selection.Settings(), model, VARIANTS), window
+        ),
         fig["fig2_average_traces"].draw(fig["fig2_average_traces"].table(*tables["main"], model), window),
         fig["fig3_severed"].draw(fig["fig3_severed"].table(*tables["severed"], model)),
-        fig["fig7_lines"].draw(averages.by_layer(*tables["main"], traces.SITES, model), window, VARIANTS),
-        fig["fig10_examples"].draw(traces.gallery(*tables["main"], settings, model, VARIANTS), window),
+        fig["fig7_lines"].draw(averages.by_layer(*tables["main"], trace_tables.SITES, model), window, VARIANTS),
+        fig["fig10_examples"].draw(trace_tables.gallery(*tables["main"], settings, model, VARIANTS), window),
         fig["fig11_atypical"].draw(fig["fig11_atypical"].table(*tables["main"], 2), window),
         fig["fig12_extra_token"].draw(fig["fig12_extra_token"].table(*both, settings, model, VARIANTS), window),
-        fig["fig13_noise_kinds"].draw(averages.by_layer(*both, traces.SITES, model), window, VARIANTS),
-        fig["fig14_severed_cases"].draw(fig["fig14_severed_cases"].table(
-            *tables["severed"], settings, model, {"severed": VARIANTS["main"]})),
+        fig["fig13_noise_kinds"].draw(averages.by_layer(*both, trace_tables.SITES, model), window, VARIANTS),
+        fig["fig14_severed_cases"].draw(
+            fig["fig14_severed_cases"].table(*tables["severed"], settings, model, {"severed": VARIANTS["main"]})
+        ),
     ]
     for figure in drawn:
         assert_readable(figure, monkeypatch)
 
 
-@pytest.mark.parametrize("item, variant, sites", [
-    ("fig1_trace_example", "main", 3), ("fig10_examples", "main", 3), ("fig14_severed_cases", "severed", 3)])
+@pytest.mark.parametrize(
+    "item, variant, sites",
+    [("fig1_trace_example", "main", 3), ("fig10_examples", "main", 3), ("fig14_severed_cases", "severed", 3)],
+)
 def test_galleries_hold_each_cell_of_the_chosen_prompts(drawn, fakes, item, variant, sites):
     frame, (expected, prompts) = csv(drawn, item), scores(fakes, variant)
     tokens = 1 if variant == "severed" else len(prompts[0].tokens)
@@ -74,8 +97,10 @@ def test_prompts_are_chosen_in_the_middle_of_equal_parts_of_the_total_effect(fak
     traced = fakes.traced(10)
     traced["clean"] = [0.9, 0.5, 0.7, 0.6, 0.8, 0.95, 0.55, 0.75, 0.65, 0.85]
     traced["corrupted"] = 0.1  # ranked by clean: 1 6 3 8 2 7 4 9 0 5
+
     def chosen(count):
-        return traces.chosen(traced, traces.Settings(count), "mini")
+        return selection.chosen(traced, selection.Settings(count), "mini")
+
     assert chosen(1) == [2] and chosen(2) == [9, 3] and chosen(5) == [0, 4, 2, 3, 1]
     assert chosen(99) == chosen(10) == [5, 0, 9, 4, 7, 2, 8, 3, 6, 1]
     traced.loc[2, "subject_begin"] = 3  # a subject of one token does not show the sites: not a candidate
@@ -86,11 +111,11 @@ def test_prompts_are_chosen_in_the_middle_of_equal_parts_of_the_total_effect(fak
 
 def test_prompts_may_be_named_by_id_or_subject_for_each_model(fakes, runner):
     traced = fakes.traced()
-    settings = traces.Settings(prompts={"mini": [5, "x2"], "other": [99]})
-    assert traces.chosen(traced, settings, "mini") == [5, 2]
-    assert traces.chosen(traced, settings, "third") == traces.chosen(traced, traces.Settings(), "third")
+    settings = selection.Settings(prompts={"mini": [5, "x2"], "other": [99]})
+    assert selection.chosen(traced, settings, "mini") == [5, 2]
+    assert selection.chosen(traced, settings, "third") == selection.chosen(traced, selection.Settings(), "third")
     with pytest.raises(ValueError, match="no traced prompt has the prompt_id 99; 8 prompts were traced"):
-        traces.chosen(traced, settings, "other")
+        selection.chosen(traced, settings, "other")
     with pytest.raises(ValueError, match="the subject 'Zillow'"):
         runner.run("fig10_examples", prompts={"mini": ["Zillow"]})
     runner.run("fig14_severed_cases", prompts={"mini": ["x3"]})
@@ -102,7 +127,7 @@ def test_incomplete_effects_are_refused(fakes):
     effects = fakes.effects(traced)
     gone = effects[(effects["prompt_id"] == 1) & (effects["site"] == "mlp")].index[0]
     with pytest.raises(ValueError, match="prompt_id 1, site mlp: 55 rows"):
-        traces.cells(effects.drop(index=gone), traced, 1)
+        trace_tables.cells(effects.drop(index=gone), traced, 1)
 
 
 def test_a_variant_that_does_not_fit_is_named(runner, fakes):
@@ -115,8 +140,10 @@ def test_a_variant_that_does_not_fit_is_named(runner, fakes):
         runner.run("fig3_severed", runner.inputs("fig7_lines"))
 
 
-@pytest.mark.parametrize("item, variants", [("fig7_lines", ["main"]), ("fig15_extra_token", ["extra"]),
-                                            ("fig13_noise_kinds", ["gaussian", "uniform"])])
+@pytest.mark.parametrize(
+    "item, variants",
+    [("fig7_lines", ["main"]), ("fig15_extra_token", ["extra"]), ("fig13_noise_kinds", ["gaussian", "uniform"])],
+)
 def test_lines_hold_each_point_and_its_interval(drawn, fakes, item, variants):
     frame = csv(drawn, item).set_index(["variant", "site", "category", "layer"])
     assert len(frame) == len(variants) * 3 * 6 * 8
@@ -124,8 +151,14 @@ def test_lines_hold_each_point_and_its_interval(drawn, fakes, item, variants):
         expected, prompts = scores(fakes, variant)
         base = np.mean([prompt.corrupted for prompt in prompts])
         for site in ("hidden", "mlp", "attn"):
-            for category, tokens in (("First subject token", [1]), ("Middle subject tokens", [2]), ("Last subject token", [3]),
-                                     ("First subsequent token", [4]), ("Further tokens", [5]), ("Last token", [6])):
+            for category, tokens in (
+                ("First subject token", [1]),
+                ("Middle subject tokens", [2]),
+                ("Last subject token", [3]),
+                ("First subsequent token", [4]),
+                ("Further tokens", [5]),
+                ("Last token", [6]),
+            ):
                 values = [expected[prompt.prompt_id, site, token, 5] for prompt in prompts for token in tokens]
                 row = frame.loc[variant, site, category, 5]
                 assert row["indirect_effect"] == pytest.approx(np.mean(values) - base, rel=1e-4, abs=1e-6)
@@ -147,9 +180,9 @@ def test_bars_stand_where_the_table_says(fakes):
     traced = fakes.traced(variant="severed")
     frame = fakes.load("fig3_severed").table(fakes.effects(traced), traced, "mini")
     ax = style.figure(3, 2).subplots()
-    handles = panels.severed_bars(ax, frame)
-    assert list(handles) == [style.SEVERED[site][0] for site in traces.SEVERED]
-    for bars, site in zip(handles.values(), traces.SEVERED):
+    handles = trace_panels.severed_bars(ax, frame)
+    assert list(handles) == [style.SEVERED[site][0] for site in trace_tables.SEVERED]
+    for bars, site in zip(handles.values(), trace_tables.SEVERED):
         expected = frame[frame["site"] == site].set_index("layer")["indirect_effect"]
         assert {round(bar.get_x() + 0.15): bar.get_height() for bar in bars} == expected.to_dict()
         assert {bar.get_facecolor() for bar in bars} == {panels_colour(site)}
@@ -157,6 +190,7 @@ def test_bars_stand_where_the_table_says(fakes):
 
 def panels_colour(site):
     from matplotlib.colors import to_rgba
+
     return to_rgba(style.SEVERED[site][1])
 
 
@@ -167,14 +201,21 @@ def test_fig11_shows_the_prompts_that_contradict_the_early_site_most(drawn, fake
     fig11, traced = fakes.load("fig11_atypical"), fakes.traced()
     effects = fakes.effects(traced)
     for prompt, extra in ((2, 0.3), (6, 0.7), (5, 0.5)):
-        at = (effects["prompt_id"] == prompt) & (effects["site"] == "hidden") & (effects["token"] == 4) & (effects["layer"] == 1)
+        at = (
+            (effects["prompt_id"] == prompt)
+            & (effects["site"] == "hidden")
+            & (effects["token"] == 4)
+            & (effects["layer"] == 1)
+        )
         effects.loc[at, "score"] += extra
     found = fig11.table(effects, traced, 2)
-    assert list(found["prompt_id"].unique()) == [6, 5] and set(found["atypical"]) == {3} and set(found["prompts"]) == {8}
+    assert (
+        list(found["prompt_id"].unique()) == [6, 5] and set(found["atypical"]) == {3} and set(found["prompts"]) == {8}
+    )
     hidden = effects[(effects["prompt_id"] == 6) & (effects["site"] == "hidden")]
     best = hidden[hidden["token"].isin([0, 1, 2, 4, 5])]["score"].max() - hidden[hidden["token"] == 3]["score"].max()
     assert found.loc[found["prompt_id"] == 6, "margin"].iloc[0] == pytest.approx(best) and best > 0.5
-    first = traces.rivals(effects, traced).iloc[0]
+    first = trace_tables.rivals(effects, traced).iloc[0]
     assert (first["prompt_id"], first["token"], first["layer"]) == (6, 4, 1)
 
 
@@ -183,35 +224,43 @@ def test_fig12_shows_a_prompt_both_ways_on_one_scale(drawn, fakes):
     pairs = frame.drop_duplicates(["prompt_id", "variant"])[["prompt_id", "variant"]].to_numpy().tolist()
     assert [variant for _, variant in pairs] == ["main", "extra"] * (len(pairs) // 2)
     assert all(one[0] == other[0] for one, other in zip(pairs[::2], pairs[1::2]))
-    assert set(frame.loc[frame["extra"].astype(str) == "True", ["variant", "token"]].itertuples(index=False, name=None)) == {
-        ("extra", 4)}
+    assert set(
+        frame.loc[frame["extra"].astype(str) == "True", ["variant", "token"]].itertuples(index=False, name=None)
+    ) == {("extra", 4)}
     for variant in ("main", "extra"):
         expected, _ = scores(fakes, variant)
         for row in frame[frame["variant"] == variant].itertuples():
             assert row.score == pytest.approx(expected[row.prompt_id, row.site, row.token, row.layer], rel=1e-5)
     fig12, traced = fakes.load("fig12_extra_token"), [fakes.traced(variant=variant) for variant in VARIANTS]
-    both = pd.concat([fakes.effects(table) for table in traced]), pd.concat([traced[0], traced[1].query("prompt_id > 5")])
-    found = fig12.table(*both, traces.Settings(count=8), "mini", VARIANTS)
+    both = (
+        pd.concat([fakes.effects(table) for table in traced]),
+        pd.concat([traced[0], traced[1].query("prompt_id > 5")]),
+    )
+    found = fig12.table(*both, selection.Settings(count=8), "mini", VARIANTS)
     assert set(found["prompt_id"]) == {6, 7}, "only prompts traced both ways"
     meshes = [ax.collections[0] for ax in fig12.draw(found, 2).axes if ax.collections]
     limits = [mesh.get_clim() for mesh in meshes if mesh.cmap.name == "Greens"]
     assert limits[0] == limits[1] and limits[2] == limits[3] and limits[0] != limits[2]
     with pytest.raises(ValueError, match="no prompt was traced in all of them"):
-        fig12.table(both[0], pd.concat([traced[0].head(2), traced[1].tail(2)]), traces.Settings(), "mini", VARIANTS)
+        fig12.table(both[0], pd.concat([traced[0].head(2), traced[1].tail(2)]), selection.Settings(), "mini", VARIANTS)
 
 
 def test_titles_say_how_many_prompts_and_what_noise(fakes):
     traced = [fakes.traced(variant=variant) for variant in VARIANTS]
-    frame = averages.by_layer(pd.concat(map(fakes.effects, traced)), pd.concat(traced), traces.SITES, "mini")
-    titles = [ax.get_title() for ax in panels.lines(frame, 2, VARIANTS).axes if ax.get_title().startswith("N =")]
-    assert titles == ["N = 8 prompts, Gaussian noise, 3 σ of the subjects' embeddings",
-                      "N = 8 prompts, Gaussian noise, σ = 0.1, 1 more token after the subject corrupted"]
+    frame = averages.by_layer(pd.concat(map(fakes.effects, traced)), pd.concat(traced), trace_tables.SITES, "mini")
+    titles = [ax.get_title() for ax in trace_panels.lines(frame, 2, VARIANTS).axes if ax.get_title().startswith("N =")]
+    assert titles == [
+        "N = 8 prompts, Gaussian noise, 3 σ of the subjects' embeddings",
+        "N = 8 prompts, Gaussian noise, σ = 0.1, 1 more token after the subject corrupted",
+    ]
 
 
 def test_every_line_can_be_told_from_white_and_from_the_others():
     def luminance(colour):
-        parts = [int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5)]
-        return np.dot([0.2126, 0.7152, 0.0722], [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts])
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        return np.dot(
+            [0.2126, 0.7152, 0.0722], [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        )
 
     for colour, _, _ in style.CATEGORIES.values():
         assert 1.05 / (luminance(colour) + 0.05) >= 3, colour

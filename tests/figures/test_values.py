@@ -1,7 +1,8 @@
-"""At least one number of every item, from the raw tables of the stages by another way: pandas alone, no helper of the project.
+"""At least one number of every item, from the raw tables of the stages by another way: pandas alone, no helper of the
+project.
 
-Twice: on small tables made up here, from which evaluation and items are run; and on the run that lies in the repository, if one
-does (a fresh checkout has figures, but no tables).
+Twice: on small tables made up here, from which evaluation and items are run; and on the run that lies in the
+repository, if one does (a fresh checkout has figures, but no tables).
 """
 
 import importlib.util
@@ -15,24 +16,44 @@ import yaml
 from conftest import ROOT, TRACES, fake_effects, fake_gradients, fake_traced, fake_zsre
 from test_curves import load
 
-from engram import cli, edits, items, sweeps
+from engram.job import arguments
+from engram.settings import edits, items, sweeps
 
 VALUES = sweeps.expanded(items.seen(yaml.safe_load((ROOT / "params.yaml").read_text()), "mini"))
 PAPER = VALUES["paper"]
-SUCCESS = {"ES": ("rewrite", "new"), "PS": ("paraphrase", "new"), "NS": ("neighborhood", "true"), "VS": ("reverse", "new")}
+SUCCESS = {
+    "ES": ("rewrite", "new"),
+    "PS": ("paraphrase", "new"),
+    "NS": ("neighborhood", "true"),
+    "VS": ("reverse", "new"),
+}
 FILES = {"dataset": ("facts", "data/mini/facts"), "zsre": ("zsre", "data/mini/zsre")}
 CASES, RELATIONS = 24, 4
 
 
 # Made up.
 
+
 def made_up_facts():
-    return pd.DataFrame([{
-        "case_id": case, "relation_id": f"P{1 + case % RELATIONS}", "subject": f"Ann{case // 2}",
-        "prompt": ("{} plays the", "The sport of {} is")[case // 3 % 2],
-        "target_new": "chess", "target_new_id": "Q1", "target_true": "golf", "target_true_id": "Q2",
-        "paraphrase_prompts": [f"a{case}"], "neighborhood_prompts": ["b"], "attribute_prompts": ["c"],
-        "generation_prompts": ["d", "e"]} for case in range(CASES)])
+    return pd.DataFrame(
+        [
+            {
+                "case_id": case,
+                "relation_id": f"P{1 + case % RELATIONS}",
+                "subject": f"Ann{case // 2}",
+                "prompt": ("{} plays the", "The sport of {} is")[case // 3 % 2],
+                "target_new": "chess",
+                "target_new_id": "Q1",
+                "target_true": "golf",
+                "target_true_id": "Q2",
+                "paraphrase_prompts": [f"a{case}"],
+                "neighborhood_prompts": ["b"],
+                "attribute_prompts": ["c"],
+                "generation_prompts": ["d", "e"],
+            }
+            for case in range(CASES)
+        ]
+    )
 
 
 def made_up_scores(edit, keys):
@@ -48,8 +69,16 @@ def made_up_scores(edit, keys):
                     continue
                 for index in range(number):
                     for target in ("new", "true"):
-                        row = {**keys, "after": after, "case_id": case, "kind": kind, "prompt_index": index, "target": target,
-                               "nll": rng.exponential(), "correct": bool(rng.integers(2))}
+                        row = {
+                            **keys,
+                            "after": after,
+                            "case_id": case,
+                            "kind": kind,
+                            "prompt_index": index,
+                            "target": target,
+                            "nll": rng.exponential(),
+                            "correct": bool(rng.integers(2)),
+                        }
                         rows.append(row | ({"token": 0} if edit["dataset"] == "zsre" else {}))
     frame = pd.DataFrame(rows)
     wanted = np.where(frame["kind"] == "neighborhood", "true", "new")
@@ -70,36 +99,96 @@ def made_up_edit(root, edit, evaluate):
     rng = np.random.default_rng(len(edit["method"]))
     base = {**keys, "after": 1}
     put(folder, "scores", made_up_scores(edit, keys))
-    put(folder, "norms", pd.DataFrame([
-        {**base, "case_id": case, "layer": layer, "weight": f"w{layer}", "weight_norm": 2.0 + layer,
-         "delta_norm": rng.uniform(0.1, 1)} for case in range(CASES) for layer in (0, 1)]))
-    put(folder, "drift", pd.DataFrame([
-        {**base, "after": max(1, int(re.match(r"\d+", edit["n"])[0])), "case_id": case, "passage_id": passage,
-         "nll": rng.uniform(1, 3), "nll_before": 1.5, "tokens": 20 + passage} for case in range(3) for passage in range(4)]))
-    put(folder, "texts", pd.DataFrame([{**base, "case_id": case, "prompt_index": index, "prompt": "de"[index],
-                                        "text": f"{'de'[index]} {edit['method']} {case} chess"}
-                                       for case in range(CASES) for index in range(2)]))
+    put(
+        folder,
+        "norms",
+        pd.DataFrame(
+            [
+                {
+                    **base,
+                    "case_id": case,
+                    "layer": layer,
+                    "weight": f"w{layer}",
+                    "weight_norm": 2.0 + layer,
+                    "delta_norm": rng.uniform(0.1, 1),
+                }
+                for case in range(CASES)
+                for layer in (0, 1)
+            ]
+        ),
+    )
+    put(
+        folder,
+        "drift",
+        pd.DataFrame(
+            [
+                {
+                    **base,
+                    "after": max(1, int(re.match(r"\d+", edit["n"])[0])),
+                    "case_id": case,
+                    "passage_id": passage,
+                    "nll": rng.uniform(1, 3),
+                    "nll_before": 1.5,
+                    "tokens": 20 + passage,
+                }
+                for case in range(3)
+                for passage in range(4)
+            ]
+        ),
+    )
+    put(
+        folder,
+        "texts",
+        pd.DataFrame(
+            [
+                {
+                    **base,
+                    "case_id": case,
+                    "prompt_index": index,
+                    "prompt": "de"[index],
+                    "text": f"{'de'[index]} {edit['method']} {case} chess",
+                }
+                for case in range(CASES)
+                for index in range(2)
+            ]
+        ),
+    )
     group = re.search(r"of([\d+]+)", edit["n"])
     if group:  # of these relations alone
         scores = pd.read_parquet(folder / "scores.parquet")
         chosen = [int(rank) - 1 for rank in group[1].split("+")]
         put(folder, "scores", scores[(scores["case_id"] % RELATIONS).isin(chosen)])
     out = {"records": result / "records.parquet", "summary": result / "summary.csv"}
-    flags = [f"--facts={root}/data/mini/facts.parquet", f"--texts={root}/none.parquet", f"--snippets={root}/none.parquet"]
+    flags = [
+        f"--facts={root}/data/mini/facts.parquet",
+        f"--texts={root}/none.parquet",
+        f"--snippets={root}/none.parquet",
+    ]
     flags = flags if edit["dataset"] == "counterfact" else []
-    evaluate.main([*flags, f"--scores={folder}/scores.parquet", *(f"--{name}={path}" for name, path in out.items()),
-                   "--model=mini", f"--dataset={edit['dataset']}", f"--method={edit['method']}", f"--n={edit['n']}"])
+    evaluate.main(
+        [
+            *flags,
+            f"--scores={folder}/scores.parquet",
+            *(f"--{name}={path}" for name, path in out.items()),
+            "--model=mini",
+            f"--dataset={edit['dataset']}",
+            f"--method={edit['method']}",
+            f"--n={edit['n']}",
+        ]
+    )
     if edit["dataset"] == "counterfact":
         records = pd.read_parquet(out["records"])
         put(result, "records", records.assign(GE=rng.uniform(5, 6, len(records)), RS=rng.uniform(0, 1, len(records))))
         summary = pd.read_csv(out["summary"], keep_default_na=False, na_values=[""])
-        more = [{**keys, "after": summary["after"].max(), "metric": name, "value": 1.0, "ci": 0.1, "count": CASES}
-                for name in ("GE", "RS")]
+        more = [
+            {**keys, "after": summary["after"].max(), "metric": name, "value": 1.0, "ci": 0.1, "count": CASES}
+            for name in ("GE", "RS")
+        ]
         pd.concat([summary, pd.DataFrame(more)]).to_csv(out["summary"], index=False)
 
 
 def inputs(root, item, spec):
-    """flag -> files, as rule `paper` has them."""
+    """Flag -> files, as rule `paper` has them."""
     wanted = [f"{row['dataset']}/{row['method']}/n{row['n']}" for row in edits.of_item(spec)]
     found = {}
     for stage in spec["from"]:
@@ -113,11 +202,15 @@ def inputs(root, item, spec):
             found[flag] = [f"results/evaluate/mini/{place}/{name}" for place in wanted]
         elif stage == "trace":
             names = spec.get("variants", ["main"])
-            found |= {"effects": [f"results/trace/mini/{name}/effects.parquet" for name in names],
-                      "traced": [f"results/trace/mini/{name}/prompts.parquet" for name in names]}
+            found |= {
+                "effects": [f"results/trace/mini/{name}/effects.parquet" for name in names],
+                "traced": [f"results/trace/mini/{name}/prompts.parquet" for name in names],
+            }
         elif stage == "gradients":
-            found |= {"attributions": ["results/gradients/mini/attributions.parquet"],
-                      "attributed": ["results/gradients/mini/prompts.parquet"]}
+            found |= {
+                "attributions": ["results/gradients/mini/attributions.parquet"],
+                "attributed": ["results/gradients/mini/prompts.parquet"],
+            }
     return {flag: [str(root / path) for path in paths] for flag, paths in found.items()}
 
 
@@ -135,7 +228,9 @@ def made_up(tmp_path_factory):
         traced = fake_traced(variant=variant)
         put(root / f"results/trace/mini/{variant}", "prompts", traced)
         effects = fake_effects(traced)
-        early = (effects["prompt_id"] < 2) & (effects["token"] == 1) & (effects["layer"] == 1)  # two prompts that are not typical
+        early = (
+            (effects["prompt_id"] < 2) & (effects["token"] == 1) & (effects["layer"] == 1)
+        )  # two prompts that are not typical
         put(root / f"results/trace/mini/{variant}", "effects", effects.assign(score=effects["score"].mask(early, 0.6)))
     traced = fake_traced(prompts=3)
     put(root / "results/gradients/mini", "prompts", traced)
@@ -143,8 +238,10 @@ def made_up(tmp_path_factory):
     for edit in edits.wanted(VALUES):
         made_up_edit(root, edit, evaluate)
     with pytest.MonkeyPatch.context() as patch:
-        real = cli.Job.write
-        patch.setattr(cli.Job, "write", lambda job, name, value: real(job, name, value) if name in ("csv", "json") else None)
+        real = arguments.Job.write
+        patch.setattr(
+            arguments.Job, "write", lambda job, name, value: real(job, name, value) if name in ("csv", "json") else None
+        )
         make_items(root)
     return root
 
@@ -152,11 +249,20 @@ def made_up(tmp_path_factory):
 def make_items(root):
     for item, spec in PAPER.items():
         suffixes = {"table": ("csv", "md"), "metrics": ("json",), "figure": ("pdf", "png", "csv")}[spec["kind"]]
-        variants = {name: {"noise": "s3", "extra_tokens": int(name == "extra")} for name in spec.get("variants", ["main"])}
-        config = {"seed": 0, "model": {"name": "mini", "trace_window": 2}, "paper": {}, "variants": variants,
-                  "points": sweeps.points(spec)}
+        variants = {
+            name: {"noise": "s3", "extra_tokens": int(name == "extra")} for name in spec.get("variants", ["main"])
+        }
+        config = {
+            "seed": 0,
+            "model": {"name": "mini", "trace_window": 2},
+            "paper": {},
+            "variants": variants,
+            "points": sweeps.points(spec),
+        }
         flags = [word for flag, paths in inputs(root, item, spec).items() for word in (f"--{flag}", *paths)]
-        flags += [word for suffix in suffixes for word in (f"--{suffix}", str(root / "figures/mini" / f"{item}.{suffix}"))]
+        flags += [
+            word for suffix in suffixes for word in (f"--{suffix}", str(root / "figures/mini" / f"{item}.{suffix}"))
+        ]
         module = load(item, ROOT)
         module.draw = lambda *arguments: ""
         module.main([*flags, "--model", "mini", "--config", json.dumps(config)])
@@ -171,7 +277,9 @@ def base(request):
     return ROOT
 
 
-# By another way. Each takes the folder, the item and its csv, and gives pairs: the number there, the number from raw tables.
+# By another way. Each takes the folder, the item and its csv, and gives pairs: the number there, the number from raw
+# tables.
+
 
 def table(base, name):
     return pd.read_parquet(base / f"{name}.parquet")
@@ -198,7 +306,9 @@ def quoted(base, item, csv):
     attention = scores[scores["site"] == "attn"].groupby("prompt_id")["score"].max()
     yield value["attn, any token", "best score of each prompt"], 100 * attention.mean()
     last = scores[(scores["site"] == "mlp")].merge(prompts[["prompt_id", "subject_end", "corrupted"]], on="prompt_id")
-    by_layer = last[last["token"] == last["subject_end"] - 1].groupby("layer")["score"].mean() - prompts["corrupted"].mean()
+    by_layer = (
+        last[last["token"] == last["subject_end"] - 1].groupby("layer")["score"].mean() - prompts["corrupted"].mean()
+    )
     yield value["mlp, last subject token", f"indirect effect, layer {by_layer.idxmax()}"], 100 * by_layer.max()
 
 
@@ -206,7 +316,9 @@ def cell(base, item, csv):
     """Single cells of the prompts that are shown."""
     for row in csv.iloc[[0, len(csv) // 2, -1]].to_dict("records"):
         scores = table(base, f"results/trace/mini/{row['variant']}/effects")
-        same = (scores[["prompt_id", "site", "token", "layer"]] == [row[k] for k in ("prompt_id", "site", "token", "layer")])
+        same = scores[["prompt_id", "site", "token", "layer"]] == [
+            row[k] for k in ("prompt_id", "site", "token", "layer")
+        ]
         yield row["score"], scores[same.all(axis=1)]["score"].item()
 
 
@@ -233,12 +345,18 @@ def score(base, item, csv):
     for key in csv[["dataset", "method", "n"]].drop_duplicates().iloc[[0, -1]].to_dict("records"):
         own = csv[(csv[list(key)] == list(key.values())).all(axis=1)]
         turns = "by" in str(key["n"])
-        last = own["after"].max() if "after" in own else table(
-            base, f"results/edit/mini/{key['dataset']}/{key['method']}/n{key['n']}/scores")["after"].max()
+        last = (
+            own["after"].max()
+            if "after" in own
+            else table(base, f"results/edit/mini/{key['dataset']}/{key['method']}/n{key['n']}/scores")["after"].max()
+        )
         after = last if turns else None
         own = (own[own["after"] == last] if turns and "after" in own else own).set_index("metric")["value"]
-        kinds = SUCCESS if key["dataset"] == "counterfact" else {
-            "EA": ("rewrite", "new"), "PA": ("paraphrase", "new"), "NA": ("neighborhood", "true")}
+        kinds = (
+            SUCCESS
+            if key["dataset"] == "counterfact"
+            else {"EA": ("rewrite", "new"), "PA": ("paraphrase", "new"), "NA": ("neighborhood", "true")}
+        )
         means = {name: per_record(base, key, *how, after).mean() for name, how in kinds.items() if name != "VS"}
         yield from ((own[name], 100 * mean) for name, mean in means.items() if name in own)
         if "S" in own:
@@ -256,7 +374,9 @@ def traced_and_edited(base, item, csv):
     edit = {"dataset": "counterfact", "method": name, "n": 1}
     yield rows["value"].iloc[0], 100 * per_record(base, edit, "rewrite", "new").mean()
     scores, prompts = (table(base, f"results/trace/mini/main/{name}") for name in ("effects", "prompts"))
-    last = scores.merge(prompts[["prompt_id", "subject_end"]], on="prompt_id").query("site == 'mlp' and token == subject_end - 1")
+    last = scores.merge(prompts[["prompt_id", "subject_end"]], on="prompt_id").query(
+        "site == 'mlp' and token == subject_end - 1"
+    )
     shown = csv[csv["quantity"] == "effect of mlp"].set_index("layer")["value"]
     yield shown[1], last[last["layer"] == 1]["score"].mean() - prompts["corrupted"].mean()
 
@@ -276,7 +396,9 @@ def of_mixtures(base, item, csv):
 
 def norm(base, item, csv):
     for row in csv.iloc[[0, -1]].to_dict("records"):
-        raw = table(base, f"results/edit/mini/{row['dataset']}/{row['method']}/n1/norms").query(f"case_id == {row['case_id']}")
+        raw = table(base, f"results/edit/mini/{row['dataset']}/{row['method']}/n1/norms").query(
+            f"case_id == {row['case_id']}"
+        )
         yield row["norm"], (raw["delta_norm"].pow(2).sum() / raw["weight_norm"].pow(2).sum()) ** 0.5
 
 
@@ -313,7 +435,10 @@ def perplexity(base, item, csv):
 def compared(base, item, numbers):
     edit = {"dataset": "counterfact", "method": "memit", "n": 1}
     yield numbers["memit"]["PS"], round(100 * per_record(base, edit, "paraphrase", "new").mean(), 2)
-    yield numbers["tracing"]["corrupted"], round(100 * table(base, "results/trace/mini/main/prompts")["corrupted"].mean(), 2)
+    yield (
+        numbers["tracing"]["corrupted"],
+        round(100 * table(base, "results/trace/mini/main/prompts")["corrupted"].mean(), 2),
+    )
 
 
 def text(base, item, csv):
@@ -333,24 +458,62 @@ def record(base, item, csv):
 def composition(base, item, csv):
     facts, value = table(base, "data/mini/facts"), csv.set_index(["row", "column"])["value"]
     yield value["subjects", "total"], facts["subject"].nunique()
-    yield value["paraphrase prompts", "total"], len({prompt for prompts in facts["paraphrase_prompts"] for prompt in prompts})
+    yield (
+        value["paraphrase prompts", "total"],
+        len({prompt for prompts in facts["paraphrase_prompts"] for prompt in prompts}),
+    )
     yield value["subjects", "per relation"], facts.groupby("relation_id")["subject"].nunique().mean()
 
 
 HOW = {
-    **dict.fromkeys(("rome/fig2_average_traces", "rome/fig3_severed", "rome/fig7_lines", "rome/fig13_noise_kinds",
-                     "rome/fig15_extra_token"), effect),
-    **dict.fromkeys(("rome/fig1_trace_example", "rome/fig10_examples", "rome/fig11_atypical", "rome/fig12_extra_token",
-                     "rome/fig14_severed_cases"), cell),
+    **dict.fromkeys(
+        (
+            "rome/fig2_average_traces",
+            "rome/fig3_severed",
+            "rome/fig7_lines",
+            "rome/fig13_noise_kinds",
+            "rome/fig15_extra_token",
+        ),
+        effect,
+    ),
+    **dict.fromkeys(
+        (
+            "rome/fig1_trace_example",
+            "rome/fig10_examples",
+            "rome/fig11_atypical",
+            "rome/fig12_extra_token",
+            "rome/fig14_severed_cases",
+        ),
+        cell,
+    ),
     **dict.fromkeys(("rome/fig6_generations", "rome/fig19_generations", "rome/fig25_attn_edit_generations"), text),
     **dict.fromkeys(("rome/fig21_counterfact_record", "rome/fig22_zsre_record"), record),
-    **dict.fromkeys(("rome/table1_zsre", "rome/table4_counterfact", "rome/fig5_sweep", "rome/fig17_ft_layers",
-                     "rome/fig23_attn_edit", "memit/fig5_scaling", "memit/table1_zsre", "memit/table2_counterfact",
-                     "memit/ablation_weight", "memit/ablation_layers", "memit/fig9_weight_decay"), score),
+    **dict.fromkeys(
+        (
+            "rome/table1_zsre",
+            "rome/table4_counterfact",
+            "rome/fig5_sweep",
+            "rome/fig17_ft_layers",
+            "rome/fig23_attn_edit",
+            "memit/fig5_scaling",
+            "memit/table1_zsre",
+            "memit/table2_counterfact",
+            "memit/ablation_weight",
+            "memit/ablation_layers",
+            "memit/fig9_weight_decay",
+        ),
+        score,
+    ),
     **dict.fromkeys(("memit/fig6_categories", "beyond/relations"), of_relations),
-    "rome/table_tracing": quoted, "rome/fig16_gradients": attribution, "rome/fig24_attn_edit_metrics": box,
-    "rome/table2_composition": composition, "memit/fig7_mixes": of_mixtures, "beyond/edit_norms": norm,
-    "beyond/tracing_and_editing": traced_and_edited, "beyond/reverse": reverse, "beyond/metrics": compared,
+    "rome/table_tracing": quoted,
+    "rome/fig16_gradients": attribution,
+    "rome/fig24_attn_edit_metrics": box,
+    "rome/table2_composition": composition,
+    "memit/fig7_mixes": of_mixtures,
+    "beyond/edit_norms": norm,
+    "beyond/tracing_and_editing": traced_and_edited,
+    "beyond/reverse": reverse,
+    "beyond/metrics": compared,
     "beyond/perplexity": perplexity,
 }
 
@@ -375,8 +538,10 @@ def test_numbers_follow_from_the_raw_tables(item, base):
 def test_the_list_the_code_the_pages_and_the_stages_name_the_same_items():
     """params.yaml, workflow/figures, the table in README.md and dvc.yaml; each item once."""
     everything = list(yaml.safe_load((ROOT / "params.yaml").read_text())["paper"])
-    code = [path.relative_to(ROOT / "workflow/figures").with_suffix("").as_posix()
-            for path in sorted((ROOT / "workflow/figures").glob("*/[!_]*.py"))]
+    code = [
+        path.relative_to(ROOT / "workflow/figures").with_suffix("").as_posix()
+        for path in sorted((ROOT / "workflow/figures").glob("*/[!_]*.py"))
+    ]
     readme = (ROOT / "README.md").read_text().partition("<!-- begin:items -->")[2].partition("<!-- end:items -->")[0]
     listed = re.findall(r"`workflow/figures/(\S+)\.py` \|$", readme, re.MULTILINE)
     commands = re.findall(r"`dvc repro (\S+)@mini`", readme)

@@ -12,8 +12,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from engram import audit, cli, params
+from engram.job import arguments
+from engram.provenance import audit
 from engram.report import page, run
+from engram.settings import params
 
 ROOT = Path(__file__).parents[2]
 NASTY = "</script><script>alert(1)</script><!-- & \" ' <b onclick=x> \u2028 日本 \U0001f3b9"
@@ -22,12 +24,30 @@ REVERSED = (0, 3)  # the records that have a reverse question
 PAPER = {
     "rome/fig1_trace_example": {"kind": "figure", "from": ["trace"], "models": ["mini", "cf500"]},
     "rome/fig2_average_traces": {"kind": "figure", "from": ["trace"]},
-    "rome/fig6_generations": {"kind": "figure", "from": ["dataset", "edit"], "dataset": "counterfact", "n": 1,
-                              "methods": ["none", "rome"], "models": ["mini"]},
-    "rome/table1_zsre": {"kind": "table", "from": ["evaluate", "published"], "dataset": "zsre", "n": 1,
-                         "methods": ["none", "rome"], "models": ["mini"]},
-    "rome/table4_counterfact": {"kind": "table", "from": ["evaluate", "published"], "dataset": "counterfact",
-                                "methods": ["none", "ft", "rome"], "n": 1, "models": ["mini"]},
+    "rome/fig6_generations": {
+        "kind": "figure",
+        "from": ["dataset", "edit"],
+        "dataset": "counterfact",
+        "n": 1,
+        "methods": ["none", "rome"],
+        "models": ["mini"],
+    },
+    "rome/table1_zsre": {
+        "kind": "table",
+        "from": ["evaluate", "published"],
+        "dataset": "zsre",
+        "n": 1,
+        "methods": ["none", "rome"],
+        "models": ["mini"],
+    },
+    "rome/table4_counterfact": {
+        "kind": "table",
+        "from": ["evaluate", "published"],
+        "dataset": "counterfact",
+        "methods": ["none", "ft", "rome"],
+        "n": 1,
+        "models": ["mini"],
+    },
 }
 
 
@@ -44,13 +64,27 @@ FAKES = _fakes()
 
 def facts(cases: int = 7) -> pd.DataFrame:
     """Records of two relations; the second holds what could end a script element."""
+
     def asked(kind, i):
         return [f"{kind} {index} of {i}: Ann{i} plays" for index in range(KINDS[kind])]
 
-    table = pd.DataFrame([{"case_id": 10 + i, "relation_id": f"P{i % 2}", "prompt": "{} plays the", "subject": f"Ann{i} Lee",
-                           "target_new": "violin", "target_new_id": "Q2", "target_true": "piano", "target_true_id": "Q1",
-                           **{f"{kind}_prompts": asked(kind, i) for kind in ("paraphrase", "neighborhood", "attribute")},
-                           "generation_prompts": ["d"]} for i in range(cases)])
+    table = pd.DataFrame(
+        [
+            {
+                "case_id": 10 + i,
+                "relation_id": f"P{i % 2}",
+                "prompt": "{} plays the",
+                "subject": f"Ann{i} Lee",
+                "target_new": "violin",
+                "target_new_id": "Q2",
+                "target_true": "piano",
+                "target_true_id": "Q1",
+                **{f"{kind}_prompts": asked(kind, i) for kind in ("paraphrase", "neighborhood", "attribute")},
+                "generation_prompts": ["d"],
+            }
+            for i in range(cases)
+        ]
+    )
     table.loc[1, "subject"] = NASTY
     return table
 
@@ -60,14 +94,32 @@ def scores(table: pd.DataFrame, method: str, dataset: str) -> pd.DataFrame:
     about = {"model": "mini", "dataset": dataset, "method": method, "n": 1, "after": 1}
     for at, case in enumerate(table["case_id"]):
         if dataset == "zsre":
-            asked = [(kind, 0, token, target) for kind, target in
-                     (("rewrite", "new"), ("paraphrase", "new"), ("neighborhood", "true")) for token in range(2)]
+            asked = [
+                (kind, 0, token, target)
+                for kind, target in (("rewrite", "new"), ("paraphrase", "new"), ("neighborhood", "true"))
+                for token in range(2)
+            ]
         else:
-            asked = [(kind, index, 0, target)
-                     for kind, size in KINDS.items() if kind != "reverse" or at in REVERSED
-                     for index in range(size) for target in ("new", "true")]
-        rows += [about | {"case_id": case, "kind": kind, "prompt_index": index, "token": token, "target": target,
-                          "nll": rng.exponential(2), "correct": bool(rng.random() < 0.5)} for kind, index, token, target in asked]
+            asked = [
+                (kind, index, 0, target)
+                for kind, size in KINDS.items()
+                if kind != "reverse" or at in REVERSED
+                for index in range(size)
+                for target in ("new", "true")
+            ]
+        rows += [
+            about
+            | {
+                "case_id": case,
+                "kind": kind,
+                "prompt_index": index,
+                "token": token,
+                "target": target,
+                "nll": rng.exponential(2),
+                "correct": bool(rng.random() < 0.5),
+            }
+            for kind, index, token, target in asked
+        ]
     frame = pd.DataFrame(rows)
     return frame if dataset == "zsre" else frame.drop(columns="token")
 
@@ -91,9 +143,14 @@ class Site:
 
     def put(self, stage: str, files: dict, inputs=(), **config) -> list[str]:
         """Write files as outputs of one job of a stage, with the records of what it read; returns their paths."""
-        job = cli.Job(ROOT / f"workflow/scripts/{stage}.py", [f"workflow/scripts/{stage}.py"], {"seed": 0, **config},
-                      inputs=SimpleNamespace(inputs=[Path(path) for path in inputs]), outputs=SimpleNamespace(
-                          **{str(index): Path(path) for index, path in enumerate(files)}), keys=SimpleNamespace(model="mini"))
+        job = arguments.Job(
+            ROOT / f"workflow/scripts/{stage}.py",
+            [f"workflow/scripts/{stage}.py"],
+            {"seed": 0, **config},
+            inputs=SimpleNamespace(inputs=[Path(path) for path in inputs]),
+            outputs=SimpleNamespace(**{str(index): Path(path) for index, path in enumerate(files)}),
+            keys=SimpleNamespace(model="mini"),
+        )
         for index, value in enumerate(files.values()):
             job.write(str(index), value)
         return list(files)
@@ -101,43 +158,77 @@ class Site:
     def draw(self, item: str, inputs: list, model: str = "mini") -> None:
         suffixes = ("csv", "md") if "table" in item else ("pdf", "png", "csv")
         outputs = [word for suffix in suffixes for word in (f"--{suffix}", f"figures/{model}/{item}.{suffix}")]
-        config = {"seed": 0, "model": {"name": model, "trace_window": 2}, "paper": {}, "variants": {
-            "main": {"noise": "s3", "extra_tokens": 0}}}
+        config = {
+            "seed": 0,
+            "model": {"name": model, "trace_window": 2},
+            "paper": {},
+            "variants": {"main": {"noise": "s3", "extra_tokens": 0}},
+        }
         FAKES.load(item.split("/")[1]).main([*inputs, *outputs, "--model", model, "--config", json.dumps(config)])
 
     def trace(self, model: str) -> None:
         traced = FAKES.fake_traced(prompts=6).assign(model=model)
-        traced["tokens"] = [["In", f" Name{i}", f" unique{i}", " Lee", *row[4:]] for i, row in enumerate(traced["tokens"])]
+        traced["tokens"] = [
+            ["In", f" Name{i}", f" unique{i}", " Lee", *row[4:]] for i, row in enumerate(traced["tokens"])
+        ]
         traced.at[1, "tokens"][-1] = " <b>&\n"
         traced["prompt"] = traced["tokens"].map("".join)
         traced["subject"] = traced["tokens"].map(lambda row: "".join(row[1:4]).strip())
         effects = FAKES.fake_effects(traced).assign(model=model)
         effects["score"] = effects["score"].clip(0, 1)
         known = self.put("known", {f"results/known/{model}/prompts.parquet": traced[["prompt_id", "prompt"]]})
-        made = self.put("trace", {f"results/trace/{model}/main/effects.parquet": effects.sample(frac=1, random_state=0),
-                                  f"results/trace/{model}/main/prompts.parquet": traced}, known)
+        made = self.put(
+            "trace",
+            {
+                f"results/trace/{model}/main/effects.parquet": effects.sample(frac=1, random_state=0),
+                f"results/trace/{model}/main/prompts.parquet": traced,
+            },
+            known,
+        )
         for item in ("rome/fig1_trace_example", "rome/fig2_average_traces"):
             self.draw(item, ["--effects", made[0], "--traced", made[1]], model)
 
     def edit(self) -> None:
         tables = {"counterfact": facts(), "zsre": FAKES.fake_zsre()}
         reverse = pd.DataFrame([{"case_id": 10 + at, "prompt": f"The player of record {at} is"} for at in REVERSED])
-        paths = self.put("dataset", {"data/mini/facts.parquet": tables["counterfact"], "data/mini/zsre.parquet": tables["zsre"],
-                                     "data/mini/reversed.parquet": reverse})
+        paths = self.put(
+            "dataset",
+            {
+                "data/mini/facts.parquet": tables["counterfact"],
+                "data/mini/zsre.parquet": tables["zsre"],
+                "data/mini/reversed.parquet": reverse,
+            },
+        )
         written, summaries = {}, {"counterfact": [], "zsre": []}
-        for dataset, method in (("counterfact", "none"), ("counterfact", "ft"), ("counterfact", "rome"), ("zsre", "none"),
-                                ("zsre", "rome")):
+        for dataset, method in (
+            ("counterfact", "none"),
+            ("counterfact", "ft"),
+            ("counterfact", "rome"),
+            ("zsre", "none"),
+            ("zsre", "rome"),
+        ):
             folder = f"mini/{dataset}/{method}/n1"
             none = pd.DataFrame(columns=["case_id", "prompt_index", "prompt", "text"])
             about = texts(tables[dataset], method) if dataset == "counterfact" else none
-            made = self.put("edit", {f"results/edit/{folder}/scores.parquet": scores(tables[dataset], method, dataset),
-                                     f"results/edit/{folder}/texts.parquet": about}, paths, method={"name": method}, texts=4)
+            made = self.put(
+                "edit",
+                {
+                    f"results/edit/{folder}/scores.parquet": scores(tables[dataset], method, dataset),
+                    f"results/edit/{folder}/texts.parquet": about,
+                },
+                paths,
+                method={"name": method},
+                texts=4,
+            )
             written[dataset, method] = made[1]
             summary = FAKES.fake_summary(method, 20.0 + len(summaries[dataset]) * 30).assign(
-                after=1, ci=lambda table: table["ci"].astype(float))
+                after=1, ci=lambda table: table["ci"].astype(float)
+            )
             summaries[dataset] += self.put("evaluate", {f"results/evaluate/{folder}/summary.csv": summary}, made)
-        self.draw("rome/fig6_generations", ["--facts", paths[0], "--texts", written["counterfact", "none"],
-                                            written["counterfact", "rome"]])
+        self.draw(
+            "rome/fig6_generations",
+            ["--facts", paths[0], "--texts", written["counterfact", "none"], written["counterfact", "rome"]],
+        )
         self.draw("rome/table1_zsre", ["--summaries", *summaries["zsre"]])
         self.draw("rome/table4_counterfact", ["--summaries", *summaries["counterfact"]])
         log = self.root / "logs/edit/mini/counterfact/rome/n1.tsv"

@@ -1,4 +1,6 @@
-"""The page in a real browser: no errors, no requests, nothing wider than the screen; sorting, filters and both browsers work."""
+"""The page in a real browser: no errors, no requests, nothing wider than the screen; sorting, filters and both browsers
+work.
+"""
 
 import json
 import re
@@ -10,8 +12,15 @@ import pandas as pd
 import pytest
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs the package selenium")
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync", "--no-first-run")
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
 TEXTS = "return [...document.querySelectorAll(arguments[0])].map((one) => one.textContent)"
 SITES = ("hidden", "mlp", "attn")
 
@@ -40,8 +49,10 @@ def page(driver, written):
 
 
 def opened(driver, written, width: int):
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
-        "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600})
+    driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600},
+    )
     driver.get(written.as_uri())
     return driver
 
@@ -52,19 +63,26 @@ def texts(page, selector: str) -> list[str]:
 
 def rows_of(page, selector: str) -> list[list[str]]:
     """The texts of the cells of table rows."""
-    return page.execute_script("return [...document.querySelectorAll(arguments[0])]"
-                               ".map((row) => [...row.cells].map((cell) => cell.textContent))", selector)
+    return page.execute_script(
+        "return [...document.querySelectorAll(arguments[0])]"
+        ".map((row) => [...row.cells].map((cell) => cell.textContent))",
+        selector,
+    )
 
 
 def choose(page, browser: str, **fields) -> None:
     """Set fields of a browser's form as a reader would, and tell the page."""
-    page.execute_script("""
+    page.execute_script(
+        """
         const form = document.querySelector(`${arguments[0]} form`);
         for (const [name, value] of Object.entries(arguments[1])) {
           const field = form.elements[name];
           if (field.type === "checkbox") field.checked = value; else field.value = value;
           field.dispatchEvent(new Event(name === "search" ? "input" : "change"));
-        }""", browser, fields)
+        }""",
+        browser,
+        fields,
+    )
 
 
 def number(text: str) -> float:
@@ -81,8 +99,11 @@ def test_nothing_fails_and_nothing_leaves_the_page(driver, written):
     assert len(pictures) == 5 and min(pictures) > 0
     assert driver.get_log("browser") == []
     messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
-    urls = {message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"
-            and message["params"]["documentURL"] == written.as_uri()}
+    urls = {
+        message["params"]["request"]["url"]
+        for message in messages
+        if message["method"] == "Network.requestWillBeSent" and message["params"]["documentURL"] == written.as_uri()
+    }
     assert written.as_uri() in urls and all(url == written.as_uri() or url.startswith("data:") for url in urls)
     assert texts(driver, "b[onclick]") == [] and "alert(1)" in driver.page_source
 
@@ -133,8 +154,11 @@ def test_tables_sort(page, finished):
     first = page.execute_script("return document.querySelector(`${arguments[0]} thead button`)", here)
     first.click()
     assert texts(page, f"{here} tbody th") == sorted(names.values())
-    assert Counter(page.execute_script("return [...document.querySelectorAll(`${arguments[0]} thead th`)].map((h) => h.ariaSort)",
-                                       here)) == {"none": 9, "ascending": 1}
+    assert Counter(
+        page.execute_script(
+            "return [...document.querySelectorAll(`${arguments[0]} thead th`)].map((h) => h.ariaSort)", here
+        )
+    ) == {"none": 9, "ascending": 1}
     cells = dict(zip(texts(page, f"{here} tbody th"), texts(page, f"{here} tbody td:nth-child(3)")))
     assert cells["ROME"] == f"{scores['ROME']:.1f} (0.5)"
 
@@ -149,7 +173,10 @@ def test_empty_cells_are_last(page):
 
 def test_csv_is_read(page, finished):
     assert page.execute_script("return csvRows(arguments[0])", 'a,b\n1,"x, ""y""\nz"\n2,\n') == [
-        ["a", "b"], ["1", 'x, "y"\nz'], ["2", ""]]
+        ["a", "b"],
+        ["1", 'x, "y"\nz'],
+        ["2", ""],
+    ]
     here = "#mini-rome-fig6_generations details.csv"
     page.execute_script("document.querySelector(arguments[0]).open = true", here)
     page.execute_async_script("setTimeout(arguments[0], 200)")
@@ -159,8 +186,11 @@ def test_csv_is_read(page, finished):
 
 
 def cells_of(page, site: int) -> list[str]:
-    return page.execute_script("const svg = document.querySelectorAll('#mini-prompts svg')[arguments[0]];"
-                               "return [...svg.querySelectorAll('[data-token]')].map((one) => one.getAttribute('fill'))", site)
+    return page.execute_script(
+        "const svg = document.querySelectorAll('#mini-prompts svg')[arguments[0]];"
+        "return [...svg.querySelectorAll('[data-token]')].map((one) => one.getAttribute('fill'))",
+        site,
+    )
 
 
 def test_prompts_have_heatmaps(page, finished):
@@ -174,20 +204,28 @@ def test_prompts_have_heatmaps(page, finished):
         assert texts(page, "#mini-prompts .sentence mark") == ["".join(row["tokens"][1:4]).strip()]
         values = texts(page, "#mini-prompts .values dd")
         assert [number(text) for text in values[:3]] == pytest.approx(
-            [row["clean"], row["corrupted"], row["clean"] - row["corrupted"]], abs=1e-4)
+            [row["clean"], row["corrupted"], row["clean"] - row["corrupted"]], abs=1e-4
+        )
         own = effects[effects["prompt_id"] == row["prompt_id"]]
         for site, name in enumerate(SITES):
             grid = own[own["site"] == name].pivot(index="token", columns="layer", values="score") - row["corrupted"]
             assert number(values[3 + site]) == pytest.approx(grid.max(axis=None), abs=1e-4)
             assert len(cells_of(page, site)) == grid.size
             for token, layer in ((0, 0), (3, 2), (6, 7)):
-                page.execute_script("""document.querySelectorAll("#mini-prompts svg")[arguments[0]].querySelector(
+                page.execute_script(
+                    """document.querySelectorAll("#mini-prompts svg")[arguments[0]].querySelector(
                     `[data-token="${arguments[1]}"][data-layer="${arguments[2]}"]`).dispatchEvent(
-                    new PointerEvent("pointermove", { bubbles: true }))""", site, token, layer)
+                    new PointerEvent("pointermove", { bubbles: true }))""",
+                    site,
+                    token,
+                    layer,
+                )
                 said = texts(page, "#mini-prompts .readout")[0]
                 assert f"“{row['tokens'][token].strip()}”, layer {layer}:" in said
                 assert number(said.split("effect ")[1]) == pytest.approx(grid.loc[token, layer], abs=1e-4)
-                assert number(said.split("p(answer) ")[1]) == pytest.approx(grid.loc[token, layer] + row["corrupted"], abs=1e-4)
+                assert number(said.split("p(answer) ")[1]) == pytest.approx(
+                    grid.loc[token, layer] + row["corrupted"], abs=1e-4
+                )
         assert cells_of(page, 0) != before
     darkest = np.argmin([sum(map(int, re.findall(r"\d+", colour))) for colour in cells_of(page, 0)])
     grid = own[own["site"] == "hidden"].sort_values(["token", "layer"])["score"].to_numpy()
@@ -206,13 +244,16 @@ def test_heatmaps_by_keyboard_and_scale(page):
     bars = texts(page, "#mini-prompts .scale")
     values = texts(page, "#mini-prompts .values dd")[3:]
     assert [number(bar.lstrip("0")) if not bar.startswith("00") else number(bar[1:]) for bar in bars] == pytest.approx(
-        [number(value) for value in values], abs=1e-4)
+        [number(value) for value in values], abs=1e-4
+    )
 
 
 def test_prompts_are_found(page):
     choose(page, "#mini-prompts", search="UNIQUE4")
     assert len(texts(page, "#mini-prompts select option")) == 1
-    assert texts(page, "#mini-prompts .count") == ["(1 of 6)"] and "Name4" in texts(page, "#mini-prompts select option")[0]
+    assert (
+        texts(page, "#mini-prompts .count") == ["(1 of 6)"] and "Name4" in texts(page, "#mini-prompts select option")[0]
+    )
     choose(page, "#mini-prompts", search="nobody")
     assert texts(page, "#mini-prompts .maps > *") == []
     choose(page, "#mini-prompts", search="")
@@ -227,8 +268,10 @@ def test_two_models_do_not_mix(page, finished):
     choose(page, "#cf500-prompts", choice="2")
     prompts = finished.table("results/trace/mini/main/prompts.parquet")
     assert texts(page, "#mini-prompts .sentence")[0].startswith(prompts["prompt"][0])
-    links = page.execute_script("return [...document.querySelectorAll('a[href^=\"#\"]')].filter((one) => "
-                                "!document.getElementById(one.hash.slice(1))).map((one) => one.hash)")
+    links = page.execute_script(
+        "return [...document.querySelectorAll('a[href^=\"#\"]')].filter((one) => "
+        "!document.getElementById(one.hash.slice(1))).map((one) => one.hash)"
+    )
     assert links == []
 
 
@@ -252,21 +295,30 @@ def test_edits_show_probabilities_before_and_after(page, finished):
         keys = list(dict.fromkeys(key[1:3] for key in before.index if key[0] == case))
         assert len(rows) == len(keys) == 7 + (at in (0, 3))
         assert ("The player of record" in rows[-1][0]) == (at in (0, 3))
-        assert rows[0][0] == f"{facts.at[case, 'subject']} plays the" and rows[1][0] == facts.at[case, "paraphrase_prompts"][0]
+        assert (
+            rows[0][0] == f"{facts.at[case, 'subject']} plays the"
+            and rows[1][0] == facts.at[case, "paraphrase_prompts"][0]
+        )
         for row, key in zip(rows, keys):
             wanted = [table[(case, *key, target)] for target in ("new", "true") for table in (before, after)]
             assert [number(cell) for cell in row[1:]] == pytest.approx(wanted, abs=1e-4)
-    correct = finished.table("results/edit/mini/counterfact/rome/n1/scores.parquet").query("case_id == @case")["correct"]
+    correct = finished.table("results/edit/mini/counterfact/rome/n1/scores.parquet").query("case_id == @case")[
+        "correct"
+    ]
     assert sum("✓" in row[place] for row in rows for place in (2, 4)) == correct.sum()
 
 
 def test_edits_show_texts_as_they_are(page, finished, nasty):
     choose(page, HERE, method="rome", choice="1")
-    wanted = [finished.table(f"results/edit/mini/counterfact/{method}/n1/texts.parquet").query("case_id == 11")["text"]
-              for method in ("none", "rome")]
+    wanted = [
+        finished.table(f"results/edit/mini/counterfact/{method}/n1/texts.parquet").query("case_id == 11")["text"]
+        for method in ("none", "rome")
+    ]
     shown = page.execute_script(TEXTS, f"{HERE} .texts p")
     assert shown == [text for pair in zip(*wanted) for text in pair] and shown[0].endswith(nasty)
-    assert set(texts(page, f"{HERE} .texts .new")) == {"violin"} and set(texts(page, f"{HERE} .texts .true")) == {"piano"}
+    assert set(texts(page, f"{HERE} .texts .new")) == {"violin"} and set(texts(page, f"{HERE} .texts .true")) == {
+        "piano"
+    }
     choose(page, HERE, choice="6")
     assert "No texts were generated for this record" in texts(page, f"{HERE} .texts")[0]
 
@@ -281,7 +333,13 @@ def test_edits_are_filtered(page, finished):
     def cases():
         return [int(text.split(":")[0]) for text in texts(page, f"{HERE} [name=choice] option")]
 
-    for outcome, wanted in (("", held | True), ("0 holds", held), ("0 fails", ~held), ("2 holds", kept), ("2 fails", ~kept)):
+    for outcome, wanted in (
+        ("", held | True),
+        ("0 holds", held),
+        ("0 fails", ~held),
+        ("2 holds", kept),
+        ("2 fails", ~kept),
+    ):
         choose(page, HERE, outcome=outcome)
         assert cases() == list(wanted.index[wanted]), outcome
     choose(page, HERE, outcome="", relation="P1")
@@ -302,7 +360,8 @@ def test_editors_are_compared_on_a_record(page, finished):
     for row, method in zip(rows, ("none", "ft", "rome")):
         table = edits_of(finished, method)
         assert [float(cell) / 100 for cell in row[1:3]] == pytest.approx(
-            [table[12, "rewrite", 0, "new"], table[12, "rewrite", 0, "true"]], abs=6e-4)
+            [table[12, "rewrite", 0, "new"], table[12, "rewrite", 0, "true"]], abs=6e-4
+        )
         neighbours = table.unstack("target").loc[12, "neighborhood"]
         assert float(row[5]) == pytest.approx(100 * (neighbours["true"] > neighbours["new"]).mean(), abs=0.06)
 

@@ -1,4 +1,6 @@
-"""The page without a browser: what is in it, what it says of stale and missing files, that it is the same every time."""
+"""The page without a browser: what is in it, what it says of stale and missing files, that it is the same every
+time.
+"""
 
 import base64
 import json
@@ -11,20 +13,25 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engram import ledger, params, published, records
+from engram.drawing import published_numbers
+from engram.editing import records
+from engram.job import ledger_entry
 from engram.report import edited, packed, run, tables, traced
+from engram.settings import params
 from toy import tokenizer
 
 STATE = "artifacts are what their lineage records say"
 
 
 def command(root, *words):
-    code = "import sys; from engram import console; sys.exit(console.main(sys.argv[1:]))"
+    code = "import sys; from engram.cli import main; sys.exit(main.main(sys.argv[1:]))"
     return subprocess.run([sys.executable, "-c", code, "report", *words], cwd=root, capture_output=True, text=True)
 
 
 def embedded(content: bytes, name: str):
-    return json.loads(re.search(rf'<script type="application/json" id="{name}">(.*?)</script>'.encode(), content, re.DOTALL)[1])
+    return json.loads(
+        re.search(rf'<script type="application/json" id="{name}">(.*?)</script>'.encode(), content, re.DOTALL)[1]
+    )
 
 
 def test_the_command_writes_one_page(site):
@@ -46,19 +53,29 @@ def test_data_cannot_end_a_script(finished, nasty):
     content = finished.build()
     assert b"alert(1)" in content and b"<script>alert" not in content and b"<!-- &" not in content
     texts = embedded(content, "mini-counterfact")["texts"]
-    assert sum(text.endswith(nasty) for text in texts) == 2, "one of the unedited model and FT, which write the same, one of ROME"
+    assert sum(text.endswith(nasty) for text in texts) == 2, (
+        "one of the unedited model and FT, which write the same, one of ROME"
+    )
     assert len(texts) == len(set(texts))
     assert embedded(content, "mini-counterfact")["records"][1]["subject"] == nasty
 
 
-@pytest.mark.parametrize("missing", ["figures/mini/rome/fig2_average_traces.png", "results/trace/mini/main/effects.parquet",
-                                     "results/edit/mini/counterfact/ft/n1/scores.parquet", "data/mini/zsre.parquet",
-                                     "data/mini/reversed.parquet"])
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "figures/mini/rome/fig2_average_traces.png",
+        "results/trace/mini/main/effects.parquet",
+        "results/edit/mini/counterfact/ft/n1/scores.parquet",
+        "data/mini/zsre.parquet",
+        "data/mini/reversed.parquet",
+    ],
+)
 def test_a_missing_file_is_named_and_nothing_written(site, missing):
     (site.root / missing).unlink()
     done = command(site.root, "--out", "page.html")
     assert done.returncode == 1 and done.stderr == (
-        f"engram report: {missing} does not exist; `snakemake --cores all` makes it\n")
+        f"engram report: {missing} does not exist; `snakemake --cores all` makes it\n"
+    )
     assert not list(site.root.glob("*.html*")) and not list(site.root.glob(".*.part"))
 
 
@@ -95,7 +112,7 @@ def test_no_logs_are_no_error(site):
 
 def test_the_machine_of_the_run_is_that_of_its_ledger(site):
     text = site.build().decode()
-    assert "as the ledger has them" in text and ledger.machine()["processor"] in text
+    assert "as the ledger has them" in text and ledger_entry.machine()["processor"] in text
     shutil.rmtree(site.root / "logs/ledger")
     assert "No ledger of this run is here" in site.build().decode()
 
@@ -120,9 +137,14 @@ def test_every_model_has_files_to_show(finished, model):
 
 def test_published_numbers_stand_below(tmp_path):
     about = {"model": "gpt2-xl", "dataset": "counterfact", "n": 1, "ci": 0.5, "count": 7500}
-    frame = pd.DataFrame([about | {"method": method, "metric": metric, "value": value}
-                          for method in ("none", "rome") for metric, value in (("ES", 50.0), ("NS", 75.0))])
-    frame = published.beside(frame, "data/published.csv", "rome")
+    frame = pd.DataFrame(
+        [
+            about | {"method": method, "metric": metric, "value": value}
+            for method in ("none", "rome")
+            for metric, value in (("ES", 50.0), ("NS", 75.0))
+        ]
+    )
+    frame = published_numbers.beside(frame, "data/published.csv", "rome")
     shown = tables.wide(frame.to_csv(index=False).encode(), "gpt2-xl")
     assert shown.heads == ["Editor", "ES", "NS"] and shown.numeric == [False, True, True]
     cells = {row[0].text: row[1:] for row in shown.rows}
@@ -134,7 +156,9 @@ def test_published_numbers_stand_below(tmp_path):
 def test_rounding_and_gaps():
     values = np.append(np.random.default_rng(0).random(1000), [0, 1, np.nan])
     kept = np.frombuffer(base64.b64decode(packed.probabilities(values)), dtype="<u2")
-    assert kept[-1] == packed.NOTHING and (kept[:-1] <= packed.STEPS).all() and kept[-3] == 0 and kept[-2] == packed.STEPS
+    assert (
+        kept[-1] == packed.NOTHING and (kept[:-1] <= packed.STEPS).all() and kept[-3] == 0 and kept[-2] == packed.STEPS
+    )
     assert np.abs(kept[:-1] / packed.STEPS - values[:-1]).max() <= 0.5 / packed.STEPS + 1e-12
     with pytest.raises(ValueError, match="1.5"):
         packed.probabilities([0.5, 1.5])
@@ -142,7 +166,11 @@ def test_rounding_and_gaps():
 
 def test_a_missing_score_is_an_error(finished):
     effects, prompts = (finished.table(f"results/trace/mini/main/{name}.parquet") for name in ("effects", "prompts"))
-    for wrong in (effects.iloc[1:], pd.concat([effects, effects.iloc[:1]]), pd.concat([effects.iloc[1:], effects.iloc[1:2]])):
+    for wrong in (
+        effects.iloc[1:],
+        pd.concat([effects, effects.iloc[:1]]),
+        pd.concat([effects.iloc[1:], effects.iloc[1:2]]),
+    ):
         with pytest.raises(ValueError, match="expected each of 1,008 once"):
             traced.browser(wrong, prompts, 2, "mini")
 
@@ -152,14 +180,21 @@ def test_prompts_are_those_that_were_asked(finished, dataset, path):
     table = finished.table(f"data/mini/{path}.parquet")
     if dataset == "counterfact":
         reverse = finished.table("data/mini/reversed.parquet")
-        shown, wanted = (add(table, reverse)["reverse_prompts"].tolist() for add in (edited.with_reverse, records.with_reverse))
+        shown, wanted = (
+            add(table, reverse)["reverse_prompts"].tolist() for add in (edited.with_reverse, records.with_reverse)
+        )
         assert shown == wanted and shown[0] == ["The player of record 0 is"] and shown[1] == []
         table = edited.with_reverse(table, reverse).iloc[2:]
     queries, keys = records.queries(tokenizer(), table, dataset)
-    asked = {(key["case_id"], key["kind"], key["prompt_index"]): tokenizer().decode(query.prompt_ids)
-             for query, key in reversed(list(zip(queries, keys)))}
-    shown = {(row.case_id, kind, index): text
-             for row in table.itertuples() for kind, index, text in edited.prompts_of(dataset, row)}
+    asked = {
+        (key["case_id"], key["kind"], key["prompt_index"]): tokenizer().decode(query.prompt_ids)
+        for query, key in reversed(list(zip(queries, keys)))
+    }
+    shown = {
+        (row.case_id, kind, index): text
+        for row in table.itertuples()
+        for kind, index, text in edited.prompts_of(dataset, row)
+    }
     assert set(shown) == set(asked)
     assert {key: text.split() for key, text in shown.items()} == {key: text.split() for key, text in asked.items()}
 

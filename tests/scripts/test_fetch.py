@@ -1,4 +1,6 @@
-"""Stage fetch as a script: a link to a checked file, a receipt, the hashes of its records; the same bytes when it runs again."""
+"""Stage fetch as a script: a link to a checked file, a receipt, the hashes of its records; the same bytes when it runs
+again.
+"""
 
 import json
 import os
@@ -7,15 +9,26 @@ from pathlib import Path
 
 import pytest
 
-from engram import io, lineage
+from engram.job import io, lineage
 from origin import serve
 
 ROOT = Path(__file__).parents[2]
-PROMPTS = [{"known_id": number, "subject": "Zoë", "prompt": f"Zoë {number} lives in", "attribute": "Rome", "relation_id": "P19"}
-           for number in range(30)]
+PROMPTS = [
+    {
+        "known_id": number,
+        "subject": "Zoë",
+        "prompt": f"Zoë {number} lives in",
+        "attribute": "Rome",
+        "relation_id": "P19",
+    }
+    for number in range(30)
+]
 BODY = json.dumps(PROMPTS).encode()
-OUTPUTS = {"original": "data/original/known.json", "receipt": "results/fetch/known.json/receipt.json",
-           "records": "results/fetch/known.json/records.parquet"}
+OUTPUTS = {
+    "original": "data/original/known.json",
+    "receipt": "results/fetch/known.json/receipt.json",
+    "records": "results/fetch/known.json/records.parquet",
+}
 
 
 @pytest.fixture
@@ -31,6 +44,7 @@ def fetch(tmp_path, monkeypatch):
         section = {"attempts": 2, "timeout": 2, "pause": 0, "mirrors": [], "counts": {}, "files": {"known.json": block}}
         paths = [word for name, path in OUTPUTS.items() for word in (f"--{name}", path)]
         main([*paths, "--name", "known.json", "--config", json.dumps({"fetch": section})])
+
     return run
 
 
@@ -39,8 +53,13 @@ def test_a_file_and_its_records(fetch, tmp_path):
         fetch(origin.address)
         paths = [tmp_path / path for path in OUTPUTS.values()]
         assert paths[0].is_symlink() and not os.path.isabs(os.readlink(paths[0])) and paths[0].read_bytes() == BODY
-        assert io.read_json(paths[1]) == {"name": "known.json", "place": origin.address, "records": 30, "bytes": len(BODY),
-                                          "sha256": lineage.sha256(paths[0])}
+        assert io.read_json(paths[1]) == {
+            "name": "known.json",
+            "place": origin.address,
+            "records": 30,
+            "bytes": len(BODY),
+            "sha256": lineage.sha256(paths[0]),
+        }
         assert io.read_table(paths[2])["id"].tolist() == [str(number) for number in range(30)]
         before = [path.read_bytes() for path in paths]
         for path in paths:
@@ -48,7 +67,10 @@ def test_a_file_and_its_records(fetch, tmp_path):
         fetch(origin.address)
         assert [path.read_bytes() for path in paths] == before and len(origin.asked) == 1
     record = io.read_json(lineage.record_path(paths[0]))
-    assert record["sha256"] == lineage.sha256(paths[0]) and record["params"]["fetch"]["files"]["known.json"]["records"] == 30
+    assert (
+        record["sha256"] == lineage.sha256(paths[0])
+        and record["params"]["fetch"]["files"]["known.json"]["records"] == 30
+    )
 
 
 def test_the_folder_of_an_offline_cluster(fetch, tmp_path, monkeypatch):

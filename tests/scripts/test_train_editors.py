@@ -12,18 +12,41 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import toy
-from engram import io, lineage, memory, methods, models, shards
+from engram import methods
 from engram.datasets import world
-from engram.hypernet import blocks, editors
+from engram.editing.facts import Fact
+from engram.editing.hypernet import editors
+from engram.job import io, lineage, shards
+from engram.model import loading
+from engram.settings import trained_editors
 
 ROOT = Path(__file__).parents[2]
-WORLD = {"kind": "world", "subjects": 20, "relations": 2, "objects": 4, "documents": 40, "articles": 30, "listed": 0.5,
-         "four_words": 0.5}
+WORLD = {
+    "kind": "world",
+    "subjects": 20,
+    "relations": 2,
+    "objects": 4,
+    "documents": 40,
+    "articles": 30,
+    "listed": 0.5,
+    "four_words": 0.5,
+}
 DATA = {"records": 12, "validation": 4, "text_tokens": 20, "prompt_tokens": 8, "completion": 4, "top_k": 5}
-TRAINING = {"steps": 9, "edits": 3, "interval": 3, "patience": 50, "rate": 0.001, "edit_rate": 0.001, "edit_weight": 1.0,
-            "locality_weight": 0.1, "clip": 100.0}
-NETWORKS = {"mend": {"layers": 2, "rank": 8, "hidden_layers": 1, "edit_rate": 0.01},
-            "ke": {"layers": 2, "hidden": 12, "condition": 8, "max_scale": 1.0}}
+TRAINING = {
+    "steps": 9,
+    "edits": 3,
+    "interval": 3,
+    "patience": 50,
+    "rate": 0.001,
+    "edit_rate": 0.001,
+    "edit_weight": 1.0,
+    "locality_weight": 0.1,
+    "clip": 100.0,
+}
+NETWORKS = {
+    "mend": {"layers": 2, "rank": 8, "hidden_layers": 1, "edit_rate": 0.01},
+    "ke": {"layers": 2, "hidden": 12, "condition": 8, "max_scale": 1.0},
+}
 COUNT = 5
 
 
@@ -36,8 +59,11 @@ def inputs(tmp_path_factory):
     """A toy model on disk, the tables of a small world, of which it is said to know every second fact."""
     base = tmp_path_factory.mktemp("inputs")
     torch.manual_seed(0)
-    GPT2LMHeadModel(GPT2Config(vocab_size=len(toy.tokenizer()), n_positions=160, n_embd=16, n_layer=3, n_head=2,
-                               initializer_range=0.3)).save_pretrained(base / "model")
+    GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=len(toy.tokenizer()), n_positions=160, n_embd=16, n_layer=3, n_head=2, initializer_range=0.3
+        )
+    ).save_pretrained(base / "model")
     toy.tokenizer().save_pretrained(base / "model")
     tables = world.tables(WORLD, 0)
     found = {"weights": base / "model" / "model.safetensors"}
@@ -45,7 +71,9 @@ def inputs(tmp_path_factory):
         io.write(base / f"{name}.parquet", tables[name])
         found[name] = base / f"{name}.parquet"
     for name in ("facts", "zsre"):
-        known = pd.DataFrame({"case_id": tables[name]["case_id"], "correct": [i % 2 == 0 for i in range(len(tables[name]))]})
+        known = pd.DataFrame(
+            {"case_id": tables[name]["case_id"], "correct": [i % 2 == 0 for i in range(len(tables[name]))]}
+        )
         io.write(base / f"known-{name}.parquet", known)
         found[f"known-{name}"] = base / f"known-{name}.parquet"
     return found
@@ -56,10 +84,18 @@ def run(inputs, out, name, block):
     spec = importlib.util.spec_from_file_location("hypernet_script", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    config = {"seed": 0, "run": {"threads": 1, "device": "cpu"}, "hypernet": block,
-              "model": {"name": "toy", "records": {"count": COUNT, "only_known": True}}}
+    config = {
+        "seed": 0,
+        "run": {"threads": 1, "device": "cpu"},
+        "hypernet": block,
+        "model": {"name": "toy", "records": {"count": COUNT, "only_known": True}},
+    }
     outputs = {"hypernet": out / f"{name}.safetensors", "loss": out / f"{name}.csv"}
-    argv = [word for flag, value in (inputs | outputs | {"model": "toy", "name": name}).items() for word in (f"--{flag}", value)]
+    argv = [
+        word
+        for flag, value in (inputs | outputs | {"model": "toy", "name": name}).items()
+        for word in (f"--{flag}", value)
+    ]
     try:
         module.main([*argv, "--config", json.dumps(config)])
     finally:
@@ -69,7 +105,7 @@ def run(inputs, out, name, block):
 
 
 def fresh(inputs):
-    return models.load("toy", inputs["weights"].parent)
+    return loading.load("toy", inputs["weights"].parent)
 
 
 @pytest.mark.parametrize("net, task", [("mend", "gen"), ("mend", "facts"), ("ke", "zsre")])
@@ -90,7 +126,7 @@ def test_an_editor_from_the_command_line(inputs, tmp_path, monkeypatch, net, tas
     assert about["task"] == task and len(used) == (0 if task == "gen" else 16) and not used & edited
     lm = fresh(inputs)
     rows = records.iloc[sorted(edited)[:1]]
-    fact = memory.Fact(0, rows["subject"].iloc[0], rows["prompt"].iloc[0], rows["target_new"].iloc[0])
+    fact = Fact(0, rows["subject"].iloc[0], rows["prompt"].iloc[0], rows["target_new"].iloc[0])
     method = methods.load(net)
     delta = method.edit(lm, [fact], method.Settings(), SimpleNamespace(hypernet=(tensors, about)))
     assert all(delta.norm(name) > 0 for name in delta.parts) and len(delta.parts) == 4
@@ -100,9 +136,14 @@ def test_an_editor_from_the_command_line(inputs, tmp_path, monkeypatch, net, tas
 
 
 def test_a_killed_run_is_taken_up(inputs, tmp_path, monkeypatch):
-    """Killed while a shard is being kept: the next call goes on from the one before, to the bytes of an unbroken run."""
+    """Killed while a shard is being kept: the next call goes on from the one before, to the bytes of an unbroken
+    run.
+    """
     monkeypatch.chdir(tmp_path)
-    whole = {name: path.read_bytes() for name, path in run(inputs, tmp_path / "out", "mend", section("mend", "facts")).items()}
+    whole = {
+        name: path.read_bytes()
+        for name, path in run(inputs, tmp_path / "out", "mend", section("mend", "facts")).items()
+    }
     shutil.rmtree(tmp_path / "out")
     plain = shards.Store.save
 
@@ -123,9 +164,12 @@ def test_a_killed_run_is_taken_up(inputs, tmp_path, monkeypatch):
 
 def test_wrong_settings_are_named(inputs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for change, message in [({"network": NETWORKS["ke"]}, r"hypernet.mend, model toy, network: unknown keys \['condition'"),
-                            ({"task": "wiki"}, "no task 'wiki'"), ({"net": "rome"}, "no editor 'rome'"),
-                            ({"data": DATA | {"validation": 40}}, "too few to train on besides 40 for validation")]:
+    for change, message in [
+        ({"network": NETWORKS["ke"]}, r"hypernet.mend, model toy, network: unknown keys \['condition'"),
+        ({"task": "wiki"}, "no task 'wiki'"),
+        ({"net": "rome"}, "no editor 'rome'"),
+        ({"data": DATA | {"validation": 40}}, "too few to train on besides 40 for validation"),
+    ]:
         with pytest.raises(ValueError, match=message):
             run(inputs, tmp_path, "mend", section("mend", "facts") | change)
 
@@ -133,8 +177,12 @@ def test_wrong_settings_are_named(inputs, tmp_path, monkeypatch):
 def test_a_published_editor_is_taken_over(inputs, tmp_path, monkeypatch):
     """With a file there is nothing to train: the artifact holds it, the table of losses has no rows."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("engram.hypernet.published.load", lambda path, lm, kind: editors.to_artifact(
-        editors.build(lm, kind, editors.settings_of(kind, NETWORKS[kind]), 0), {"seen": [], "task": path.name}))
+    monkeypatch.setattr(
+        "engram.editing.hypernet.published_editors.load",
+        lambda path, lm, kind: editors.to_artifact(
+            editors.build(lm, kind, editors.settings_of(kind, NETWORKS[kind]), 0), {"seen": [], "task": path.name}
+        ),
+    )
     (tmp_path / "mend.pt").write_bytes(b"stands for a published file")
     made = run(inputs | {"published": tmp_path / "mend.pt"}, tmp_path, "mend", {"net": "mend"})
     assert len(pd.read_csv(made["loss"])) == 0
@@ -143,14 +191,28 @@ def test_a_published_editor_is_taken_over(inputs, tmp_path, monkeypatch):
 
 
 def test_the_section_of_one_editor():
-    """What a job depends on is its own editor's alone; what a paper item wants and nothing trains is said beforehand."""
-    values = {"run": {"models": ["mini"]}, "models": {"mini": {}, "big": {}},
-              "hypernet": {"editors": {"mend": {"net": "mend", "task": "gen"}, "ke": {"net": "ke", "task": "gen"}},
-                           "published": {"big": {"mend": "x.pt"}}, "mend": {"mini": {"data": 1}}, "ke": {}}}
-    assert blocks.section(values, "mini", "mend") == {"net": "mend", "task": "gen", "data": 1}
-    assert blocks.section(values, "big", "mend") == {"net": "mend"} and blocks.published(values, "mini", "mend") is None
-    found = {problem[0] for problem in blocks.problems(values, {"mend", "ke", "ke-cf"}, lambda name, known: "")}
+    """What a job depends on is its own editor's alone; what a paper item wants and nothing trains is said
+    beforehand.
+    """
+    values = {
+        "run": {"models": ["mini"]},
+        "models": {"mini": {}, "big": {}},
+        "hypernet": {
+            "editors": {"mend": {"net": "mend", "task": "gen"}, "ke": {"net": "ke", "task": "gen"}},
+            "published": {"big": {"mend": "x.pt"}},
+            "mend": {"mini": {"data": 1}},
+            "ke": {},
+        },
+    }
+    assert trained_editors.section(values, "mini", "mend") == {"net": "mend", "task": "gen", "data": 1}
+    assert (
+        trained_editors.section(values, "big", "mend") == {"net": "mend"}
+        and trained_editors.published(values, "mini", "mend") is None
+    )
+    found = {
+        problem[0] for problem in trained_editors.problems(values, {"mend", "ke", "ke-cf"}, lambda name, known: "")
+    }
     assert found == {("hypernet", "ke"), ("hypernet", "editors")}
     values["run"]["models"], values["hypernet"]["published"]["large"] = ["big"], {"mend-x": "y.pt"}
-    found = {problem[0] for problem in blocks.problems(values, {"mend"}, lambda name, known: "")}
+    found = {problem[0] for problem in trained_editors.problems(values, {"mend"}, lambda name, known: "")}
     assert found == {("hypernet", "published", "large"), ("hypernet", "published", "large", "mend-x")}

@@ -1,4 +1,6 @@
-"""A sandbox of the repository in which every stage's script is a stand-in: same command line, same imports, no computation."""
+"""A sandbox of the repository in which every stage's script is a stand-in: same command line, same imports, no
+computation.
+"""
 
 import ast
 import os
@@ -10,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from engram import edits, hyperparameters, items, lineage
+from engram.job import lineage
+from engram.settings import edits, hyperparameters, items
 
 ROOT = Path(__file__).parents[2]
 # In the sandbox these stand for the items of edits in params.yaml, which are hundreds of jobs.
@@ -22,8 +25,19 @@ ITEMS = """  rome/table1_zsre: {kind: table, from: [evaluate], dataset: zsre, me
   memit/fig6_categories: {kind: figure, from: [records], dataset: counterfact, methods: [memit], n: 9of3,
                           for: {mini: {n: 10of3}}}
 """
-COPIED = ["Snakefile", "dvc.yaml", "params.yaml", "profiles", "workflow", ".dvc/config", ".dvc/.gitignore", ".dvcignore",
-          ".gitignore", "data/published.csv", "data/wordings.csv"]
+COPIED = [
+    "Snakefile",
+    "dvc.yaml",
+    "params.yaml",
+    "profiles",
+    "workflow",
+    ".dvc/config",
+    ".dvc/.gitignore",
+    ".dvcignore",
+    ".gitignore",
+    "data/published.csv",
+    "data/wordings.csv",
+]
 STAND_IN = '''"""Stand-in for {name}: what it writes depends on its inputs and settings alone."""
 import hashlib
 import json
@@ -35,7 +49,7 @@ sys.modules["pandas"] = types.SimpleNamespace(DataFrame=None)  # slow to import,
 if False:
 {imports}
 
-from engram import cli
+from engram.job import arguments
 
 
 def main(argv=None):
@@ -59,9 +73,14 @@ def stand_in(path: Path) -> str:
     source = path.read_text(encoding="utf-8")
     tree = ast.parse(source)
     imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
-    job = next(node for node in ast.walk(tree) if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "job")
-    return STAND_IN.format(name=path.name, job=ast.get_source_segment(source, job),
-                           imports="\n".join("    " + ast.get_source_segment(source, node) for node in imports))
+    job = next(
+        node for node in ast.walk(tree) if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "job"
+    )
+    return STAND_IN.format(
+        name=path.name,
+        job=ast.get_source_segment(source, job),
+        imports="\n".join("    " + ast.get_source_segment(source, node) for node in imports),
+    )
 
 
 def scripts(root: Path = ROOT) -> list[Path]:
@@ -71,8 +90,10 @@ def scripts(root: Path = ROOT) -> list[Path]:
 
 def small_params() -> str:
     """params.yaml with few edits."""
-    text = (ROOT / "params.yaml").read_text(encoding="utf-8").replace("  preload: 12 ", "  preload: 0 ")  # no libraries needed
-    return text[:text.index(f"  {ITEMS.split(':')[0].strip()}:")] + ITEMS
+    text = (
+        (ROOT / "params.yaml").read_text(encoding="utf-8").replace("  preload: 12 ", "  preload: 0 ")
+    )  # no libraries needed
+    return text[: text.index(f"  {ITEMS.split(':')[0].strip()}:")] + ITEMS
 
 
 def stages() -> list[str]:
@@ -82,8 +103,9 @@ def stages() -> list[str]:
 
 
 def remembered(stages: list[str], values: dict) -> list[str]:
-    """The stages that dvc.yaml has: `hypernet` only once an item of `paper:` compares a method that reads it, for a DVC stage
-    must make something; not `fetch`, whose files are others' and are named by their hash in params.yaml."""
+    """The stages that dvc.yaml has: `hypernet` only once an item of `paper:` compares a method that reads it, for a DVC
+    stage must make something; not `fetch`, whose files are others' and are named by their hash in params.yaml.
+    """
     used = {method for spec in items.seen(values, "mini")["paper"].values() for method in edits.compared(spec)}
     trained = any("hypernet" in hyperparameters.needs(values, name) for name in used)
     return [stage for stage in stages if stage != "fetch" and (stage != "hypernet" or trained)]
@@ -102,14 +124,25 @@ class Sandbox:
         return found | {
             "PYTHONPATH": str(self.path / "workflow" / "lib"),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "DVC_SITE_CACHE_DIR": str(self.path.parent / "site"), "DVC_NO_ANALYTICS": "1", "OMP_NUM_THREADS": "1",
+            "DVC_SITE_CACHE_DIR": str(self.path.parent / "site"),
+            "DVC_NO_ANALYTICS": "1",
+            "OMP_NUM_THREADS": "1",
             "XDG_CACHE_HOME": str(self.path.parent / "xdg"),
         }
 
     def run(self, *command, ok: bool | None = True) -> subprocess.CompletedProcess:
-        """Run a command of the environment there. Fails unless it succeeds (ok=True), fails (False) or either (None)."""
-        done = subprocess.run([str(word) for word in command], cwd=self.path, env=self.environment, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300)
+        """Run a command of the environment there. Fails unless it succeeds (ok=True), fails (False) or either
+        (None).
+        """
+        done = subprocess.run(
+            [str(word) for word in command],
+            cwd=self.path,
+            env=self.environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=300,
+        )
         assert ok is None or (done.returncode == 0) == ok, f"{command}: status {done.returncode}\n{done.stdout}"
         return done
 
@@ -119,7 +152,9 @@ class Sandbox:
         if any("Nothing to be done" in line for line in lines):
             return {}
         start = next(index for index, line in enumerate(lines) if line.startswith("-----"))
-        rows = [line.split() for line in lines[start + 1:lines.index(next(x for x in lines if x.startswith("total")))]]
+        rows = [
+            line.split() for line in lines[start + 1 : lines.index(next(x for x in lines if x.startswith("total")))]
+        ]
         return {rule: int(count) for rule, count in rows if not rule.startswith("all") and "@" not in rule}
 
     def edit(self, name: str, old: str, new: str) -> None:
@@ -141,7 +176,9 @@ def restore(clone: Sandbox) -> None:
 
 
 def make_sandbox(path: Path, real: bool = False) -> Sandbox:
-    """An unbuilt sandbox, as a git repository with one commit; `real`: with the scripts that compute, instead of stand-ins."""
+    """An unbuilt sandbox, as a git repository with one commit; `real`: with the scripts that compute, instead of
+    stand-ins.
+    """
     for name in COPIED:
         source, target = ROOT / name, path / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -180,7 +217,7 @@ def sandbox(built, tmp_path) -> Sandbox:
 def library(built, monkeypatch):
     """Code digests in this process are of the sandbox's library, as in its own commands."""
     monkeypatch.setattr(lineage, "LIBRARY", built.path / "workflow" / "lib")
-    monkeypatch.setattr(lineage, "WRITER", built.path / "workflow" / "lib" / "engram" / "io.py")
+    monkeypatch.setattr(lineage, "WRITER", built.path / "workflow" / "lib" / "engram" / "job" / "io.py")
     lineage._parsed.cache_clear()
     yield
     lineage._parsed.cache_clear()

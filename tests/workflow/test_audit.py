@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from engram import audit, chain, lineage
+from engram.job import lineage
+from engram.provenance import audit, chain
 
 pytestmark = pytest.mark.usefixtures("library")
 
@@ -29,10 +30,13 @@ def test_a_finished_run_is_in_order(built):
 def test_one_flipped_byte_anywhere_is_found(sandbox):
     """In every artifact and in every record of one."""
     for path in audit.artifacts(sandbox.path):
-        for file, word in ((sandbox.path / path, "modified"), (sandbox.path / lineage.record_path(path), "record edited")):
+        for file, word in (
+            (sandbox.path / path, "modified"),
+            (sandbox.path / lineage.record_path(path), "record edited"),
+        ):
             content = file.read_bytes()
             place = len(content) // 2
-            file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1:])
+            file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
             assert [verdict.word for verdict in audit.verdicts(sandbox.path, [path])] == [word]
             file.write_bytes(content)
     assert failed(sandbox.path) == {}
@@ -59,8 +63,10 @@ def test_every_verdict(sandbox):
     assert failed(root) == {"figures/mini/rome/fig7_lines.png": "missing"}
     shutil.copy(root / "figures/mini/rome/fig6_generations.png", root / "figures/mini/rome/fig7_lines.png")
     assert failed(root) == {"figures/mini/rome/fig7_lines.png": "modified"}
-    shutil.copy(root / "figures/mini/rome/.lineage/fig6_generations.png.json",
-                root / "figures/mini/rome/.lineage/fig7_lines.png.json")
+    shutil.copy(
+        root / "figures/mini/rome/.lineage/fig6_generations.png.json",
+        root / "figures/mini/rome/.lineage/fig7_lines.png.json",
+    )
     assert failed(root) == {"figures/mini/rome/fig7_lines.png": "modified"}, "another artifact's record does not help"
 
 
@@ -71,7 +77,9 @@ def test_a_rebuilt_input_breaks_the_chain_below_it(sandbox):
     (root / place).write_bytes(b"better numbers")
     record = audit.read_record(root, place) | {"sha256": lineage.sha256(root / place)}
     (root / lineage.record_path(place)).write_text(lineage.record_text(record))
-    assert failed(root) == {f"figures/mini/rome/table4_counterfact.{suffix}": "input changed" for suffix in ("csv", "md")}
+    assert failed(root) == {
+        f"figures/mini/rome/table4_counterfact.{suffix}": "input changed" for suffix in ("csv", "md")
+    }
 
 
 def test_stale_code(sandbox):
@@ -83,28 +91,37 @@ def test_stale_code(sandbox):
     found = failed(sandbox.path)
     lineage._parsed.cache_clear()
     variants = ("main", "severed", "extra", "gaussian", "uniform")
-    assert found == {f"results/trace/mini/{variant}/{name}.parquet": "stale code"
-                     for variant in variants for name in ("effects", "prompts")}
+    assert found == {
+        f"results/trace/mini/{variant}/{name}.parquet": "stale code"
+        for variant in variants
+        for name in ("effects", "prompts")
+    }
 
 
 def test_the_tree_goes_from_the_figure_to_the_seed(built):
     text = built.run("engram", "lineage", "figures/mini/rome/fig2_average_traces.pdf").stdout
     lines = text.splitlines()
     assert lines[0].startswith("figures/mini/rome/fig2_average_traces.pdf   sha256 ")
-    chain = ["effects, traced: results/trace/mini/main/effects.parquet, prompts.parquet",
-             "prompts: results/known/mini/prompts.parquet",
-             "weights: results/train/mini/model.safetensors, config.json",
-             "corpus: data/mini/corpus.parquet"]
+    chain = [
+        "effects, traced: results/trace/mini/main/effects.parquet, prompts.parquet",
+        "prompts: results/known/mini/prompts.parquet",
+        "weights: results/train/mini/model.safetensors, config.json",
+        "corpus: data/mini/corpus.parquet",
+    ]
     places = [next(index for index, line in enumerate(lines) if part in line) for part in chain]
     assert places == sorted(places), "each is below what was made from it"
     depths = [lines[index].index(chain[number]) for number, index in enumerate(places)]
     assert depths == sorted(set(depths)), "and deeper"
     assert "stage dataset" in lines[places[-1] + 1] and "seed 0" in lines[places[-1] + 1]
-    assert any("samples=10" in line for line in lines[places[0]:places[1]])
+    assert any("samples=10" in line for line in lines[places[0] : places[1]])
     assert text.count("stage train") == text.count("stage dataset") == 1, "a job is described once"
     assert "(shown above)" in text
     head = built.git("rev-parse", "HEAD").strip()[:12]
-    assert f"commit {head}, started 20" in lines[2] and " s, on " in lines[2] and lines[3].strip("│ ").startswith("command: ")
+    assert (
+        f"commit {head}, started 20" in lines[2]
+        and " s, on " in lines[2]
+        and lines[3].strip("│ ").startswith("command: ")
+    )
     assert lines[-1] == "verified: 16 artifacts, 0 raw inputs" and "torch " in lines[-2]
 
 
@@ -147,8 +164,12 @@ def test_records_say_what_was_used(built):
     assert record["params"]["trace"]["samples"] == 10 and record["seed"] == 0
     assert record["keys"] == {"model": "mini", "variant": "main"} and "variants" not in record["params"]["trace"]
     inputs = {one["path"] for one in record["inputs"]}
-    assert {"results/known/mini/prompts.parquet", "results/noise/mini/s3/noise.json", "results/train/mini/model.safetensors",
-            "results/train/mini/tokenizer.json"} <= inputs
+    assert {
+        "results/known/mini/prompts.parquet",
+        "results/noise/mini/s3/noise.json",
+        "results/train/mini/model.safetensors",
+        "results/train/mini/tokenizer.json",
+    } <= inputs
 
 
 def test_the_ledger_says_when_and_from_which_commit(built):
@@ -164,22 +185,30 @@ def test_the_ledger_says_when_and_from_which_commit(built):
 
 
 def test_a_line_of_the_ledger_per_job(built, sandbox):
-    """`engram record` gathers entries and durations; the same records keep their line, others get the entry of their job."""
-    from engram.bookkeeping import Ledger
+    """`engram record` gathers entries and durations; the same records keep their line, others get the entry of their
+    job.
+    """
+    from engram.provenance.ledger import Ledger
 
     book, place = Ledger(built.path), Path("results/trace/mini/main/effects.parquet")
     rows = [row["records"] for row in book.rows]
     assert sorted(path for row in rows for path in row) == [str(path) for path in audit.artifacts(built.path, ["mini"])]
-    assert {"results/trace/mini/main/effects.parquet", "results/trace/mini/main/prompts.parquet"} in [set(row) for row in rows]
+    assert {"results/trace/mini/main/effects.parquet", "results/trace/mini/main/prompts.parquet"} in [
+        set(row) for row in rows
+    ]
     assert all(row["seconds"] > 0 for row in book.rows)
     before = (built.path / "ledger.jsonl").read_text()
     shutil.rmtree(sandbox.path / "logs")
     record = audit.read_record(sandbox.path, place)
-    assert Ledger(sandbox.path).of(place, record)["commit"] == built.git("rev-parse", "HEAD").strip(), "as in a fresh clone"
+    assert Ledger(sandbox.path).of(place, record)["commit"] == built.git("rev-parse", "HEAD").strip(), (
+        "as in a fresh clone"
+    )
     sandbox.run("snakemake", "--forcerun", "trace", "--until", "trace")
     assert "ledger.jsonl" not in sandbox.run("engram", "record").stdout
     assert (sandbox.path / "ledger.jsonl").read_text() == before, "the same bytes made again"
     (sandbox.path / "ledger.jsonl").unlink()
     assert Ledger(sandbox.path).of(Path("data/mini/facts.parquet"), record) is None
     sandbox.run("engram", "record")
-    assert {stage for row in Ledger(sandbox.path).rows for path in row["records"] for stage in [Path(path).parts[1]]} == {"trace"}
+    assert {
+        stage for row in Ledger(sandbox.path).rows for path in row["records"] for stage in [Path(path).parts[1]]
+    } == {"trace"}

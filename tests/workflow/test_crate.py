@@ -7,7 +7,7 @@ import zipfile
 import pytest
 from conftest import Sandbox, restore
 
-from engram import crate, parcel
+from engram.provenance import crate, crate_verify
 
 SECRET = "not-a-real-secret-0123456789"
 FIGURE = "figures/mini/rome/table4_counterfact.csv"
@@ -40,24 +40,29 @@ def test_every_job_is_an_action(built, exported):
     assert "results/evaluate/mini/counterfact/rome/n1/summary.csv" in [one["@id"] for one in table["object"]]
     assert table["startTime"] <= table["endTime"]
     trace = next(action for action in actions if action["name"] == "trace: model=mini variant=main")
-    values = {found[one["@id"]]["name"]: found[one["@id"]]["value"] for one in trace["object"] if "value" in found[one["@id"]]}
+    values = {
+        found[one["@id"]]["name"]: found[one["@id"]]["value"] for one in trace["object"] if "value" in found[one["@id"]]
+    }
     assert values["trace.samples"] == 10 and values["seed"] == 0
     steps = [entity for entity in found.values() if entity["@type"] == "HowToStep"]
     controls = [entity for entity in found.values() if entity["@type"] == "ControlAction"]
     assert len(steps) == len(controls) and {step["name"] for step in steps} >= {"trace", "edit", "paper"}
     assert all({"sha256", "contentSize"} <= set(entity) for entity in found.values() if "File" in entity["@type"])
-    controlled = [one["@id"] for control in controls for one in
-                  (control["object"] if isinstance(control["object"], list) else [control["object"]])]
+    controlled = [
+        one["@id"]
+        for control in controls
+        for one in (control["object"] if isinstance(control["object"], list) else [control["object"]])
+    ]
     assert sorted(controlled) == sorted(action["@id"] for action in actions)
 
 
 def test_in_and_out(exported, tmp_path):
-    assert parcel.verify(exported) == []
+    assert crate_verify.verify(exported) == []
     shutil.make_archive(str(tmp_path / "run"), "zip", exported)
-    assert parcel.verify(tmp_path / "run.zip", tmp_path / "again") == []
+    assert crate_verify.verify(tmp_path / "run.zip", tmp_path / "again") == []
     assert (tmp_path / "again" / FIGURE).read_bytes() == (exported / FIGURE).read_bytes()
     with pytest.raises(FileExistsError, match="is there already"):
-        parcel.verify(exported, tmp_path / "again")
+        crate_verify.verify(exported, tmp_path / "again")
 
 
 def test_what_is_wrong_is_said_and_not_unpacked(exported, tmp_path):
@@ -65,27 +70,29 @@ def test_what_is_wrong_is_said_and_not_unpacked(exported, tmp_path):
     (folder / FIGURE).write_bytes(b"better numbers")
     (folder / "figures/mini/rome/extra.csv").write_bytes(b"1")
     (folder / "results/trace/mini/main/effects.parquet").unlink()
-    found = parcel.verify(folder, tmp_path / "out")
+    found = crate_verify.verify(folder, tmp_path / "out")
     assert f"modified: {FIGURE} is not what was exported" in found and not (tmp_path / "out").exists()
     assert "missing: results/trace/mini/main/effects.parquet" in found
     assert "unaccounted: figures/mini/rome/extra.csv is not described" in found
     described = json.loads((folder / "ro-crate-metadata.json").read_text())
     (folder / "ro-crate-metadata.json").write_text("{")
     with pytest.raises(ValueError, match="no RO-Crate: ro-crate-metadata.json cannot be read"):
-        parcel.verify(folder)
+        crate_verify.verify(folder)
     described["@graph"].append({"@id": "../outside.txt", "@type": "File"})
     (folder / "ro-crate-metadata.json").write_text(json.dumps(described))
     with pytest.raises(ValueError, match="leads outside"):
-        parcel.verify(folder)
+        crate_verify.verify(folder)
 
 
-@pytest.mark.parametrize("name", ["../outside.txt", "/tmp/outside.txt", "a/../../outside.txt", "C:/outside.txt", "a\\..\\b"])
+@pytest.mark.parametrize(
+    "name", ["../outside.txt", "/tmp/outside.txt", "a/../../outside.txt", "C:/outside.txt", "a\\..\\b"]
+)
 def test_a_zip_that_leads_outside(tmp_path, name):
     with zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:
         archive.writestr("ro-crate-metadata.json", '{"@graph": []}')
         archive.writestr(name, "gone")
     with pytest.raises(ValueError, match="leads outside"):
-        parcel.verify(tmp_path / "bad.zip", tmp_path / "out")
+        crate_verify.verify(tmp_path / "bad.zip", tmp_path / "out")
     assert {path.name for path in tmp_path.iterdir()} == {"bad.zip"}
 
 
@@ -97,15 +104,21 @@ def test_what_is_not_in_order_is_not_exported(sandbox, tmp_path):
 
 
 def test_an_object_store(sandbox, tmp_path, monkeypatch):
-    """Pushed to an S3 server over HTTP and restored from it in a fresh clone; the credentials are in the environment alone."""
+    """Pushed to an S3 server over HTTP and restored from it in a fresh clone; the credentials are in the environment
+    alone.
+    """
     import boto3
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     address = "http://127.0.0.1:{1}".format(*server.get_host_and_port())
-    for name, value in {"AWS_ACCESS_KEY_ID": "engram-test", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_DEFAULT_REGION": "us-east-1",
-                        "AWS_EC2_METADATA_DISABLED": "true"}.items():
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "engram-test",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
         monkeypatch.setenv(name, value)
     try:
         store = boto3.client("s3", endpoint_url=address)

@@ -9,14 +9,22 @@ from conftest import ROOT
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import GPT2Config
 
-from engram import doctor, estimate, items, machine, supplies, sweeps
+from engram.machine import devices, doctor, estimate, external_inputs
+from engram.settings import items, sweeps
 from toy import lm
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 MINI, GPTJ = (sweeps.expanded(items.seen(PARAMS, model)) for model in ("mini", "gpt-j-6b"))
 ROWS = {"facts": 1600, "zsre": 1600, "prompts": 1600, "text": 1000}
-FILES = ("counterfact.json zsre_mend_eval.json known_1000.json wikipedia.jsonl attribute_snippets.json idf.npy "
-         "tfidf_vocab.json").split()
+FILES = [
+    "counterfact.json",
+    "zsre_mend_eval.json",
+    "known_1000.json",
+    "wikipedia.jsonl",
+    "attribute_snippets.json",
+    "idf.npy",
+    "tfidf_vocab.json",
+]
 
 
 @pytest.fixture
@@ -59,15 +67,22 @@ def test_what_a_published_model_lacks(patient, monkeypatch):
 def test_articles_are_those_there_are_and_fewer_than_published_are_said(tmp_path):
     xl = sweeps.expanded(items.seen(PARAMS, "gpt2-xl"))
     fewer = xl | {"covariance": xl["covariance"] | {"articles": 10}}
-    said = [check.found for check in doctor.needs(fewer, "gpt2-xl", {"HF_HUB_OFFLINE": "1"}) if check.word == doctor.NOTE]
+    said = [
+        check.found for check in doctor.needs(fewer, "gpt2-xl", {"HF_HUB_OFFLINE": "1"}) if check.word == doctor.NOTE
+    ]
     assert "covariance.articles is 10; the papers read 100,000" in said
     (tmp_path / "some.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
     sources = PARAMS["sources"] | {"cf500": PARAMS["sources"]["cf500"] | {"path": str(tmp_path), "text": "some.jsonl"}}
-    rows = {model: supplies.rows(PARAMS | {"sources": sources}, model)["text"] for model in ("mini", "cf500", "gpt2-xl")}
+    rows = {
+        model: external_inputs.rows(PARAMS | {"sources": sources}, model)["text"]
+        for model in ("mini", "cf500", "gpt2-xl")
+    }
     assert rows == {"mini": 1000, "cf500": 2, "gpt2-xl": 100_000}
     shape = estimate.shape_of(PARAMS["models"]["mini"])
-    every, few = (estimate.costs(values, "mini", shape, ROWS)["covariance"].flop for values in (MINI, MINI | {
-        "covariance": MINI["covariance"] | {"articles": 10}}))
+    every, few = (
+        estimate.costs(values, "mini", shape, ROWS)["covariance"].flop
+        for values in (MINI, MINI | {"covariance": MINI["covariance"] | {"articles": 10}})
+    )
     assert every == pytest.approx(100 * few)
 
 
@@ -89,9 +104,11 @@ def test_versions_that_differ_from_the_lock(tmp_path):
 
 def test_too_little_memory_or_disk(monkeypatch):
     plan = doctor.plan(GPTJ, "gpt-j-6b")
-    small, large = (machine.Device("cuda", "a GPU", 4e13, size * 2**30, 4 * size * 2**30) for size in (16, 140))
-    words = {name: [check.word for check in doctor._fits(GPTJ, "gpt-j-6b", plan, device)] for name, device in
-             {"small": small, "large": large}.items()}
+    small, large = (devices.Device("cuda", "a GPU", 4e13, size * 2**30, 4 * size * 2**30) for size in (16, 140))
+    words = {
+        name: [check.word for check in doctor._fits(GPTJ, "gpt-j-6b", plan, device)]
+        for name, device in {"small": small, "large": large}.items()
+    }
     assert words == {"small": [doctor.FAILS], "large": [doctor.OK]}
     several = GPTJ | {"models": GPTJ["models"] | {"gpt-j-6b": GPTJ["models"]["gpt-j-6b"] | {"devices": "auto"}}}
     assert [check.word for check in doctor._fits(several, "gpt-j-6b", plan, small)] == [doctor.OK]
@@ -106,10 +123,10 @@ def test_the_shape_of_a_checkpoint(tmp_path):
     """By its configuration; a folder that save_pretrained wrote is a checkpoint that is here."""
     toy = lm("gpt2")
     block = {"hub": str(tmp_path / "model"), "revision": "main"}
-    assert not supplies.checkpoint(block)
+    assert not external_inputs.checkpoint(block)
     toy.model.save_pretrained(tmp_path / "model")
-    assert supplies.checkpoint(block)
-    shape = estimate.shape_of(block, supplies.configuration(block))
+    assert external_inputs.checkpoint(block)
+    shape = estimate.shape_of(block, external_inputs.configuration(block))
     counted = sum(p.numel() for p in toy.model.parameters() if p.ndim > 1)
     assert shape.parameters == counted
     for kind in ("gptj", "gpt_neox", "llama"):

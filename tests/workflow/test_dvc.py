@@ -11,11 +11,13 @@ import pytest
 import yaml
 from conftest import ROOT, Sandbox, remembered, restore, small_params, stages
 
-from engram import edits, items, lineage, params, pipeline, record
+from engram.job import lineage
+from engram.provenance import dvc_yaml, record_run
+from engram.settings import edits, items, params
 
 PARAMS = yaml.safe_load(small_params())
 SEEN = items.seen(PARAMS, "mini")
-PIPELINE = yaml.safe_load(pipeline.text(PARAMS, ROOT))
+PIPELINE = yaml.safe_load(dvc_yaml.text(PARAMS, ROOT))
 STAGES = {name: block["do"] for name, block in PIPELINE["stages"].items() if name != "params"}
 ITEMS = {item.replace("/", "-"): item for item in PARAMS["paper"]}
 METRICS = """  beyond/metrics: {kind: metrics, from: [trace, evaluate], dataset: counterfact, methods: [none, rome], n: 1}
@@ -54,7 +56,7 @@ def test_commands_and_outs(name, built):
     """A stage asks Snakemake for what it declares: every file there belongs to it, with its record."""
     command = resolved(STAGES[name]["cmd"]).removeprefix("PATH=.venv/bin:$PATH snakemake --cores all ")
     if name in ITEMS:
-        suffixes = pipeline.SUFFIXES[PARAMS["paper"][ITEMS[name]]["kind"]]
+        suffixes = dvc_yaml.SUFFIXES[PARAMS["paper"][ITEMS[name]]["kind"]]
         files = [Path(f"figures/mini/{ITEMS[name]}.{suffix}") for suffix in suffixes]
         assert command == str(files[0])
         assert set(outs(name)) == {str(path) for file in files for path in (file, lineage.record_path(file))}
@@ -79,8 +81,9 @@ def test_deps_are_the_code_and_the_inputs(name, built):
     """Exactly the files of the code digest, and every folder or file that an artifact's record names as input."""
     methods = METHODS if name in ("targets", "edit") else []
     files = lineage.code_files(str(ROOT / script(name)), *map(str, methods))
-    code = {path.relative_to(ROOT).as_posix() for path, text in files
-            if not text.startswith("Module(body=[Pass()]")}  # not a file with a docstring alone
+    code = {
+        path.relative_to(ROOT).as_posix() for path, text in files if not text.startswith("Module(body=[Pass()]")
+    }  # not a file with a docstring alone
     named = {path for path in deps(name) if path.startswith("workflow/")}
     declared = set().union(*({path} if path.endswith(".py") else files_in(path) for path in named))
     assert declared == code, f"{name}: add {sorted(code - declared)}, remove {sorted(declared - code)}"
@@ -105,7 +108,14 @@ def test_params_cover_the_slice(name, built):
     model = found.pop("model")
     keys = [f"run.{key}" for key in found.pop("run", {})] + [f"models.mini.{key}" for key in model if key != "name"]
     item = f"paper.{ITEMS.get(name)}"
-    names = {"source": "sources", "method": "methods", "paper": item, "points": item, "texts": "paper", "variants": "trace"}
+    names = {
+        "source": "sources",
+        "method": "methods",
+        "paper": item,
+        "points": item,
+        "texts": "paper",
+        "variants": "trace",
+    }
     keys += [names.get(key, key) for key, value in found.items() if value not in ({}, None)]
     assert all(any(key == one or key.startswith(f"{one}.") for one in watched) for key in keys), (keys, watched)
     assert all(one.split(".")[0] in PARAMS for one in watched)
@@ -115,7 +125,11 @@ def test_a_finished_run_is_clean(built):
     """After a run and `engram record`: nothing to do for Snakemake or DVC, nothing but results in git."""
     assert built.jobs() == {}
     assert "up to date" in built.run("dvc", "status").stdout
-    assert {line[3:] for line in built.git("status", "--short").splitlines()} == {"dvc.lock", "figures/", "ledger.jsonl"}
+    assert {line[3:] for line in built.git("status", "--short").splitlines()} == {
+        "dvc.lock",
+        "figures/",
+        "ledger.jsonl",
+    }
     assert "as recorded before" in built.run("engram", "record").stdout
 
 
@@ -124,11 +138,17 @@ def test_one_figure_with_what_lies_upstream_and_nothing_else(sandbox):
     sandbox.edit("params.yaml", "generation_tokens: 100", "generation_tokens: 90")
     text = sandbox.run("dvc", "repro", "rome-fig2_average_traces@mini").stdout
     assert re.findall(r"Running stage '(.*)'", text) == ["params", "trace@mini", "rome-fig2_average_traces@mini"]
-    figures = sum(spec["kind"] == "figure" and not {*spec["from"]} <= {"dataset", "zsre"} for spec in PARAMS["paper"].values())
+    figures = sum(
+        spec["kind"] == "figure" and not {*spec["from"]} <= {"dataset", "zsre"} for spec in PARAMS["paper"].values()
+    )
     edited = len(edits.wanted(SEEN))
     assert sandbox.jobs() == {
-        "gradients": 1, "edit": edited, "evaluate": edited, "paper_figure": figures - 1,
-        "paper_table": sum(spec["kind"] == "table" for spec in PARAMS["paper"].values())}
+        "gradients": 1,
+        "edit": edited,
+        "evaluate": edited,
+        "paper_figure": figures - 1,
+        "paper_table": sum(spec["kind"] == "table" for spec in PARAMS["paper"].values()),
+    }
     refused = sandbox.run("engram", "record", ok=False).stdout
     assert "nothing recorded" in refused and "input changed  figures/mini/rome/fig7_lines.pdf" in refused
     sandbox.edit("params.yaml", "generation_tokens: 90", "generation_tokens: 100")
@@ -154,15 +174,21 @@ def test_push_pull_and_restore(sandbox, tmp_path):
     assert f"commit {sandbox.git('rev-parse', 'HEAD~1')[:12]}" in shown and "verified: 16 artifacts" in shown
     assert clone.jobs() == {} and clone.git("status", "--short") == ""
     clone.edit("params.yaml", "samples: 10", "samples: 11")
-    traced = Counter(f"paper_{spec['kind']}" for spec in PARAMS["paper"].values() if {"trace", "gradients"} & {*spec["from"]})
+    traced = Counter(
+        f"paper_{spec['kind']}" for spec in PARAMS["paper"].values() if {"trace", "gradients"} & {*spec["from"]}
+    )
     assert clone.jobs() == {"trace": 5, "gradients": 1, **traced}, "params are remembered as after a run"
 
 
 def test_differences_from_the_committed_lock():
     """Other bytes from the same settings and code, and what follows from them, are rebuilt; the rest has changed."""
+
     def stage(out, *inputs, params=1):
-        return {"deps": [{"path": path, "md5": md5} for path, md5 in inputs], "outs": [{"path": out[0], "md5": out[1]}],
-                "params": {"params.yaml": {"seed": params}}}
+        return {
+            "deps": [{"path": path, "md5": md5} for path, md5 in inputs],
+            "outs": [{"path": out[0], "md5": out[1]}],
+            "params": {"params.yaml": {"seed": params}},
+        }
 
     before = {
         "train@mini": stage(("results/train/mini", "a"), ("workflow/train.py", "c")),
@@ -171,7 +197,7 @@ def test_differences_from_the_committed_lock():
         "edit@mini": stage(("results/edit/mini", "a"), ("results/train/mini", "a"), ("workflow/edit.py", "c")),
         "figure@mini": stage(("figures/mini/x.pdf", "a"), ("results/edit/mini", "a")),
     }
-    assert record.differences(before, before) == record.differences({}, before) == []
+    assert record_run.differences(before, before) == record_run.differences({}, before) == []
     after = {
         "figure@mini": stage(("figures/mini/x.pdf", "b"), ("results/edit/mini", "b")),
         "edit@mini": stage(("results/edit/mini", "b"), ("results/train/mini", "b"), ("workflow/edit.py", "d")),
@@ -179,30 +205,38 @@ def test_differences_from_the_committed_lock():
         "trace@mini": stage(("results/trace/mini", "b"), ("results/train/mini", "b")),
         "train@mini": stage(("results/train/mini", "b"), ("workflow/train.py", "c")),
     }
-    lines = dict(line.split(": ", 1) for line in record.differences(before, after))
+    lines = dict(line.split(": ", 1) for line in record_run.differences(before, after))
     rebuilt = "rebuilt here, differs from the committed lock (same settings and code, other bytes)"
-    assert lines == {"train@mini": rebuilt, "trace@mini": rebuilt, "edit@mini": "changed with workflow/edit.py",
-                     "figure@mini": "changed with results/edit/mini"}
+    assert lines == {
+        "train@mini": rebuilt,
+        "trace@mini": rebuilt,
+        "edit@mini": "changed with workflow/edit.py",
+        "figure@mini": "changed with results/edit/mini",
+    }
     reseeded = stage(("results/train/mini", "b"), ("workflow/train.py", "c"), params=2)
-    assert record.differences(before, before | {"train@mini": reseeded}) == ["train@mini: changed with params"]
+    assert record_run.differences(before, before | {"train@mini": reseeded}) == ["train@mini: changed with params"]
 
 
 def test_the_file_is_what_the_code_says():
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    assert pipeline.text(values, ROOT) == (ROOT / "dvc.yaml").read_text(), "run `engram pipeline`"
+    assert dvc_yaml.text(values, ROOT) == (ROOT / "dvc.yaml").read_text(), "run `engram pipeline`"
 
 
 def test_a_new_item_is_a_stage(sandbox):
-    """One file and one line under `paper:`: `engram record` writes its stage, and without methods that read them no targets."""
+    """One file and one line under `paper:`: `engram record` writes its stage, and without methods that read them no
+    targets.
+    """
     line = "  rome/fig99_new: {kind: figure, from: [trace]}\n"
-    shutil.copy(sandbox.path / "workflow/figures/rome/fig7_lines.py", sandbox.path / "workflow/figures/rome/fig99_new.py")
+    shutil.copy(
+        sandbox.path / "workflow/figures/rome/fig7_lines.py", sandbox.path / "workflow/figures/rome/fig99_new.py"
+    )
     sandbox.edit("params.yaml", "paper:\n", f"paper:\n{line}")
     sandbox.run("snakemake", "--cores", "2")
     assert "written anew" in sandbox.run("engram", "record").stdout
     assert "rome-fig99_new" in (sandbox.path / "dvc.yaml").read_text()
     assert "up to date" in sandbox.run("dvc", "status").stdout
     traced = PARAMS | {"paper": {item: spec for item, spec in PARAMS["paper"].items() if spec["from"] == ["trace"]}}
-    stages = yaml.safe_load(pipeline.text(traced, ROOT))["stages"]
+    stages = yaml.safe_load(dvc_yaml.text(traced, ROOT))["stages"]
     assert "targets" not in stages and "results/targets/${item}" not in stages["edit"]["do"]["deps"]
 
 
@@ -215,7 +249,9 @@ def test_two_runs_are_compared(sandbox):
     sandbox.git("commit", "--quiet", "--message", "run")
     before = params.load(sandbox.path / "params.yaml")
     (numbers,) = json.loads(sandbox.run("dvc", "metrics", "show", "--json").stdout)[""]["data"].values()
-    sandbox.run("dvc", "exp", "run", "--name", "layer-three", "--set-param", "methods.rome.mini.layer=3", "beyond-metrics@mini")
+    sandbox.run(
+        "dvc", "exp", "run", "--name", "layer-three", "--set-param", "methods.rome.mini.layer=3", "beyond-metrics@mini"
+    )
     after = params.load(sandbox.path / "params.yaml")
     assert after["methods"]["rome"]["mini"].pop("layer") == 3 and before["methods"]["rome"]["mini"].pop("layer") == 0
     assert after == before, "nothing else of the file"

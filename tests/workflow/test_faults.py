@@ -1,4 +1,6 @@
-"""Faults lose nothing: runs that are killed, compared, started twice. Longer ones: `make faults`, `make reproducible`."""
+"""Faults lose nothing: runs that are killed, compared, started twice. Longer ones: `make faults`, `make
+reproducible`.
+"""
 
 import hashlib
 import shutil
@@ -11,10 +13,13 @@ import pandas as pd
 import pytest
 from conftest import ROOT, Sandbox
 
-from engram import cli, console, lineage, reproducible, running
+from engram.cli import main
+from engram.job import arguments, lineage
+from engram.machine import liveness
+from engram.provenance import reproducible
 
 sys.path.insert(0, str(ROOT / "tests" / "faults"))
-import kills  # noqa: E402
+import kills
 
 
 def test_killed_runs_go_on_and_end_with_the_same_bytes(built, tmp_path):
@@ -45,8 +50,14 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     for name, shards in (("one", 4), ("two", 7)):
         path = tmp_path / name / "results" / "trace" / "mini" / "effects.parquet"
         config = {"seed": 0, "trace": {"samples": 2, "shards": shards}}
-        job = cli.Job(ROOT / "workflow/scripts/trace.py", ["trace.py"], config, SimpleNamespace(), SimpleNamespace(effects=path),
-                      SimpleNamespace(model="mini"))
+        job = arguments.Job(
+            ROOT / "workflow/scripts/trace.py",
+            ["trace.py"],
+            config,
+            SimpleNamespace(),
+            SimpleNamespace(effects=path),
+            SimpleNamespace(model="mini"),
+        )
         job.write("effects", pd.DataFrame({"site": ["mlp", "attn"], "score": [0.25, 0.5]}))
     return tmp_path / "one", tmp_path / "two"
 
@@ -55,7 +66,9 @@ def test_other_shards_are_set_aside_and_nothing_else(tmp_path):
     one, two = folders(tmp_path)
     found = reproducible.compare(one, two)
     assert (found.files, found.records, found.differences) == (1, 1, [])
-    assert found.aside == {"digest": 1, "params.trace.shards": 1} and "params.trace.shards in 1" in reproducible.report(found)
+    assert found.aside == {"digest": 1, "params.trace.shards": 1} and "params.trace.shards in 1" in reproducible.report(
+        found
+    )
     record = lineage.record_path(two / "results/trace/mini/effects.parquet")
     text = record.read_text()
     for old, new, key in (('"samples": 2', '"samples": 3', "params"), ('"device": "cpu"', '"device": "gpu"', "device")):
@@ -63,11 +76,18 @@ def test_other_shards_are_set_aside_and_nothing_else(tmp_path):
         assert [row.what for row in reproducible.compare(one, two).differences] == [f"field {key}"]
 
 
-@pytest.mark.parametrize("spoil, what", [
-    (lambda path: pd.DataFrame({"site": ["mlp", "attn"], "score": [0.25, 0.75]}).to_parquet(path), "score: by 0.25 at most"),
-    (lambda path: pd.DataFrame({"site": ["mlp", "mlp"], "score": [0.25, 0.5]}).to_parquet(path), "site: 1 rows"),
-    (lambda path: path.write_bytes(path.read_bytes()[:-1] + b"x"), "the first difference at byte"),
-    (lambda path: path.unlink(), "only in one of the two")])
+@pytest.mark.parametrize(
+    "spoil, what",
+    [
+        (
+            lambda path: pd.DataFrame({"site": ["mlp", "attn"], "score": [0.25, 0.75]}).to_parquet(path),
+            "score: by 0.25 at most",
+        ),
+        (lambda path: pd.DataFrame({"site": ["mlp", "mlp"], "score": [0.25, 0.5]}).to_parquet(path), "site: 1 rows"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1] + b"x"), "the first difference at byte"),
+        (lambda path: path.unlink(), "only in one of the two"),
+    ],
+)
 def test_what_differs_is_named_and_explained(tmp_path, monkeypatch, capsys, spoil, what):
     one, two = folders(tmp_path)
     spoil(two / "results/trace/mini/effects.parquet")
@@ -76,10 +96,10 @@ def test_what_differs_is_named_and_explained(tmp_path, monkeypatch, capsys, spoi
     (one / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     (one / "workflow").symlink_to(ROOT / "workflow")
     monkeypatch.chdir(one)
-    assert console.main(["reproducible", "--against", str(two)]) == (2 if "only" in what else 1)
+    assert main.main(["reproducible", "--against", str(two)]) == (2 if "only" in what else 1)
     assert "effects.parquet" in capsys.readouterr().out
-    assert console.main(["reproducible", "--against", "nowhere"]) == 2
-    assert console.main(["reproducible", "--stage", "tracee"]) == 2
+    assert main.main(["reproducible", "--against", "nowhere"]) == 2
+    assert main.main(["reproducible", "--stage", "tracee"]) == 2
     assert "did you mean `trace`" in capsys.readouterr().err
 
 
@@ -92,8 +112,13 @@ def test_other_numbers_of_shards():
 
 
 def test_two_runs_in_scratch_folders(sandbox):
-    """The whole way: two clones of HEAD, other cores and shards. A stand-in's bytes depend on all its settings: that is seen."""
-    for stage, status, says in (("prefixes", 0, " 0 differences"), ("covariance", 1, "results/covariance/mini/moments.")):
+    """The whole way: two clones of HEAD, other cores and shards. A stand-in's bytes depend on all its settings: that is
+    seen.
+    """
+    for stage, status, says in (
+        ("prefixes", 0, " 0 differences"),
+        ("covariance", 1, "results/covariance/mini/moments."),
+    ):
         done = sandbox.run("engram", "reproducible", "--stage", stage, ok=None)
         assert done.returncode == status and says in done.stdout, done.stdout
     assert len(list(sandbox.path.glob(".reproducible/*/data/mini/facts.parquet"))) == 2
@@ -104,20 +129,20 @@ def test_the_lock_of_a_dead_run_is_removed_and_that_of_a_live_one_is_not(tmp_pat
     locks = tmp_path / "locks"
     locks.mkdir()
     (locks / "0.input.lock").write_text("x")
-    assert running.enter(tmp_path) and not list(locks.iterdir())
+    assert liveness.enter(tmp_path) and not list(locks.iterdir())
     assert "was killed: its lock is removed" in capsys.readouterr().err
     (locks / "0.input.lock").write_text("x")
-    code = "import sys; from engram import running; print(running.enter(sys.argv[1]))"
+    code = "import sys; from engram.machine import liveness; print(liveness.enter(sys.argv[1]))"
     other = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
     assert other.stdout == "False\n" and "another run is alive" in other.stderr and list(locks.iterdir())
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, monkeypatch, capsys):
     (tmp_path / "results" / "trace").mkdir(parents=True)
-    running.writable([tmp_path / "results"])
+    liveness.writable([tmp_path / "results"])
     monkeypatch.setattr("os.access", lambda path, mode: Path(path).name != "trace")  # root may write everywhere
     with pytest.raises(SystemExit) as left:
-        running.writable([tmp_path / "results"])
+        liveness.writable([tmp_path / "results"])
     assert left.value.code == 2 and "results/trace: cannot be written to" in capsys.readouterr().err
 
 
@@ -140,14 +165,27 @@ def test_a_damaged_object_of_the_cache_is_made_anew_or_named(sandbox, tmp_path):
 COMMANDS = ("check", "record", "pipeline", "tidy", "times", "doctor", "reproducible", "cache")
 
 
-@pytest.mark.parametrize("words", [*([name] for name in COMMANDS), ["lineage", "x"], ["lineage", "../x"], ["lineage"],
-                                   ["nothing"], [], ["check", "--out"], ["check", "--wrong"], ["times", "--logs", "x"],
-                                   ["lineage", "x", "y"], ["reproducible", "--against", "params.yaml"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *([name] for name in COMMANDS),
+        ["lineage", "x"],
+        ["lineage", "../x"],
+        ["lineage"],
+        ["nothing"],
+        [],
+        ["check", "--out"],
+        ["check", "--wrong"],
+        ["times", "--logs", "x"],
+        ["lineage", "x", "y"],
+        ["reproducible", "--against", "params.yaml"],
+    ],
+)
 def test_no_command_ends_in_a_traceback(tmp_path, monkeypatch, capfd, words):
     """In a folder that is no repository: a clear error, status not 0."""
     monkeypatch.chdir(tmp_path)
     try:
-        status = console.main(words)
+        status = main.main(words)
     except SystemExit as left:
         status = left.code
     said = capfd.readouterr()
@@ -156,9 +194,11 @@ def test_no_command_ends_in_a_traceback(tmp_path, monkeypatch, capfd, words):
 
 def test_a_reader_that_leaves_early_is_no_error():
     """As `engram lineage … | head -1`: no message, and the status of a program that SIGPIPE ends."""
-    loud = ("import argparse, sys; from engram import console\n"
-            "def audit(args):\n    print('line\\n' * 100000)\n    return 0\n"
-            "sys.exit(console.run_of(argparse.Namespace(run=audit)))")
+    loud = (
+        "import argparse, sys; from engram.cli import main\n"
+        "def audit(args):\n    print('line\\n' * 100000)\n    return 0\n"
+        "sys.exit(main.run_of(argparse.Namespace(run=audit)))"
+    )
     done = subprocess.Popen([sys.executable, "-c", loud], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert done.stdout.readline() == "line\n"
     done.stdout.close()

@@ -11,9 +11,35 @@ from conftest import ROOT, remembered, scripts, stages
 
 LIBRARY = ROOT / "workflow" / "lib" / "engram"
 # these may know paths, params.yaml and DVC
-PLUMBING = {"advisories", "audit", "bookkeeping", "cache", "chain", "cli", "code", "console", "crate", "doctor",
-            "guard", "jobs", "ledger", "lineage", "locked", "params", "parcel", "pipeline", "readme", "record",
-            "report/run", "reproducible", "rerun", "running", "supplies", "tidy", "value"}
+PLUMBING = {
+    "advisories",
+    "audit",
+    "bookkeeping",
+    "cache",
+    "chain",
+    "cli",
+    "code",
+    "console",
+    "crate",
+    "doctor",
+    "guard",
+    "jobs",
+    "ledger",
+    "lineage",
+    "locked",
+    "params",
+    "parcel",
+    "pipeline",
+    "readme",
+    "record",
+    "report/run",
+    "reproducible",
+    "rerun",
+    "running",
+    "supplies",
+    "tidy",
+    "value",
+}
 STAGES = stages()
 RULES = {stage: (ROOT / f"workflow/rules/{stage}.smk").read_text() for stage in STAGES}
 MODULES = sorted(LIBRARY.rglob("*.py"))
@@ -33,10 +59,16 @@ def imported(path):
 def strings(path):
     """String constants of a file without its docstrings."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    documentation = {id(node.body[0].value) for node in ast.walk(tree)
-                     if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node)}
-    return [node.value for node in ast.walk(tree)
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation]
+    documentation = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node)
+    }
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation
+    ]
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -78,7 +110,7 @@ def test_rules_say_all_they_do(stage):
     for rule in re.split(r"^rule ", text, flags=re.MULTILINE)[1:]:
         for part in ('    """', "    log:", "    benchmark:", "    params:", "config=", "code=code_of(", "    shell:"):
             assert part in rule, f"{stage}: no {part.strip()}"
-        lines = [line.strip() for line in rule[rule.index("    shell:"):].splitlines()[1:] if line.strip()]
+        lines = [line.strip() for line in rule[rule.index("    shell:") :].splitlines()[1:] if line.strip()]
         assert lines[0].startswith('"python workflow/') and lines[-1] == '" 2>&1 | tee {log:q} >&2"'
         for line in lines[1:-1]:
             assert re.fullmatch(r'" (--[a-z-]+ )?\{[a-z_.]+:q\}"', line), f"{stage}: {line}"
@@ -101,8 +133,12 @@ def test_the_library_knows_no_path_and_no_workflow(path):
     if path.relative_to(LIBRARY).with_suffix("").as_posix() in PLUMBING:
         return
     assert not [name for name in names if name.split(".")[0] in ("dvc", "yaml")]
-    bad = [text for text in strings(path)
-           if re.match(r"(data|results|figures|workflow|logs)/|\.\./|/(tmp|root|home|work)/", text) or "params.yaml" in text]
+    bad = [
+        text
+        for text in strings(path)
+        if re.match(r"(data|results|figures|workflow|logs)/|\.\./|/(tmp|root|home|work)/", text)
+        or "params.yaml" in text
+    ]
     assert not bad, f"{path}: {bad}"
 
 
@@ -118,13 +154,18 @@ def test_methods_and_scripts_stand_alone():
 
 
 def test_figures_and_plumbing_start_without_torch():
-    code = ("import runpy, sys\n"
-            "from engram import audit, console, lineage, params, pipeline, record\n"
-            "slow = {'torch', 'snakemake', 'dvc', 'pandas'} & set(sys.modules)\n"
-            "assert not slow, f'engram audit imports {slow}'\n"
-            "for path in sys.argv[1:]:\n"
-            "    runpy.run_path(path, run_name='imported')\n"
-            "assert 'torch' not in sys.modules\n")
+    code = (
+        "import runpy, sys\n"
+        "from engram.cli import main\n"
+        "from engram.job import lineage\n"
+        "from engram.provenance import audit, dvc_yaml, record_run\n"
+        "from engram.settings import params\n"
+        "slow = {'torch', 'snakemake', 'dvc', 'pandas'} & set(sys.modules)\n"
+        "assert not slow, f'engram audit imports {slow}'\n"
+        "for path in sys.argv[1:]:\n"
+        "    runpy.run_path(path, run_name='imported')\n"
+        "assert 'torch' not in sys.modules\n"
+    )
     figures = [str(path) for path in scripts() if path.parent.name != "scripts"]
     subprocess.run([sys.executable, "-c", code, *figures], check=True, cwd=ROOT)
 

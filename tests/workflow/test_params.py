@@ -9,7 +9,9 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from engram import console, families, hyperparameters, items, lineage, params
+from engram.cli import main
+from engram.job import lineage
+from engram.settings import families, hyperparameters, items, params
 
 GOOD = (ROOT / "params.yaml").read_text(encoding="utf-8")
 # (text of params.yaml, what stands there instead, key of the message, what else the message must say)
@@ -32,10 +34,20 @@ BAD = [
     ("places: []", "places: ['ftp://x/y']", "fetch.files.zsre_mend_train.json.places[0]", "hub:<owner>/<name>"),
     ("places: []", "places: ['hub:a/b/c']", "fetch.files.zsre_mend_train.json.places[0]", "hub:<owner>/<name>"),
     ("    idf.npy:\n", "    ../idf.npy:\n", "fetch.files", "a word of the form"),
-    ("      schema: prompts\n", "      schema: prompts\n      sample: 5\n", "fetch.files.known_1000.json.sample", "`articles`"),
+    (
+        "      schema: prompts\n",
+        "      schema: prompts\n      sample: 5\n",
+        "fetch.files.known_1000.json.sample",
+        "`articles`",
+    ),
     ("sha256: d017", "sha256: d01", "fetch.files.counterfact.json.sha256", "a word of the form"),
     ("mirrors: []", "mirrors: ['file:///x']", "fetch.mirrors[0]", "a word of the form"),
-    ("text: wikipedia.jsonl\n", "text: wikipedia.json\n", "sources.counterfact.text", "did you mean `wikipedia.jsonl`?"),
+    (
+        "text: wikipedia.jsonl\n",
+        "text: wikipedia.json\n",
+        "sources.counterfact.text",
+        "did you mean `wikipedia.jsonl`?",
+    ),
     ("    vocabulary: tfidf_vocab.json\n", "", "sources.counterfact", "'vocabulary' is a dependency of 'idf'"),
     ("kind: world", "kind: wurld", "sources.world.kind", "did you mean `world`?"),
     ("kind: world", "kynd: world", "sources.world.kind", "the key is missing"),
@@ -50,23 +62,50 @@ BAD = [
     ("    main: {}", "    mian: {}", "trace.variants.main", "the key is missing"),
     ("no_mlp, no_attn]", "no_mpl, no_attn]", "trace.variants.severed.sites[1]", "did you mean `no_mlp`?"),
     ("    uniform: {", "    Uniform Noise: {", "trace.variants", "a word of the form"),
-    ("[gaussian, uniform]", "[gaussian, unifrom]", "paper.rome/fig13_noise_kinds.variants[1]", "did you mean `uniform`?"),
-    ("from: [evaluate, published],", "from: [evaluate, published], variants: [main],",
-     "paper.rome/table1_zsre.variants", "from: [trace]"),
+    (
+        "[gaussian, uniform]",
+        "[gaussian, unifrom]",
+        "paper.rome/fig13_noise_kinds.variants[1]",
+        "did you mean `uniform`?",
+    ),
+    (
+        "from: [evaluate, published],",
+        "from: [evaluate, published], variants: [main],",
+        "paper.rome/table1_zsre.variants",
+        "from: [trace]",
+    ),
     ("{count: 5}", "{prompts: {mni: [3]}}", "paper.rome/fig10_examples.options.prompts.mni", "did you mean `mini`?"),
     ("{count: 5}", "{prompts: [3]}", "paper.rome/fig10_examples.options.prompts", "a block of keys"),
-    ("{count: 5}", "{prompts: {mini: [3.5]}}", "paper.rome/fig10_examples.options.prompts.mini[0]", "a whole number or a word"),
+    (
+        "{count: 5}",
+        "{prompts: {mini: [3.5]}}",
+        "paper.rome/fig10_examples.options.prompts.mini[0]",
+        "a whole number or a word",
+    ),
     ("train: {", "trian: {", "models.mini.trian", "did you mean `train`?"),
     ("    train: {", "    hub: x/y\n    train: {", "models.mini.revision", "either `train`, or `hub` and `revision`"),
-    ("    hub: openai-community/gpt2-xl\n", "    hub: openai-community/gpt2-xl\n    dtype: int8\n", "models.gpt2-xl.dtype",
-     "bfloat16, float16, float32"),
-    ("    hub: openai-community/gpt2-xl\n", "    hub: openai-community/gpt2-xl\n    devices: two\n", "models.gpt2-xl.devices",
-     "auto, one"),
+    (
+        "    hub: openai-community/gpt2-xl\n",
+        "    hub: openai-community/gpt2-xl\n    dtype: int8\n",
+        "models.gpt2-xl.dtype",
+        "bfloat16, float16, float32",
+    ),
+    (
+        "    hub: openai-community/gpt2-xl\n",
+        "    hub: openai-community/gpt2-xl\n    devices: two\n",
+        "models.gpt2-xl.devices",
+        "auto, one",
+    ),
     ("none: {}", "none: {layer: 3}", "methods.none.layer", "a block of keys"),
     ("none: {}", "none: {mini: {layer: 3}}", "methods.none.mini.layer", "no keys here"),
     ("    method: ft\n", "    method: ftt\n", "methods.ft-tf.method", "did you mean `ft`?"),
     ("  rome:\n", "  romme:\n", "methods.romme", "did you mean `rome`?"),
-    ("methods: [none, rome]", "methods: [none, rmoe]", "paper.rome/fig6_generations.methods[1]", "did you mean `rome`?"),
+    (
+        "methods: [none, rome]",
+        "methods: [none, rmoe]",
+        "paper.rome/fig6_generations.methods[1]",
+        "did you mean `rome`?",
+    ),
     ("rome/fig7_lines:", "rome/fig7_line:", "paper.rome/fig7_line", "did you mean `rome/fig7_lines`?"),
     ("from: [trace]", "from: [trase]", "paper.rome/fig1_trace_example.from[0]", "did you mean `trace`?"),
     ("from: [trace]", "from: [trace], n: 1", "paper.rome/fig1_trace_example.n", "Only an item `from` edit or evaluate"),
@@ -86,7 +125,7 @@ def folder(tmp_path, monkeypatch):
 
 def test_the_shipped_file_is_good(folder, capsys):
     (folder / "params.yaml").write_text(GOOD)
-    assert console.main(["check"]) == 0
+    assert main.main(["check"]) == 0
     assert capsys.readouterr() == ("", "")
 
 
@@ -95,7 +134,7 @@ def test_bad_files(folder, capsys, old, new, key, says):
     assert old in GOOD, f"params.yaml no longer holds {old!r}: change this test"
     (folder / "params.yaml").write_text(GOOD.replace(old, new, 1))
     with pytest.raises(SystemExit) as left:
-        console.main(["check"])
+        main.main(["check"])
     message = capsys.readouterr().err
     assert left.value.code == 2
     assert f": {key}\n  found: " in message if key else message.startswith("params.yaml: ")
@@ -112,48 +151,70 @@ def replaced(section: list, value):
     return yaml.dump(values, Dumper=yaml.CSafeDumper)
 
 
-@pytest.mark.parametrize("section, value, key, says", [
-    (["models", "mini", "train", "heads"], 5, "models.mini.train.width", "a multiple of heads, 5"),
-    (["models", "mini", "train", "length"], 4096, "models.mini.train.length", "at most context"),
-    (["models", "mini", "train", "rate"], "2e-3", "models.mini.train.rate", "write 0.001"),
-    (["models", "mini", "trace_window"], 99, "models.mini.trace_window", "at most the model's"),
-    (["models", "mini", "covariance_layers"], [99], "models.mini.covariance_layers[0]", "a layer of the model"),
-    (["methods", "rome", "mini", "layer"], 99, "methods.rome.mini.layer", "a layer of the model, 0 to 7"),
-    (["methods", "rome", "mini", "layer"], 5, "methods.rome.mini.layer", "covariance_layers"),
-    (["methods", "rome", "gpt2-xl", "layer"], 3, "methods.rome.gpt2-xl.layer", "one of models.gpt2-xl.covariance_layers"),
-    (["methods", "memit", "mini", "layers"], [0, 4], "methods.memit.mini.layers[1]", "covariance_layers"),
-    (["methods", "memit", "mini", "layers"], [2, 1], "methods.memit.mini.layers", "a rising list"),
-    (["methods", "memit", "mini", "layers"], 2, "methods.memit.mini.layers", "a list"),
-    (["methods", "memit", "mini", "layer"], 1, "methods.memit.mini.layer", "the last of `layers`, 2"),
-    (["methods", "memit", "mini", "covariance_wieght"], 1, "methods.memit.mini.covariance_wieght", "`covariance_weight`?"),
-    (["methods", "memit-seq", "mini"], {"family": "memit"}, "methods.memit-seq.mini", "`covariance_weight`, a number"),
-    (["methods", "memit-seq", "mini", "layers"], [0, 1], "methods.memit-seq.mini.layers", "as there, 2"),
-    (["methods", "alphaedit", "mini", "site"], "mlp", "methods.alphaedit.mini.site", "as there, hidden"),
-    (["methods", "ft", "mini", "epsilonn"], 0.1, "methods.ft.mini.epsilonn", "did you mean `epsilon`?"),
-    (["methods", "ft", "mini", "covariance_weight"], 1, "methods.ft.mini.covariance_weight", "an unknown key"),
-    (["methods", "ft", "mini", "family"], "rome", "methods.ft.mini.family", "no artifacts to share"),
-    (["methods", "ft", "mini"], {}, "methods.ft.mini", "`layer`, a whole number (methods/ft.py)"),
-    (["methods", "ft", "mini", "layer"], 8, "methods.ft.mini.layer", "a layer of the model, 0 to 7"),
-    (["methods", "ft", "mini", "steps"], 2.5, "methods.ft.mini.steps", "a whole number"),
-    (["methods", "ft", "mini", "steps"], 0, "methods.ft.mini.steps", "at least 1"),
-    (["methods", "ft", "mini", "teacher_forced"], 1, "methods.ft.mini.teacher_forced", "true or false"),
-    (["methods", "ft-l", "mini", "epsilon"], "5e-3", "methods.ft-l.mini.epsilon", "write 0.001"),
-    (["methods", "ft-l", "mini", "epsilon"], 0, "methods.ft-l.mini.epsilon", "more than 0"),
-    (["methods", "ft-w", "gpt-j-6b", "decay_law"], [0.5], "methods.ft-w.gpt-j-6b.decay_law", "at least 2 entries"),
-    (["methods", "ft", "minni"], {"layer": 0}, "methods.ft.minni", "did you mean `mini`?"),
-    (["methods", "ft", "records"], 0, "methods.ft.records", "at least 1"),
-    (["methods", "kn", "mini", "truth"], "facts", "methods.kn.mini.truth", "did you mean `fact`?"),
-    (["models", "gpt2-xl", "revision"], "v1", "models.gpt2-xl.revision", "40 hexadecimal digits"),
-    (["methods", "rome"], {}, "paper.rome/table4_counterfact.methods[9]", "a block methods.rome.mini"),
-    (["edit", "generation_tokens"], 4096, "models.mini.train.context", "at least 4096"),
-    (["prefixes", "families", "rome", "lengths"], [[5, 10], 10], "prefixes.families.rome.lengths[1]", "a list"),
-    (["methods", "rome", "mini", "contexts"], "mimit", "methods.rome.mini.contexts", "did you mean `memit`?"),
-    (["methods", "rome", "mini", "family"], "romme", "methods.rome.mini.family", "did you mean `rome`?"),
-    (["methods", "rome", "mini", "site"], "mpl", "methods.rome.mini.site", "did you mean `mlp`?"),
-    (["trace"], 3, "trace", "a block of keys"),
-    (["paper", "memit/fig5_scaling", "for", "mini", "n", "rome"], "5000by1", "paper.memit/fig5_scaling.for.mini.n.rome",
-     "at most 1,600"),
-])
+@pytest.mark.parametrize(
+    "section, value, key, says",
+    [
+        (["models", "mini", "train", "heads"], 5, "models.mini.train.width", "a multiple of heads, 5"),
+        (["models", "mini", "train", "length"], 4096, "models.mini.train.length", "at most context"),
+        (["models", "mini", "train", "rate"], "2e-3", "models.mini.train.rate", "write 0.001"),
+        (["models", "mini", "trace_window"], 99, "models.mini.trace_window", "at most the model's"),
+        (["models", "mini", "covariance_layers"], [99], "models.mini.covariance_layers[0]", "a layer of the model"),
+        (["methods", "rome", "mini", "layer"], 99, "methods.rome.mini.layer", "a layer of the model, 0 to 7"),
+        (["methods", "rome", "mini", "layer"], 5, "methods.rome.mini.layer", "covariance_layers"),
+        (
+            ["methods", "rome", "gpt2-xl", "layer"],
+            3,
+            "methods.rome.gpt2-xl.layer",
+            "one of models.gpt2-xl.covariance_layers",
+        ),
+        (["methods", "memit", "mini", "layers"], [0, 4], "methods.memit.mini.layers[1]", "covariance_layers"),
+        (["methods", "memit", "mini", "layers"], [2, 1], "methods.memit.mini.layers", "a rising list"),
+        (["methods", "memit", "mini", "layers"], 2, "methods.memit.mini.layers", "a list"),
+        (["methods", "memit", "mini", "layer"], 1, "methods.memit.mini.layer", "the last of `layers`, 2"),
+        (
+            ["methods", "memit", "mini", "covariance_wieght"],
+            1,
+            "methods.memit.mini.covariance_wieght",
+            "`covariance_weight`?",
+        ),
+        (
+            ["methods", "memit-seq", "mini"],
+            {"family": "memit"},
+            "methods.memit-seq.mini",
+            "`covariance_weight`, a number",
+        ),
+        (["methods", "memit-seq", "mini", "layers"], [0, 1], "methods.memit-seq.mini.layers", "as there, 2"),
+        (["methods", "alphaedit", "mini", "site"], "mlp", "methods.alphaedit.mini.site", "as there, hidden"),
+        (["methods", "ft", "mini", "epsilonn"], 0.1, "methods.ft.mini.epsilonn", "did you mean `epsilon`?"),
+        (["methods", "ft", "mini", "covariance_weight"], 1, "methods.ft.mini.covariance_weight", "an unknown key"),
+        (["methods", "ft", "mini", "family"], "rome", "methods.ft.mini.family", "no artifacts to share"),
+        (["methods", "ft", "mini"], {}, "methods.ft.mini", "`layer`, a whole number (methods/ft.py)"),
+        (["methods", "ft", "mini", "layer"], 8, "methods.ft.mini.layer", "a layer of the model, 0 to 7"),
+        (["methods", "ft", "mini", "steps"], 2.5, "methods.ft.mini.steps", "a whole number"),
+        (["methods", "ft", "mini", "steps"], 0, "methods.ft.mini.steps", "at least 1"),
+        (["methods", "ft", "mini", "teacher_forced"], 1, "methods.ft.mini.teacher_forced", "true or false"),
+        (["methods", "ft-l", "mini", "epsilon"], "5e-3", "methods.ft-l.mini.epsilon", "write 0.001"),
+        (["methods", "ft-l", "mini", "epsilon"], 0, "methods.ft-l.mini.epsilon", "more than 0"),
+        (["methods", "ft-w", "gpt-j-6b", "decay_law"], [0.5], "methods.ft-w.gpt-j-6b.decay_law", "at least 2 entries"),
+        (["methods", "ft", "minni"], {"layer": 0}, "methods.ft.minni", "did you mean `mini`?"),
+        (["methods", "ft", "records"], 0, "methods.ft.records", "at least 1"),
+        (["methods", "kn", "mini", "truth"], "facts", "methods.kn.mini.truth", "did you mean `fact`?"),
+        (["models", "gpt2-xl", "revision"], "v1", "models.gpt2-xl.revision", "40 hexadecimal digits"),
+        (["methods", "rome"], {}, "paper.rome/table4_counterfact.methods[9]", "a block methods.rome.mini"),
+        (["edit", "generation_tokens"], 4096, "models.mini.train.context", "at least 4096"),
+        (["prefixes", "families", "rome", "lengths"], [[5, 10], 10], "prefixes.families.rome.lengths[1]", "a list"),
+        (["methods", "rome", "mini", "contexts"], "mimit", "methods.rome.mini.contexts", "did you mean `memit`?"),
+        (["methods", "rome", "mini", "family"], "romme", "methods.rome.mini.family", "did you mean `rome`?"),
+        (["methods", "rome", "mini", "site"], "mpl", "methods.rome.mini.site", "did you mean `mlp`?"),
+        (["trace"], 3, "trace", "a block of keys"),
+        (
+            ["paper", "memit/fig5_scaling", "for", "mini", "n", "rome"],
+            "5000by1",
+            "paper.memit/fig5_scaling.for.mini.n.rome",
+            "at most 1,600",
+        ),
+    ],
+)
 def test_bad_values(folder, section, value, key, says):
     (folder / "params.yaml").write_text(replaced(section, value))
     with pytest.raises(params.ParamsError) as error:
@@ -166,9 +227,15 @@ def cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-@pytest.mark.parametrize("old, new, says", [
-    (old, new, says) for old, new, key, says in BAD if key in (
-        "trace.smaples", "run.models[0]", "trace.variants.uniform.nois", "paper.rome/fig13_noise_kinds.variants[1]")])
+@pytest.mark.parametrize(
+    "old, new, says",
+    [
+        (old, new, says)
+        for old, new, key, says in BAD
+        if key
+        in ("trace.smaples", "run.models[0]", "trace.variants.uniform.nois", "paper.rome/fig13_noise_kinds.variants[1]")
+    ],
+)
 def test_snakemake_and_dvc_say_the_same(sandbox, old, new, says):
     """Both end with our message and no traceback, within three seconds of computing."""
     sandbox.edit("params.yaml", old, new)
@@ -196,10 +263,33 @@ def test_tf32_needs_cuda(folder):
 
 
 def test_every_editor_has_values():
-    """Those of the papers and the first after them, all on `mini`; the covariance of a published model is what they read."""
+    """Those of the papers and the first after them, all on `mini`; the covariance of a published model is what they
+    read.
+    """
     values = yaml.load(GOOD, yaml.CSafeLoader)
-    editors = ("none ft ft-tf ft-l ft-l-tf ft-w attn-edit kn ke ke-cf ke-zsre mend mend-cf mend-zsre rome r-rome memit memit-seq "
-               "emmet alphaedit pmet").split()
+    editors = [
+        "none",
+        "ft",
+        "ft-tf",
+        "ft-l",
+        "ft-l-tf",
+        "ft-w",
+        "attn-edit",
+        "kn",
+        "ke",
+        "ke-cf",
+        "ke-zsre",
+        "mend",
+        "mend-cf",
+        "mend-zsre",
+        "rome",
+        "r-rome",
+        "memit",
+        "memit-seq",
+        "emmet",
+        "alphaedit",
+        "pmet",
+    ]
     assert set(editors) <= set(values["methods"])
     assert [slug for slug in editors if "mini" not in values["methods"][slug]] == ["none"]
     for model, block in values["models"].items():
@@ -212,7 +302,9 @@ def test_every_editor_has_values():
             over = spec.get("sweep", {"method": "none", "over": {}})
             if "covariance" in hyperparameters.needs(values, over["method"]):
                 read |= {*over["over"].get("layer", []), *itertools.chain(*over["over"].get("layers", []))}
-        assert read <= set(block["covariance_layers"]) and ("train" in block or read == set(block["covariance_layers"])), model
+        assert read <= set(block["covariance_layers"]) and (
+            "train" in block or read == set(block["covariance_layers"])
+        ), model
 
 
 def test_the_code_of_a_variant_is_that_of_its_file():

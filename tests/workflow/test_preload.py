@@ -35,14 +35,22 @@ class Place:
     def __init__(self, path: Path):
         self.path = path
         (path / "workflow" / "scripts").mkdir(parents=True)
-        self.server = subprocess.Popen([sys.executable, "-m", "engram.preload", SOCKET], cwd=path, stdin=subprocess.PIPE)
+        self.server = subprocess.Popen(
+            [sys.executable, "-m", "engram.machine.preload", SOCKET], cwd=path, stdin=subprocess.PIPE
+        )
         until((path / SOCKET).exists)
 
     def command(self, code: str, *args) -> dict:
         (self.path / "workflow/scripts/one.py").write_text(code)
         environment = os.environ | {"ENGRAM_PRELOADED": SOCKET, "ENGRAM_PYTHON": sys.executable}
-        return {"args": [PYTHON, "workflow/scripts/one.py", *args], "cwd": self.path, "env": environment, "text": True,
-                "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return {
+            "args": [PYTHON, "workflow/scripts/one.py", *args],
+            "cwd": self.path,
+            "env": environment,
+            "text": True,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+        }
 
     def job(self, code: str, *args) -> subprocess.CompletedProcess:
         return subprocess.run(**self.command(code, *args), timeout=60)
@@ -58,7 +66,7 @@ def place(tmp_path_factory):
 
 WHAT = """
 import sys
-print("torch" in sys.modules, "engram.models" in sys.modules, __name__, __file__, sys.argv, sys.path[0])
+print("torch" in sys.modules, "engram.model.loading" in sys.modules, __name__, __file__, sys.argv, sys.path[0])
 print("said", file=sys.stderr)
 """
 
@@ -78,9 +86,16 @@ def test_without_the_process_it_is_ordinary_python(place):
     assert done.returncode == 0 and done.stdout.startswith("False False __main__") and done.stderr == "said\n"
 
 
-@pytest.mark.parametrize("code, status, said", [
-    ("raise SystemExit(3)", 3, ""), ("import sys; sys.exit('no such file')", 1, "no such file\n"), ("raise SystemExit", 0, ""),
-    ("raise ValueError('too few')", 1, "ValueError: too few\n"), ("import os; os.kill(os.getpid(), 9)", 1, "killed")])
+@pytest.mark.parametrize(
+    "code, status, said",
+    [
+        ("raise SystemExit(3)", 3, ""),
+        ("import sys; sys.exit('no such file')", 1, "no such file\n"),
+        ("raise SystemExit", 0, ""),
+        ("raise ValueError('too few')", 1, "ValueError: too few\n"),
+        ("import os; os.kill(os.getpid(), 9)", 1, "killed"),
+    ],
+)
 def test_the_end_of_a_job_is_passed_on(place, code, status, said):
     done = place.job(code)
     assert done.returncode == status and said in done.stderr
@@ -116,15 +131,22 @@ def test_a_job_ends_with_what_waits_for_it(place, interruptible, number):
 
 
 def test_jobs_run_side_by_side(place):
-    code = "import sys, time, pathlib\npathlib.Path(sys.argv[1]).touch()\n" \
-           "while not pathlib.Path(sys.argv[2]).exists(): time.sleep(0.01)"
-    with subprocess.Popen(**place.command(code, "a", "b")) as one, subprocess.Popen(**place.command(code, "b", "a")) as other:
+    code = (
+        "import sys, time, pathlib\npathlib.Path(sys.argv[1]).touch()\n"
+        "while not pathlib.Path(sys.argv[2]).exists(): time.sleep(0.01)"
+    )
+    with (
+        subprocess.Popen(**place.command(code, "a", "b")) as one,
+        subprocess.Popen(**place.command(code, "b", "a")) as other,
+    ):
         assert one.wait(timeout=30) == other.wait(timeout=30) == 0
 
 
 def test_a_run_of_many_jobs_starts_it_and_leaves_nothing(sandbox):
     params = (sandbox.path / "params.yaml").read_text()
-    (sandbox.path / "params.yaml").write_text(params.replace("  preload: 0 ", "  preload: 2 ").replace("seed: 0", "seed: 1", 1))
+    (sandbox.path / "params.yaml").write_text(
+        params.replace("  preload: 0 ", "  preload: 2 ").replace("seed: 0", "seed: 1", 1)
+    )
     sandbox.run("snakemake", "--cores", "2", "all_dataset", "all_train", "all_known")
     folder = sandbox.path / ".snakemake" / "preloaded"
     until(lambda: not list(folder.iterdir()))

@@ -8,7 +8,9 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from engram import advisories, lineage, params
+from engram.job import lineage
+from engram.machine import advisories
+from engram.settings import params
 
 CODE = sorted([*ROOT.glob("workflow/**/*.py"), *ROOT.glob("tests/**/*.py")])
 UNSAFE = {"dill", "joblib", "marshal", "shelve", "cloudpickle"}
@@ -22,7 +24,11 @@ def dangers(source: str):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             names = {alias.name for alias in node.names} | {getattr(node, "module", None)}
             yield from ((node.lineno, f"import {name}") for name in names & UNSAFE)
-        if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "pickle" and node.attr != "UnpicklingError":
+        if (
+            isinstance(node, ast.Attribute)
+            and getattr(node.value, "id", "") == "pickle"
+            and node.attr != "UnpicklingError"
+        ):
             yield node.lineno, f"pickle.{node.attr}"
         if isinstance(node, ast.Call):
             yield from ((node.lineno, what) for what in _called(node))
@@ -48,23 +54,51 @@ def _called(node: ast.Call):
         yield "trust_remote_code"
 
 
-@pytest.mark.parametrize("line", [
-    "eval(x)", "exec(x)", "torch.load(p)", "torch.load(p, weights_only=False)", "np.load(p)", "np.load(p, allow_pickle=True)",
-    "yaml.load(t, yaml.Loader)", "yaml.load(t)", "pickle.load(f)", "import joblib", "from dill import load", "os.system(x)",
-    "subprocess.run(x, shell=True)", "tar.extractall(p)", "f(trust_remote_code=True)", "yaml.unsafe_load(x)"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "eval(x)",
+        "exec(x)",
+        "torch.load(p)",
+        "torch.load(p, weights_only=False)",
+        "np.load(p)",
+        "np.load(p, allow_pickle=True)",
+        "yaml.load(t, yaml.Loader)",
+        "yaml.load(t)",
+        "pickle.load(f)",
+        "import joblib",
+        "from dill import load",
+        "os.system(x)",
+        "subprocess.run(x, shell=True)",
+        "tar.extractall(p)",
+        "f(trust_remote_code=True)",
+        "yaml.unsafe_load(x)",
+    ],
+)
 def test_dangers_are_seen(line):
     assert list(dangers(line))
 
 
-@pytest.mark.parametrize("line", [
-    "model.eval()", "torch.load(p, weights_only=True)", "np.load(p, allow_pickle=False)", "yaml.load(t, yaml.CSafeLoader)",
-    "subprocess.run([x])", "ast.literal_eval(x)", "yaml.safe_load(t)"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "model.eval()",
+        "torch.load(p, weights_only=True)",
+        "np.load(p, allow_pickle=False)",
+        "yaml.load(t, yaml.CSafeLoader)",
+        "subprocess.run([x])",
+        "ast.literal_eval(x)",
+        "yaml.safe_load(t)",
+    ],
+)
 def test_what_is_safe_is_no_danger(line):
     assert not list(dangers(line))
 
 
 def test_no_code_executes_what_it_reads():
-    found = [f"{path.relative_to(ROOT)}, line {line}: {what}" for path in CODE for line, what in dangers(path.read_text())]
+    found = [
+        f"{path.relative_to(ROOT)}, line {line}: {what}" for path in CODE for line, what in dangers(path.read_text())
+    ]
     assert not found, "\n".join(found)
 
 
@@ -72,15 +106,28 @@ def test_rules_execute_nothing_but_scripts():
     """What rules put into a shell is quoted (test_laws holds shell: blocks to `:q`); none calls a shell otherwise."""
     for path in [ROOT / "Snakefile", *ROOT.glob("workflow/rules/*.smk")]:
         text = path.read_text()
-        assert not [word for word in ("eval(", "exec(", "os.system", "shell(", "subprocess", "shell=True") if word in text], path
+        assert not [
+            word for word in ("eval(", "exec(", "os.system", "shell(", "subprocess", "shell=True") if word in text
+        ], path
 
 
 def replaced(name: str) -> list[dict]:
-    """params.yaml with `name` as the name of a model, a source, a method, a variant, a file to fetch, an item, a stage."""
+    """params.yaml with `name` as the name of a model, a source, a method, a variant, a file to fetch, an item, a
+    stage.
+    """
     good = yaml.load((ROOT / "params.yaml").read_text(), yaml.CSafeLoader)
     found = []
-    for section in (["models"], ["sources"], ["methods"], ["trace", "variants"], ["fetch", "files"], ["paper"],
-                    ["hypernet", "editors"], ["prefixes", "families"], ["run", "threads_of"]):
+    for section in (
+        ["models"],
+        ["sources"],
+        ["methods"],
+        ["trace", "variants"],
+        ["fetch", "files"],
+        ["paper"],
+        ["hypernet", "editors"],
+        ["prefixes", "families"],
+        ["run", "threads_of"],
+    ):
         values = json.loads(json.dumps(good))
         block = values
         for key in section:
@@ -90,7 +137,9 @@ def replaced(name: str) -> list[dict]:
     return found
 
 
-@pytest.mark.parametrize("name", ["a'b", 'a"b', "$(touch pwned)", "`x`", "../a", "a/../b", "a b", "mini\n", "a;b", "-x", "a|b"])
+@pytest.mark.parametrize(
+    "name", ["a'b", 'a"b', "$(touch pwned)", "`x`", "../a", "a/../b", "a b", "mini\n", "a;b", "-x", "a|b"]
+)
 def test_names_that_a_shell_or_a_path_would_read_are_refused(tmp_path, name):
     (tmp_path / "workflow").symlink_to(ROOT / "workflow")
     for number, values in enumerate(replaced(name)):

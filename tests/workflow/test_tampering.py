@@ -1,4 +1,6 @@
-"""What an audit must catch: bytes, records, ledger and dvc.lock tampered with, singly and together; other params, other code."""
+"""What an audit must catch: bytes, records, ledger and dvc.lock tampered with, singly and together; other params, other
+code.
+"""
 
 import json
 import shutil
@@ -8,7 +10,9 @@ import pytest
 import yaml
 from conftest import Sandbox
 
-from engram import audit, jobs, ledger, lineage, locked, params, rerun
+from engram.job import ledger_entry, lineage
+from engram.provenance import audit, dvc_lock, planned_jobs, rerun
+from engram.settings import params
 
 EFFECTS = Path("results/trace/mini/main/effects.parquet")
 PROMPTS = EFFECTS.with_name("prompts.parquet")
@@ -19,19 +23,21 @@ TABLE = Path("figures/mini/rome/table4_counterfact.csv")
 @pytest.fixture(scope="module")
 def asked(built):
     """What Snakemake says is to be made, asked once."""
-    return jobs.wanted(built.path)
+    return planned_jobs.wanted(built.path)
 
 
 @pytest.fixture
 def look(sandbox, asked, library, monkeypatch):
-    """Every failure of a full audit of the sandbox: path (or stage, for dvc.lock) -> verdict. `ask`: ask Snakemake again; `read`:
-    read the code again."""
+    """Every failure of a full audit of the sandbox: path (or stage, for dvc.lock) -> verdict. `ask`: ask Snakemake
+    again; `read`: read the code again.
+    """
+
     def full(ask=False, read=False) -> dict[str, audit.Verdict]:
         if read:
             lineage._parsed.cache_clear()
         with monkeypatch.context() as patch:
             if not ask:
-                patch.setattr(jobs, "wanted", lambda root: asked)
+                patch.setattr(planned_jobs, "wanted", lambda root: asked)
             found = audit.full(sandbox.path, params.load(sandbox.path / "params.yaml"))
         assert len(found) >= len(asked)
         return {str(verdict.path): verdict for verdict in found if verdict.word != audit.OK}
@@ -46,12 +52,15 @@ def words(found: dict) -> dict[str, str]:
 def forge(sandbox: Sandbox, place: Path, content: bytes, everything: bool = False) -> None:
     """Other bytes with a record that fits them; with `everything`, also the ledger's entry of the job."""
     (sandbox.path / place).write_bytes(content)
-    record = audit.read_record(sandbox.path, place) | {"sha256": lineage.sha256(sandbox.path / place), "bytes": len(content)}
+    record = audit.read_record(sandbox.path, place) | {
+        "sha256": lineage.sha256(sandbox.path / place),
+        "bytes": len(content),
+    }
     (sandbox.path / lineage.record_path(place)).write_text(lineage.record_text(record))
     if everything:
         file = sandbox.path / f"logs/ledger/{place}.json"
         began = {key: value for key, value in json.loads(file.read_text()).items() if key not in ("digest", "record")}
-        file.write_bytes(ledger.entry(began, record))
+        file.write_bytes(ledger_entry.entry(began, record))
 
 
 def test_a_finished_run_is_in_order(look, sandbox):
@@ -82,7 +91,7 @@ def test_another_artifact_in_its_place(look, sandbox):
         (sandbox.path / twin).write_bytes(kept)
     found = look()
     assert found[str(one)].word == "stale params" and "trace.prompts" not in found[str(one)].detail
-    assert "trace.tokens: \"subject_last\", now \"all\"" in found[str(one)].detail
+    assert 'trace.tokens: "subject_last", now "all"' in found[str(one)].detail
     assert found[str(other)].word == "stale params"
 
 
@@ -139,12 +148,15 @@ def test_a_ledger_that_names_another_commit(look, sandbox):
     file.write_text(json.dumps(lineage.seal(entry)))
     found = look()
     assert words(found) == {str(FIGURE): "ledger"}
-    assert f"commit {other[:12]}, but there workflow/figures/rome/fig7_lines.py is other code" in found[str(FIGURE)].detail
+    assert (
+        f"commit {other[:12]}, but there workflow/figures/rome/fig7_lines.py is other code" in found[str(FIGURE)].detail
+    )
 
 
 def test_a_forged_end_of_the_chain(look, sandbox):
-    """A table with better numbers, its record and dvc.lock made to fit: the ledger still has the record that the job wrote; with
-    that forged too, what git keeps has it."""
+    """A table with better numbers, its record and dvc.lock made to fit: the ledger still has the record that the job
+    wrote; with that forged too, what git keeps has it.
+    """
     forge(sandbox, TABLE, b"better numbers")
     assert words(look()) == {str(TABLE): "ledger", "rome-table4_counterfact@mini": "dvc.lock"}
     forge(sandbox, TABLE, b"better numbers", everything=True)
@@ -154,30 +166,36 @@ def test_a_forged_end_of_the_chain(look, sandbox):
     assert f"other bytes    {TABLE}" in shown, "making it again does"
 
 
-@pytest.mark.parametrize("old, new", [
-    ("outs", lambda entry: entry["outs"][0].update(md5="0" * 32 + ".dir")),
-    ("size", lambda entry: entry["outs"][0].update(size=1)),
-    ("deps", lambda entry: entry["deps"][0].update(md5="0" * 32)),
-    ("fewer", lambda entry: entry["deps"].pop()),
-    ("cmd", lambda entry: entry.update(cmd="true")),
-    ("params", lambda entry: entry["params"]["params.yaml"].update(seed=1)),
-], ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("outs", lambda entry: entry["outs"][0].update(md5="0" * 32 + ".dir")),
+        ("size", lambda entry: entry["outs"][0].update(size=1)),
+        ("deps", lambda entry: entry["deps"][0].update(md5="0" * 32)),
+        ("fewer", lambda entry: entry["deps"].pop()),
+        ("cmd", lambda entry: entry.update(cmd="true")),
+        ("params", lambda entry: entry["params"]["params.yaml"].update(seed=1)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
 def test_a_hand_edited_lock(look, sandbox, old, new):
-    lock = locked.read(sandbox.path / "dvc.lock")
+    lock = dvc_lock.read(sandbox.path / "dvc.lock")
     new(lock["stages"]["trace@mini"])
     (sandbox.path / "dvc.lock").write_text(yaml.dump(lock, Dumper=yaml.CSafeDumper))
     assert words(look()) == {"trace@mini": "dvc.lock"}
 
 
 def test_a_stage_that_is_not_in_the_lock(look, sandbox):
-    lock = locked.read(sandbox.path / "dvc.lock")
+    lock = dvc_lock.read(sandbox.path / "dvc.lock")
     del lock["stages"]["trace@mini"]
     (sandbox.path / "dvc.lock").write_text(yaml.dump(lock, Dumper=yaml.CSafeDumper))
     assert look()["trace@mini"].detail == "is not in dvc.lock"
 
 
 def test_dirty_code(look, sandbox):
-    """Run with code that no commit has: said, until it is committed; `engram record` says it too. A comment is no code."""
+    """Run with code that no commit has: said, until it is committed; `engram record` says it too. A comment is no
+    code.
+    """
     script = sandbox.path / "workflow/figures/rome/fig7_lines.py"
     script.write_text(script.read_text() + "\n# a comment\n")
     assert "uncommitted" not in words(look(read=True)).values()
@@ -193,7 +211,9 @@ def test_dirty_code(look, sandbox):
 
 
 def test_missing_and_unaccounted(look, sandbox):
-    """A lost file with its record, a lost folder; files that no rule makes, with and without a record, also of no model."""
+    """A lost file with its record, a lost folder; files that no rule makes, with and without a record, also of no
+    model.
+    """
     root = sandbox.path
     (root / EFFECTS).unlink()
     (root / lineage.record_path(EFFECTS)).unlink()
@@ -205,16 +225,23 @@ def test_missing_and_unaccounted(look, sandbox):
     shutil.copytree(root / "results/trace/mini/extra", root / "results/trace/gpt2-xl")
     found = words(look())
     assert found[str(EFFECTS)] == "not made" and found["results/noise/mini/m/noise.json"] == "not made"
-    strange = {"figures/mini/rome/fig99.png", "results/notes.txt", "results/trace/mini/more/effects.parquet",
-               "results/trace/mini/more/prompts.parquet", "results/trace/unknown/effects.parquet",
-               "results/trace/unknown/prompts.parquet"}
+    strange = {
+        "figures/mini/rome/fig99.png",
+        "results/notes.txt",
+        "results/trace/mini/more/effects.parquet",
+        "results/trace/mini/more/prompts.parquet",
+        "results/trace/unknown/effects.parquet",
+        "results/trace/unknown/prompts.parquet",
+    }
     assert {path for path, word in found.items() if word == "no rule"} == strange, "gpt2-xl is a model of params.yaml"
     detail = next(verdict.detail for path, verdict in look().items() if path == "noise@mini")
     assert "results/noise/mini: other than in dvc.lock" in detail and "m/noise.json" in detail
 
 
 def test_made_again(sandbox, asked, library):
-    """In a scratch copy: the same bytes, and nothing changes here. A forged artifact has others; broken ones are refused."""
+    """In a scratch copy: the same bytes, and nothing changes here. A forged artifact has others; broken ones are
+    refused.
+    """
     before = sandbox.git("status", "--short", "--ignored")
     drawn = rerun.sample(sandbox.path, 3, audit.verify(sandbox.path))
     assert drawn == rerun.sample(sandbox.path, 3, audit.verify(sandbox.path)), "the sample is seeded"
@@ -229,9 +256,9 @@ def test_made_again(sandbox, asked, library):
 
 
 def test_a_benchmark_for_every_job(built, asked):
-    from engram import bookkeeping
+    from engram.provenance import ledger
 
-    assert all(bookkeeping.seconds(built.path, path) > 0 for path in asked)
+    assert all(ledger.seconds(built.path, path) > 0 for path in asked)
 
 
 def test_figures_of_a_model_that_is_not_active_may_stand_alone(look, sandbox):

@@ -8,24 +8,63 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engram import cli, effects, metrics, value
+from engram.evaluation import indirect_effects, metrics
+from engram.job import arguments
+from engram.provenance import number_lineage
 
 ROOT = Path(__file__).parents[2]
 RUN = {"run": {"threads": 1}, "model": {"name": "toy"}}
 CATEGORY = "Last subject token"
 
 
-def job(script: str, inputs: dict, outputs: dict, config: dict) -> cli.Job:
+def job(script: str, inputs: dict, outputs: dict, config: dict) -> arguments.Job:
     argv = [word for name, path in outputs.items() for word in (f"--{name}", str(path))]
-    return cli.Job(ROOT / script, [script, *argv], config, SimpleNamespace(**inputs), SimpleNamespace(**outputs),
-                   SimpleNamespace(model="toy"))
+    return arguments.Job(
+        ROOT / script,
+        [script, *argv],
+        config,
+        SimpleNamespace(**inputs),
+        SimpleNamespace(**outputs),
+        SimpleNamespace(model="toy"),
+    )
 
 
 def scores(method: str, rng) -> pd.DataFrame:
-    rows = [("toy", "counterfact", method, "2by1", after, case, kind, 0, target, float(rng.uniform(0, 5)), bool(rng.integers(2)))
-            for after in (1, 2) for case in range(30) for kind in metrics.KINDS for target in ("new", "true")]
-    return pd.DataFrame(rows, columns=["model", "dataset", "method", "n", "after", "case_id", "kind", "prompt_index", "target",
-                                       "nll", "correct"])
+    rows = [
+        (
+            "toy",
+            "counterfact",
+            method,
+            "2by1",
+            after,
+            case,
+            kind,
+            0,
+            target,
+            float(rng.uniform(0, 5)),
+            bool(rng.integers(2)),
+        )
+        for after in (1, 2)
+        for case in range(30)
+        for kind in metrics.KINDS
+        for target in ("new", "true")
+    ]
+    return pd.DataFrame(
+        rows,
+        columns=[
+            "model",
+            "dataset",
+            "method",
+            "n",
+            "after",
+            "case_id",
+            "kind",
+            "prompt_index",
+            "target",
+            "nll",
+            "correct",
+        ],
+    )
 
 
 @pytest.fixture
@@ -40,35 +79,51 @@ def repository(tmp_path, monkeypatch):
         records = metrics.of("counterfact", pd.read_parquet(raw)).assign(relation_id=["P1", "P2"] * 30)
         records = records.assign(model="toy", dataset="counterfact", method=method, n="2by1", GE=np.nan, RS=np.nan)
         summary = metrics.summary(records, "counterfact", along=True).assign(model="toy", method=method, n="2by1")
-        evaluated = job("workflow/scripts/evaluate.py", {"scores": raw},
-                        {"records": folder / "records.parquet", "summary": folder / "summary.csv"}, {"seed": 0})
+        evaluated = job(
+            "workflow/scripts/evaluate.py",
+            {"scores": raw},
+            {"records": folder / "records.parquet", "summary": folder / "summary.csv"},
+            {"seed": 0},
+        )
         evaluated.write("records", records)
         evaluated.write("summary", summary)
         summaries.append(folder / "summary.csv")
     table = pd.concat([pd.read_csv(path, keep_default_na=False) for path in summaries])
     table = table[table["after"] == 2].drop(columns="after")
-    item = job("workflow/figures/rome/table4_counterfact.py", {"summaries": summaries}, {"csv": Path("figures/toy/t.csv")}, {})
+    item = job(
+        "workflow/figures/rome/table4_counterfact.py", {"summaries": summaries}, {"csv": Path("figures/toy/t.csv")}, {}
+    )
     item.write("csv", table)
     _traces(rng)
     return tmp_path
 
 
 def _traces(rng) -> None:
-    prompts = pd.DataFrame([("toy", "main", prompt, 1, 3, ["a", "b", "c", "d", "e"], rng.uniform(0, 0.2)) for prompt in range(9)],
-                           columns=["model", "variant", "prompt_id", "subject_begin", "subject_end", "tokens", "corrupted"])
-    found = pd.DataFrame([("toy", "main", prompt, site, token, layer, rng.uniform()) for prompt in range(9)
-                          for site in ("hidden", "mlp") for token in range(5) for layer in range(3)],
-                         columns=["model", "variant", "prompt_id", "site", "token", "layer", "score"])
+    prompts = pd.DataFrame(
+        [("toy", "main", prompt, 1, 3, ["a", "b", "c", "d", "e"], rng.uniform(0, 0.2)) for prompt in range(9)],
+        columns=["model", "variant", "prompt_id", "subject_begin", "subject_end", "tokens", "corrupted"],
+    )
+    found = pd.DataFrame(
+        [
+            ("toy", "main", prompt, site, token, layer, rng.uniform())
+            for prompt in range(9)
+            for site in ("hidden", "mlp")
+            for token in range(5)
+            for layer in range(3)
+        ],
+        columns=["model", "variant", "prompt_id", "site", "token", "layer", "score"],
+    )
     files = {"effects": Path("results/trace/toy/effects.parquet"), "traced": Path("results/trace/toy/prompts.parquet")}
     traced = job("workflow/scripts/trace.py", {}, files, RUN)
     traced.write("effects", found)
     traced.write("traced", prompts)
-    lines = effects.by_layer(found, prompts, ("hidden", "mlp"), "toy")
+    lines = indirect_effects.by_layer(found, prompts, ("hidden", "mlp"), "toy")
     item = job("workflow/figures/rome/fig7_lines.py", files, {"csv": Path("figures/toy/f.csv")}, {})
     item.write("csv", lines)
     short = lines[(lines["category"] == CATEGORY) & (lines["site"] == "mlp")].assign(quantity="effect of mlp")
     job("workflow/figures/beyond/tracing_and_editing.py", files, {"csv": Path("figures/toy/g.csv")}, {}).write(
-        "csv", short[["model", "quantity", "layer", "indirect_effect"]])
+        "csv", short[["model", "quantity", "layer", "indirect_effect"]]
+    )
 
 
 def step(number, name: str):
@@ -77,7 +132,7 @@ def step(number, name: str):
 
 @pytest.mark.parametrize("metric, kinds", [("EM", ["rewrite"]), ("NM", ["neighborhood"]), ("S", list(metrics.KINDS))])
 def test_a_score_of_a_table(repository, metric, kinds):
-    number = value.find(".", f"figures/toy/t.csv:method=memit,metric={metric},value")
+    number = number_lineage.find(".", f"figures/toy/t.csv:method=memit,metric={metric},value")
     assert [one.path.as_posix().split("/")[3] for one in number.steps] == ["memit"] * 3, "nothing of the other editor"
     assert step(number, "summary.csv").others == 1
     records = pd.read_parquet("results/evaluate/toy/memit/records.parquet")
@@ -88,20 +143,24 @@ def test_a_score_of_a_table(repository, metric, kinds):
     pd.testing.assert_frame_equal(found.chosen.rows, records)
     assert found.follows.startswith("100 x the " + ("harmonic mean" if metric == "S" else f"mean of column {metric}"))
     raw = pd.read_parquet("results/edit/toy/memit/scores.parquet")
-    pd.testing.assert_frame_equal(step(number, "scores.parquet").chosen.rows,
-                                  raw[(raw["after"] == 2) & raw["kind"].isin(kinds)])
+    pd.testing.assert_frame_equal(
+        step(number, "scores.parquet").chosen.rows, raw[(raw["after"] == 2) & raw["kind"].isin(kinds)]
+    )
 
 
 def test_an_effect_of_a_figure(repository):
     """By its words, and where the csv does not name the kind of token, by the number."""
-    number = value.find(".", f"figures/toy/f.csv:mlp,{CATEGORY},layer=1,indirect_effect")
-    found, prompts = pd.read_parquet("results/trace/toy/effects.parquet"), pd.read_parquet("results/trace/toy/prompts.parquet")
+    number = number_lineage.find(".", f"figures/toy/f.csv:mlp,{CATEGORY},layer=1,indirect_effect")
+    found, prompts = (
+        pd.read_parquet("results/trace/toy/effects.parquet"),
+        pd.read_parquet("results/trace/toy/prompts.parquet"),
+    )
     expected = found[(found["site"] == "mlp") & (found["layer"] == 1) & (found["token"] == 2)]
     chosen = step(number, "effects.parquet")
     assert chosen.chosen.rows["score"].tolist() == expected["score"].tolist() and chosen.chosen.total == len(found)
     assert float(number.text) == pytest.approx(expected["score"].mean() - prompts["corrupted"].mean(), rel=1e-5)
     assert chosen.follows == "mean of column score less mean of column corrupted"
-    number = value.find(".", "figures/toy/g.csv:2,indirect_effect")
+    number = number_lineage.find(".", "figures/toy/g.csv:2,indirect_effect")
     chosen = step(number, "effects.parquet")
     assert chosen.chosen.rows["score"].tolist() == expected["score"].tolist()
     assert "only the number says" in chosen.follows and "site = mlp" in chosen.chosen.filters
@@ -111,21 +170,26 @@ def test_a_number_that_does_not_follow_is_not_said_to(repository):
     table = pd.read_csv("figures/toy/t.csv", keep_default_na=False)
     table.loc[table["metric"] == "ES", "value"] = 12.3456
     table.to_csv("figures/toy/t.csv", index=False)
-    number = value.find(".", "figures/toy/t.csv:method=memit,metric=ES,value")
+    number = number_lineage.find(".", "figures/toy/t.csv:method=memit,metric=ES,value")
     assert [one.follows for one in number.steps] == [None] * 3
-    text = value.report(".", number)
+    text = number_lineage.report(".", number)
     assert "modified" in text.splitlines()[1], "and the file is not what was written"
     assert " of 360 rows: " in text and "sha256" in text
-    found = json.loads(value.main(".", "figures/toy/t.csv:1,value", "json"))
+    found = json.loads(number_lineage.main(".", "figures/toy/t.csv:1,value", "json"))
     assert found["row"] == 1 and found["steps"][0]["rows"] == 1 and len(found["steps"][0]["sha256"]) == 64
 
 
-@pytest.mark.parametrize("spec, words", [
-    ("figures/toy/t.csv:99,value", "no row 99; there are 20, counted from 1"),
-    ("figures/toy/t.csv:1,nothing", "no column 'nothing'"),
-    ("figures/toy/t.csv:rome,value", "10 rows have rome"), ("figures/toy/t.csv:colour=red,metric=ES,value", "no column 'colour'"),
-    ("figures/toy/t.csv", "right is figures/….csv:row,column"), ("figures/toy/t.csv:0,value", "no row 0"),
-])
+@pytest.mark.parametrize(
+    "spec, words",
+    [
+        ("figures/toy/t.csv:99,value", "no row 99; there are 20, counted from 1"),
+        ("figures/toy/t.csv:1,nothing", "no column 'nothing'"),
+        ("figures/toy/t.csv:rome,value", "10 rows have rome"),
+        ("figures/toy/t.csv:colour=red,metric=ES,value", "no column 'colour'"),
+        ("figures/toy/t.csv", "right is figures/….csv:row,column"),
+        ("figures/toy/t.csv:0,value", "no row 0"),
+    ],
+)
 def test_what_is_no_number(repository, spec, words):
     with pytest.raises(ValueError, match=words):
-        value.find(".", spec)
+        number_lineage.find(".", spec)

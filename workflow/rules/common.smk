@@ -6,16 +6,18 @@ import sys
 from functools import cache, partial
 from pathlib import Path
 
-from engram import edits, families, fetched, hyperparameters, items, running, slices, sweeps, together, variants
-from engram.lineage import code_digest, code_roots
+from engram.machine import liveness
+from engram.settings import (edits, fact_groups, families, hyperparameters, items, original_files, params, slices, sweeps,
+                             trace_variants)
+from engram.job.lineage import code_digest, code_roots
 
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # jobs run under this Python
 
-running.enter()
+liveness.enter()
 
 
 onstart:
-    running.writable(("data", "results", "figures", "logs"))
+    liveness.writable(("data", "results", "figures", "logs"))
 
 
 MODELS, PAPER = config["run"]["models"], config["paper"]
@@ -55,7 +57,7 @@ wildcard_constraints:
     model=one_of(config["models"]),
     dataset=one_of(RECORDS),
     variant=one_of(config["trace"]["variants"]),
-    corruption=one_of(name for model in config["models"] for name in variants.rules(config, model)),
+    corruption=one_of(name for model in config["models"] for name in trace_variants.rules(config, model)),
     method=one_of(METHODS),
     family=one_of(METHODS),
     n=r"\d+(by\d+)?(of\d+(\+\d+)*)?",
@@ -105,12 +107,12 @@ def files_of(stage, model):
         return []
     values = seen(model)
     traces = [{"variant": name} for name in config["trace"]["variants"]]
-    corruptions = [{"corruption": name} for name in variants.rules(config, model)]
+    corruptions = [{"corruption": name} for name in trace_variants.rules(config, model)]
     targets = [{"dataset": dataset, "family": family} for dataset, family in edits.targets(values, model)]
     edited = edits.wanted(values)
     rows = {"noise": corruptions, "trace": traces, "targets": targets, "edit": edited, "evaluate": edited,
             "hypernet": [{"name": name} for name in edits.hypernets(values, model)],
-            "fetch": [{"name": name} for name in fetched.wanted(values, model, params.ORIGINALS)]}
+            "fetch": [{"name": name} for name in original_files.wanted(values, model, params.ORIGINALS)]}
     rows = rows.get(stage, [{}])
     outputs = [(getattr(rules, stage).output, row) for row in rows] if stage != "paper" else [
         (getattr(rules, f"paper_{spec['kind']}").output, {"item": item}) for item, spec in values["paper"].items()]

@@ -1,7 +1,7 @@
 """Canonical tables of one model's source: generated, or parsed from a folder of the original files.
 
 IN   of a source that is a folder: its files, and data/wordings.csv, its relations in both orders
-OUT  data/{model}/{facts,zsre,prompts,snippets,text,corpus,heldout,reversed}.parquet   schemas: engram.tables
+OUT  data/{model}/{facts,zsre,prompts,snippets,text,corpus,heldout,reversed}.parquet   schemas: engram.datasets.canonical_tables
 """
 
 
@@ -13,8 +13,8 @@ def source_of(wc):
 
 def raw_files(wc):
     """The original files of a source of kind `folder`; none for a generated one."""
-    found = fetched.source_files(source_of(wc))
-    return [str(found[key]) for key in fetched.TABLES if key in found]
+    found = original_files.source_files(source_of(wc))
+    return [str(found[key]) for key in original_files.TABLES if key in found]
 
 
 def wordings_of(wc):

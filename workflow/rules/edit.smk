@@ -43,7 +43,7 @@ rule edit:
         "logs/edit/{model}/{dataset}/{method}/n{n}.log",
     benchmark:
         "logs/edit/{model}/{dataset}/{method}/n{n}.tsv"
-    priority: lambda wc: together.group(wc.n).facts  # the longest first, so that none is left for the end
+    priority: lambda wc: fact_groups.group(wc.n).facts  # the longest first, so that none is left for the end
     threads: threads_of("edit")
     resources:
         gpu=GPU,

@@ -13,7 +13,7 @@ def texts_of(wc):
         return {}
     tables = rules.dataset.output
     files = {"texts": rules.edit.output.texts, "facts": tables.facts, "snippets": tables.snippets}
-    published = fetched.source_files(source_of(wc))
+    published = original_files.source_files(source_of(wc))
     files |= {name: str(published[name]) for name in ("idf", "vocabulary") if name in published}
     return {name: path.format(**wc) for name, path in files.items()}
 

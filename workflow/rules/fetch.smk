@@ -23,7 +23,7 @@ rule fetch:
     wildcard_constraints:
         name=one_of(config["fetch"]["files"]),
     params:
-        config=lambda wc: json.dumps({"fetch": fetched.section(config, wc.name)}),
+        config=lambda wc: json.dumps({"fetch": original_files.section(config, wc.name)}),
         code=code_of("scripts/fetch"),
     shell:
         "python workflow/scripts/fetch.py"

@@ -9,8 +9,8 @@ OUT  results/gradients/{model}/attributions.parquet   one row per prompt, site, 
 
 def traced_with(wc):
     """The noise of the main variant of stage `trace`, and its table of prompts."""
-    name = variants.MAIN
-    keys = {"model": wc.model, "variant": name, "corruption": variants.noise_of(config, wc.model, name)}
+    name = trace_variants.MAIN
+    keys = {"model": wc.model, "variant": name, "corruption": trace_variants.noise_of(config, wc.model, name)}
     files = rules.noise.output.items()
     return {name: path.format(**keys) for name, path in files} | {"traced": rules.trace.output.traced.format(**keys)}
 
@@ -32,7 +32,7 @@ rule gradients:
     resources:
         gpu=GPU,
     params:
-        config=lambda wc: slice_of("gradients", wc.model, trace=variants.section(config["trace"], variants.MAIN)),
+        config=lambda wc: slice_of("gradients", wc.model, trace=trace_variants.section(config["trace"], trace_variants.MAIN)),
         weights=flags("weights"),
         code=code_of("scripts/gradients"),
     shell:

@@ -6,12 +6,12 @@ OUT  results/hypernet/{model}/{name}.safetensors   the network, and in its metad
      results/hypernet/{model}/{name}.csv           losses of training and validation; none of a published editor
 """
 
-from engram.hypernet import blocks
+from engram.settings import trained_editors
 
 
 def published_of(wc):
     """The file of a published editor; none for one that is trained here."""
-    path = blocks.published(config, wc.model, wc.name)
+    path = trained_editors.published(config, wc.model, wc.name)
     return {"published": path} if path else {}
 
 
@@ -40,7 +40,7 @@ rule hypernet:
         gpu=GPU,
     params:
         config=lambda wc: slice_of(
-            "hypernet", wc.model, "records", hypernet=blocks.section(config, wc.model, wc.name),
+            "hypernet", wc.model, "records", hypernet=trained_editors.section(config, wc.model, wc.name),
             chosen={"only_known": edits.only_known(config, wc.model, "counterfact")}
             | edits.hypernets(seen(wc.model), wc.model).get(wc.name, {})),
         weights=flags("weights", "published"),

@@ -13,7 +13,7 @@ def item_slice(wc):
     spec = seen(wc.model)["paper"][wc.item]
     keys, more = [], {"points": sweeps.points(spec)} if "sweep" in spec else {}
     if "trace" in spec["from"]:
-        keys, more = ["trace_window"], more | {"variants": variants.shown(config, wc.model, spec)}
+        keys, more = ["trace_window"], more | {"variants": trace_variants.shown(config, wc.model, spec)}
     return slice_of("paper", wc.model, *keys, torch=False, paper=spec.get("options", {}), **more)
 
 
@@ -21,7 +21,7 @@ def tables_of(wc):
     """The tables that one paper item reads, as its `paper:` entry declares: flag -> files."""
     spec = seen(wc.model)["paper"][wc.item]
     found = {"published": PUBLISHED} if "published" in spec["from"] else {}
-    traces = [{"variant": name} for name in variants.of_item(spec)]
+    traces = [{"variant": name} for name in trace_variants.of_item(spec)]
     for stage in [name for name in spec["from"] if name != "published"]:
         rule_name = {"records": "evaluate", "norms": "edit", "drift": "edit", "zsre": "dataset"}.get(stage, stage)
         rows = {"trace": traces, "edit": edits.of_item(spec), "evaluate": edits.of_item(spec)}.get(rule_name, [{}])

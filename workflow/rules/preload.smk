@@ -1,6 +1,6 @@
-"""Many jobs on a CPU: the libraries are loaded once, not by each of them. See engram.preload."""
+"""Many jobs on a CPU: the libraries are loaded once, not by each of them. See engram.machine.preload."""
 
-from engram import preload
+from engram.machine import preload
 
 
 onstart:

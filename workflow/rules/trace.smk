@@ -8,7 +8,7 @@ OUT  results/trace/{model}/{variant}/effects.parquet   one row per prompt, site,
 
 def corruption_of(wc):
     """The files of stage `noise` for the noise rule of one variant."""
-    found = variants.noise_of(config, wc.model, wc.variant)
+    found = trace_variants.noise_of(config, wc.model, wc.variant)
     return {name: path.format(model=wc.model, corruption=found) for name, path in rules.noise.output.items()}
 
 
@@ -31,7 +31,7 @@ rule trace:
         gpu=GPU,
     params:
         config=lambda wc: slice_of(
-            "trace", wc.model, "trace_window", trace=variants.section(config["trace"], wc.variant)),
+            "trace", wc.model, "trace_window", trace=trace_variants.section(config["trace"], wc.variant)),
         weights=flags("weights"),
         code=code_of("scripts/trace"),
     shell:

@@ -2,36 +2,56 @@
 
 import sys
 
-from engram import cli, config, covariance, io, models, moments, runtime, shards
+from engram.editing import covariance, second_moment
+from engram.job import arguments, io, shards
+from engram.model import loading, runtime
+from engram.settings import config
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, inputs=["weights?", "text"], outputs=["moments", "counts"], keys=["model"])
+    job = arguments.parse(
+        __file__, __doc__, argv, inputs=["weights?", "text"], outputs=["moments", "counts"], keys=["model"]
+    )
     device = runtime.setup(job)
-    lm = models.open_lm(job, device)
+    lm = loading.open_lm(job, device)
     settings = config.build(covariance.Settings, job.config["covariance"], "covariance")
     articles = io.read_table(job.inputs.text)[: settings.articles]
     limit = lm.model.config.max_position_embeddings
     with shards.store(job) as store:
         found = covariance.second_moments(
-            lm, job.config["model"]["covariance_layers"], list(articles["text"]), limit, settings.batch_tokens,
-            covariance.DTYPES[settings.dtype], settings.shards, store)
-        about = moments.identity(job, lm) | {
-            "articles": len(articles), "dataset": covariance.fingerprint(articles), "max_tokens": limit,
-            "batch_tokens": settings.batch_tokens, "dtype": settings.dtype, "ridge": settings.ridge,
+            lm,
+            job.config["model"]["covariance_layers"],
+            list(articles["text"]),
+            limit,
+            settings.batch_tokens,
+            covariance.DTYPES[settings.dtype],
+            settings.shards,
+            store,
+        )
+        about = second_moment.identity(job, lm) | {
+            "articles": len(articles),
+            "dataset": covariance.fingerprint(articles),
+            "max_tokens": limit,
+            "batch_tokens": settings.batch_tokens,
+            "dtype": settings.dtype,
+            "ridge": settings.ridge,
             "tokens": {str(layer): moment.count for layer, moment in found.items()},
             "width": {str(layer): len(moment.total) for layer, moment in found.items()},
-            "rank": {str(layer): rank_of(lm, layer, moment, device) for layer, moment in found.items()}}
-        job.write("moments", moments.to_tensors(found, about))
+            "rank": {str(layer): rank_of(lm, layer, moment, device) for layer, moment in found.items()},
+        }
+        job.write("moments", second_moment.to_tensors(found, about))
         job.write("counts", about)
 
 
 def rank_of(lm, layer, moment, device):
     """The rank of a layer's statistic, said aloud where it is below the width."""
-    rank = moments.rank(moment, device)
+    rank = second_moment.rank(moment, device)
     if rank < len(moment.total):
-        print(f"covariance: layer {layer} of {lm.name} has rank {rank} of {len(moment.total)} from {moment.count} keys; it can "
-              "be solved with only after more articles, or with covariance.ridge", file=sys.stderr)
+        print(
+            f"covariance: layer {layer} of {lm.name} has rank {rank} of {len(moment.total)} from {moment.count} keys; it can "
+            "be solved with only after more articles, or with covariance.ridge",
+            file=sys.stderr,
+        )
     return rank
 
 

@@ -1,12 +1,20 @@
-"""The canonical tables of one source: generated (kind world), or parsed from a folder of original files (kind folder)."""
+"""The canonical tables of one source: generated (kind world), or parsed from a folder of original files (kind
+folder).
+"""
 
-from engram import cli
 from engram.datasets import folder, world
+from engram.job import arguments
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, inputs=["raw*", "wordings?"], keys=["model"],
-                    outputs=["facts", "zsre", "prompts", "snippets", "text", "corpus", "heldout", "reversed"])
+    job = arguments.parse(
+        __file__,
+        __doc__,
+        argv,
+        inputs=["raw*", "wordings?"],
+        keys=["model"],
+        outputs=["facts", "zsre", "prompts", "snippets", "text", "corpus", "heldout", "reversed"],
+    )
     source = {key: value for key, value in job.config["source"].items() if key != "name"}
     if source["kind"] == "world":
         tables = world.tables(source, job.config["seed"])

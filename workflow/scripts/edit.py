@@ -2,29 +2,72 @@
 
 import sys
 
-from engram import cli, config, contexts, drift, io, methods, models, moments, outcomes, records, runtime, sequence, together
+from engram import methods
+from engram.editing import drift, outcomes, records, second_moment, sequence
+from engram.job import arguments, io
+from engram.model import contexts, loading, runtime
+from engram.settings import config, fact_groups
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, keys=["model", "dataset", "method", "n"],
-                    inputs=["weights?", "facts", "known-facts", "reversed?", "heldout?", "prefixes?", "moments?", "counts?",
-                            "targets?", "hypernet?"], outputs=["scores", "texts", "norms", "drift"])
-    lm = models.open_lm(job, runtime.setup(job))
-    chosen = records.chosen(io.read_table(job.inputs.facts), io.read_table(job.inputs.known_facts),
-                            of=together.group(job.keys.n).of, **job.config["model"]["records"])
+    job = arguments.parse(
+        __file__,
+        __doc__,
+        argv,
+        keys=["model", "dataset", "method", "n"],
+        inputs=[
+            "weights?",
+            "facts",
+            "known-facts",
+            "reversed?",
+            "heldout?",
+            "prefixes?",
+            "moments?",
+            "counts?",
+            "targets?",
+            "hypernet?",
+        ],
+        outputs=["scores", "texts", "norms", "drift"],
+    )
+    lm = loading.open_lm(job, runtime.setup(job))
+    chosen = records.chosen(
+        io.read_table(job.inputs.facts),
+        io.read_table(job.inputs.known_facts),
+        of=fact_groups.group(job.keys.n).of,
+        **job.config["model"]["records"],
+    )
     aids = aids_of(job, chosen, lm)
-    clashes = records.contradictions(chosen) if together.group(job.keys.n).facts > 1 else []
+    clashes = records.contradictions(chosen) if fact_groups.group(job.keys.n).facts > 1 else []
     if clashes:
-        print(f"edit: {len(clashes)} of {len(chosen)} records contradict an earlier one, as case_id {clashes[0][1]} does "
-              f"{clashes[0][0]}; no model that holds both can say both", file=sys.stderr)
+        print(
+            f"edit: {len(clashes)} of {len(chosen)} records contradict an earlier one, as case_id {clashes[0][1]} does "
+            f"{clashes[0][0]}; no model that holds both can say both",
+            file=sys.stderr,
+        )
     if job.inputs.reversed:
         chosen = records.with_reverse(chosen, io.read_table(job.inputs.reversed))
     records.check_lengths(lm, chosen, job.keys.dataset, aids.contexts)
     sizes = config.build(outcomes.Config, job.config["edit"], "edit")
     key = (job.config["seed"], lm.name, "edit", job.keys.dataset)
-    found = sequence.tables(lm, chosen, job.config["method"], methods.settings(job.config["method"]), aids, job.keys.n,
-                            job.keys.dataset, sizes, key, job.config.get("texts"), heldout_of(job, lm, sizes))
-    keys = {"model": lm.name, "dataset": job.keys.dataset, "method": job.keys.method, "n": together.column(job.keys.n)}
+    found = sequence.tables(
+        lm,
+        chosen,
+        job.config["method"],
+        methods.settings(job.config["method"]),
+        aids,
+        job.keys.n,
+        job.keys.dataset,
+        sizes,
+        key,
+        job.config.get("texts"),
+        heldout_of(job, lm, sizes),
+    )
+    keys = {
+        "model": lm.name,
+        "dataset": job.keys.dataset,
+        "method": job.keys.method,
+        "n": fact_groups.column(job.keys.n),
+    }
     for name, table in found.items():
         job.write(name, table.assign(**keys)[[*keys, *table.columns]])
 
@@ -44,14 +87,16 @@ def aids_of(job, chosen, lm) -> methods.Aids:
         family = getattr(methods.settings(job.config["method"]), "contexts", "rome")
         found["contexts"] = tuple(contexts.templates(io.read_table(given.prefixes), family))
     if given.moments:
-        found["moments"] = moments.load(given.moments, job, lm)
+        found["moments"] = second_moment.load(given.moments, job, lm)
     if given.targets:
         tensors, metadata = io.read_tensors(given.targets)
         found["targets"] = dict(zip(metadata["case_id"], tensors["value"].to(lm.device)))
         missing = [case_id for case_id in chosen["case_id"] if case_id not in found["targets"]]
         if missing:
-            raise ValueError(f"{given.targets}: no value for record {missing[0]} and {len(missing) - 1} more of the "
-                             f"{len(chosen)} that are edited here; it has {len(found['targets'])}")
+            raise ValueError(
+                f"{given.targets}: no value for record {missing[0]} and {len(missing) - 1} more of the "
+                f"{len(chosen)} that are edited here; it has {len(found['targets'])}"
+            )
     if given.hypernet:
         found["hypernet"] = io.read_tensors(given.hypernet)
     return methods.Aids(**found)

@@ -1,12 +1,20 @@
 """Metrics of one method per record, and their means with confidence intervals."""
 
-from engram import cli, io, metrics, together
-from engram.datasets import originals
+from engram.datasets import original_formats
+from engram.evaluation import metrics
+from engram.job import arguments, io
+from engram.settings import fact_groups
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, inputs=["facts?", "snippets?", "idf?", "vocabulary?", "scores", "texts?"],
-                    keys=["model", "dataset", "method", "n"], outputs=["records", "summary"])
+    job = arguments.parse(
+        __file__,
+        __doc__,
+        argv,
+        inputs=["facts?", "snippets?", "idf?", "vocabulary?", "scores", "texts?"],
+        keys=["model", "dataset", "method", "n"],
+        outputs=["records", "summary"],
+    )
     dataset = job.keys.dataset
     records = metrics.of(dataset, io.read_table(job.inputs.scores))
     if job.inputs.facts:
@@ -14,8 +22,8 @@ def main(argv=None):
         records.insert(0, "relation_id", records["case_id"].map(relations))
     if job.inputs.texts:
         records = metrics.with_texts(records, prose(job, io.read_table(job.inputs.texts)))
-    keys = {"model": job.keys.model, "dataset": dataset, "method": job.keys.method, "n": together.column(job.keys.n)}
-    summary = metrics.summary(records, dataset, along=together.group(job.keys.n).batch is not None)
+    keys = {"model": job.keys.model, "dataset": dataset, "method": job.keys.method, "n": fact_groups.column(job.keys.n)}
+    summary = metrics.summary(records, dataset, along=fact_groups.group(job.keys.n).batch is not None)
     for name, table in {"records": records, "summary": summary}.items():
         job.write(name, table.assign(**keys)[[*keys, *table.columns]])
 
@@ -24,16 +32,20 @@ def prose(job, written):
     """GE and RS of the texts; as empty as these."""
     if written.empty:
         return written
-    from engram import texts  # loads scikit-learn and nltk, for a second that most evaluations can do without
+    from engram.evaluation import (
+        text_metrics,  # loads scikit-learn and nltk, for a second that most evaluations can do without
+    )
 
-    return texts.text_metrics(written, io.read_table(job.inputs.facts), io.read_table(job.inputs.snippets), space(job, texts))
+    return text_metrics.text_metrics(
+        written, io.read_table(job.inputs.facts), io.read_table(job.inputs.snippets), space(job, text_metrics)
+    )
 
 
 def space(job, texts):
     """The published TF-IDF space, if the source has one; it is fitted on the snippets otherwise."""
     if not job.inputs.idf:
         return None
-    return texts.published(originals.vocabulary(job.inputs.vocabulary), originals.idf(job.inputs.idf))
+    return texts.published(original_formats.vocabulary(job.inputs.vocabulary), original_formats.idf(job.inputs.idf))
 
 
 if __name__ == "__main__":

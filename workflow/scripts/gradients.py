@@ -1,18 +1,34 @@
 """Integrated gradients of answers: which activations they rest on, by slopes (ROME Fig. 16)."""
 
-from engram import cli, config, gradients, io, models, noise, runtime, tracing
+from engram.job import arguments, io
+from engram.model import loading, runtime
+from engram.settings import config
+from engram.tracing import causal_trace, integrated_gradients, noise
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, inputs=["prompts", "noise", "vectors", "traced", "weights?"],
-                    outputs=["attributions", "attributed"], keys=["model"])
-    settings = config.build(gradients.Config, job.config["gradients"], "gradients")
-    trace = config.build(tracing.Config, job.config["trace"], "trace")
+    job = arguments.parse(
+        __file__,
+        __doc__,
+        argv,
+        inputs=["prompts", "noise", "vectors", "traced", "weights?"],
+        outputs=["attributions", "attributed"],
+        keys=["model"],
+    )
+    settings = config.build(integrated_gradients.Config, job.config["gradients"], "gradients")
+    trace = config.build(causal_trace.Config, job.config["trace"], "trace")
     device = runtime.setup(job)
-    lm = models.open_lm(job, device)
+    lm = loading.open_lm(job, device)
     corruption = noise.load(io.read_json(job.inputs.noise), io.read_tensors(job.inputs.vectors)[0])
-    tables = gradients.attributed(lm, io.read_table(job.inputs.prompts), io.read_table(job.inputs.traced), corruption, settings,
-                                  trace, job.config["seed"])
+    tables = integrated_gradients.attributed(
+        lm,
+        io.read_table(job.inputs.prompts),
+        io.read_table(job.inputs.traced),
+        corruption,
+        settings,
+        trace,
+        job.config["seed"],
+    )
     for name, table in zip(("attributions", "attributed"), tables):
         job.write(name, table)
 

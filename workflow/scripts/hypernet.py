@@ -2,18 +2,30 @@
 
 import pandas as pd
 
-from engram import cli, config, io, models, records, runtime, shards
-from engram.hypernet import editors, published, tasks, training
+from engram.editing import records
+from engram.editing.hypernet import editors, published_editors, tasks, training
+from engram.job import arguments, io, shards
+from engram.model import loading, runtime
+from engram.settings import config
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, keys=["model", "name"], outputs=["hypernet", "loss"],
-                    inputs=["weights?", "published?", "facts", "zsre", "text", "known-facts", "known-zsre"])
-    lm = models.open_lm(job, runtime.setup(job))
+    job = arguments.parse(
+        __file__,
+        __doc__,
+        argv,
+        keys=["model", "name"],
+        outputs=["hypernet", "loss"],
+        inputs=["weights?", "published?", "facts", "zsre", "text", "known-facts", "known-zsre"],
+    )
+    lm = loading.open_lm(job, runtime.setup(job))
     section, here = job.config["hypernet"], f"hypernet.{job.keys.name}, model {lm.name}"
     with shards.store(job) as store:
         if job.inputs.published:
-            artifact, log = published.load(job.inputs.published, lm, section["net"]), pd.DataFrame(columns=training.COLUMNS)
+            artifact, log = (
+                published_editors.load(job.inputs.published, lm, section["net"]),
+                pd.DataFrame(columns=training.COLUMNS),
+            )
         else:
             artifact, log = trained(job, lm, section, here, store)
         job.write("hypernet", artifact)

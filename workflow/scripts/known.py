@@ -2,17 +2,26 @@
 
 import sys
 
-from engram import cli, io, known, models, runtime
+from engram.job import arguments, io
+from engram.model import known, loading, runtime
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, inputs=["weights?", "prompts", "facts", "zsre"], keys=["model"],
-                    outputs=["known-prompts", "known-facts", "known-zsre"])
-    lm = models.open_lm(job, runtime.setup(job))
+    job = arguments.parse(
+        __file__,
+        __doc__,
+        argv,
+        inputs=["weights?", "prompts", "facts", "zsre"],
+        keys=["model"],
+        outputs=["known-prompts", "known-facts", "known-zsre"],
+    )
+    lm = loading.open_lm(job, runtime.setup(job))
     rows = job.config["known"]["batch_rows"]
-    found = {"prompts": known.prompts(lm, io.read_table(job.inputs.prompts), rows),
-             "facts": known.records(lm, io.read_table(job.inputs.facts), "counterfact", rows),
-             "zsre": known.records(lm, io.read_table(job.inputs.zsre), "zsre", rows)}
+    found = {
+        "prompts": known.prompts(lm, io.read_table(job.inputs.prompts), rows),
+        "facts": known.records(lm, io.read_table(job.inputs.facts), "counterfact", rows),
+        "zsre": known.records(lm, io.read_table(job.inputs.zsre), "zsre", rows),
+    }
     for name, table in found.items():
         print(f"{lm.name} answers {table['correct'].sum()} of {len(table)} {name} correctly", file=sys.stderr)
         job.write(f"known_{name}", table)

@@ -1,13 +1,22 @@
 """How strongly is a subject corrupted? The size of the noise on its embeddings. (ROME Sec. 2.1, App. B)"""
 
-from engram import cli, config, io, models, noise, runtime
+from engram.job import arguments, io
+from engram.model import loading, runtime
+from engram.settings import config
+from engram.tracing import noise
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, inputs=["prompts", "text", "weights?"],
-                    outputs=["noise", "vectors"], keys=["model", "rule"])
+    job = arguments.parse(
+        __file__,
+        __doc__,
+        argv,
+        inputs=["prompts", "text", "weights?"],
+        outputs=["noise", "vectors"],
+        keys=["model", "rule"],
+    )
     device = runtime.setup(job)
-    lm = models.open_lm(job, device)
+    lm = loading.open_lm(job, device)
     settings = config.build(noise.Config, job.config["noise"], "noise")
     subjects = io.read_table(job.inputs.prompts)["subject"].tolist()
     texts = io.read_table(job.inputs.text)

@@ -1,23 +1,47 @@
 """Optimised values v* or z, one per record."""
 
-from engram import cli, contexts, io, methods, models, objective, records, runtime, shards, targets
+from engram import methods
+from engram.editing import records
+from engram.editing.values import targets
+from engram.job import arguments, io, shards
+from engram.model import contexts, loading, runtime
+from engram.settings import objective
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, keys=["model", "dataset", "family"], outputs=["targets", "steps"],
-                    inputs=["weights?", "facts", "known-facts", "prefixes"])
-    lm = models.open_lm(job, runtime.setup(job))
-    chosen = records.chosen(io.read_table(job.inputs.facts), io.read_table(job.inputs.known_facts),
-                            **job.config["model"]["records"])
+    job = arguments.parse(
+        __file__,
+        __doc__,
+        argv,
+        keys=["model", "dataset", "family"],
+        outputs=["targets", "steps"],
+        inputs=["weights?", "facts", "known-facts", "prefixes"],
+    )
+    lm = loading.open_lm(job, runtime.setup(job))
+    chosen = records.chosen(
+        io.read_table(job.inputs.facts), io.read_table(job.inputs.known_facts), **job.config["model"]["records"]
+    )
     settings = objective.of_method(methods.load(job.config["method"]).Settings, job.config["method"])
     templates = contexts.templates(io.read_table(job.inputs.prefixes), settings.contexts)
     records.check_lengths(lm, chosen, job.keys.dataset, templates)
     sizes = job.config["targets"]
     with shards.store(job) as store:
-        found = targets.optimise(lm, records.to_facts(chosen), templates, settings,
-                                 None if sizes["batch"] == "auto" else sizes["batch"], sizes["shards"], store)
-        job.write("targets", ({"value": found.value, "initial": found.initial},
-                              {"case_id": [int(case_id) for case_id in chosen["case_id"]]}))
+        found = targets.optimise(
+            lm,
+            records.to_facts(chosen),
+            templates,
+            settings,
+            None if sizes["batch"] == "auto" else sizes["batch"],
+            sizes["shards"],
+            store,
+        )
+        job.write(
+            "targets",
+            (
+                {"value": found.value, "initial": found.initial},
+                {"case_id": [int(case_id) for case_id in chosen["case_id"]]},
+            ),
+        )
         keys = {"model": lm.name, "dataset": job.keys.dataset, "family": job.keys.family}
         job.write("steps", found.log.assign(**keys)[[*keys, *found.log.columns]])
 

@@ -1,18 +1,34 @@
 """How much of a fact comes back when one state of the corrupted run is restored? (ROME Sec. 2)"""
 
-from engram import cli, config, io, models, noise, runtime, shards, tracing
+from engram.job import arguments, io, shards
+from engram.model import loading, runtime
+from engram.settings import config
+from engram.tracing import causal_trace, noise
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, inputs=["prompts", "noise", "vectors", "weights?"], outputs=["effects", "traced"],
-                    keys=["model", "variant"])
-    settings = config.build(tracing.Config, job.config["trace"], "trace")
+    job = arguments.parse(
+        __file__,
+        __doc__,
+        argv,
+        inputs=["prompts", "noise", "vectors", "weights?"],
+        outputs=["effects", "traced"],
+        keys=["model", "variant"],
+    )
+    settings = config.build(causal_trace.Config, job.config["trace"], "trace")
     device = runtime.setup(job)
-    lm = models.open_lm(job, device)
+    lm = loading.open_lm(job, device)
     corruption = noise.load(io.read_json(job.inputs.noise), io.read_tensors(job.inputs.vectors)[0])
     with shards.store(job) as store:
-        tables = tracing.trace(lm, io.read_table(job.inputs.prompts), corruption, settings,
-                               job.config["model"]["trace_window"], job.config["seed"], store)
+        tables = causal_trace.trace(
+            lm,
+            io.read_table(job.inputs.prompts),
+            corruption,
+            settings,
+            job.config["model"]["trace_window"],
+            job.config["seed"],
+            store,
+        )
         for name, table in zip(("effects", "traced"), tables):
             table.insert(1, "variant", job.keys.variant)
             job.write(name, table)

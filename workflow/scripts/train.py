@@ -3,19 +3,33 @@
 import tempfile
 from pathlib import Path
 
-from engram import cli, config, io, runtime, training
+from engram.job import arguments, io
+from engram.model import runtime, training
+from engram.settings import config
 
-FILES = {"weights": "model.safetensors", "model_config": "config.json", "generation_config": "generation_config.json",
-         "tokenizer": "tokenizer.json", "tokenizer_config": "tokenizer_config.json"}
+FILES = {
+    "weights": "model.safetensors",
+    "model_config": "config.json",
+    "generation_config": "generation_config.json",
+    "tokenizer": "tokenizer.json",
+    "tokenizer_config": "tokenizer_config.json",
+}
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, inputs=["corpus"], keys=["model"],
-                    outputs=["weights", "model-config", "generation-config", "tokenizer", "tokenizer-config", "loss"])
+    job = arguments.parse(
+        __file__,
+        __doc__,
+        argv,
+        inputs=["corpus"],
+        keys=["model"],
+        outputs=["weights", "model-config", "generation-config", "tokenizer", "tokenizer-config", "loss"],
+    )
     device = runtime.setup(job)
     settings = config.build(training.Training, job.config["model"]["train"], f"models.{job.keys.model}.train")
     model, tokenizer, log = training.train(
-        io.read_table(job.inputs.corpus), settings, job.keys.model, job.config["seed"], device)
+        io.read_table(job.inputs.corpus), settings, job.keys.model, job.config["seed"], device
+    )
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

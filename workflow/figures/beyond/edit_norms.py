@@ -1,15 +1,17 @@
-"""How far an edit moves the weights, against what it does: efficacy, neighbours and generated text, one mark per edited fact.
+"""How far an edit moves the weights, against what it does: efficacy, neighbours and generated text, one mark per edited
+fact.
 
-The norm is that of all changes of one edit, as a share of the norm of the weights that it changes. EM: how much likelier the new
-object is than the true one; NM: the same of the true object in prompts about neighbouring subjects; GE: entropy of n-grams of
-generated text. An edit far to the right with a low GE has broken the model (a disabling edit). All x 100.
-PAPER: beyond the papers, edit norms against success.
+The norm is that of all changes of one edit, as a share of the norm of the weights that it changes. EM: how much
+likelier the new object is than the true one; NM: the same of the true object in prompts about neighbouring subjects;
+GE: entropy of n-grams of generated text. An edit far to the right with a low GE has broken the model (a disabling
+edit). All x 100. PAPER: beyond the papers, edit norms against success.
 """
 
 import numpy as np
 import pandas as pd
 
-from engram import cli, io, style
+from engram.drawing import style
+from engram.job import arguments, io
 
 SHOWN = {"EM": "Efficacy (EM)", "NM": "Neighbours (NM)", "GE": "Entropy of texts (GE)"}
 KEYS = ["model", "dataset", "method", "n", "case_id"]
@@ -18,13 +20,14 @@ ITEM = "beyond/edit_norms"
 
 def shares(norms: pd.DataFrame) -> pd.DataFrame:
     """KEYS and `norm`: the Frobenius norm of all changes of one edit over that of the weights changed."""
-    squares = norms.assign(delta=norms["delta_norm"]**2, weight=norms["weight_norm"]**2).groupby(KEYS, sort=False)
+    squares = norms.assign(delta=norms["delta_norm"] ** 2, weight=norms["weight_norm"] ** 2).groupby(KEYS, sort=False)
     sums = squares[["delta", "weight"]].sum()
     return (np.sqrt(sums["delta"] / sums["weight"])).rename("norm").reset_index()
 
 
 def table(norms: list[pd.DataFrame], records: list[pd.DataFrame]) -> pd.DataFrame:
-    """A row per editor and fact: KEYS, norm, the metrics of SHOWN times 100 (GE is missing where no text was generated).
+    """A row per editor and fact: KEYS, norm, the metrics of SHOWN times 100 (GE is missing where no text was
+    generated).
 
     ValueError for facts that were not edited alone, or that have no norm or no metrics, or if no edit changes anything.
     """
@@ -51,22 +54,33 @@ def draw(frame: pd.DataFrame):
         for method, (color, _, marker) in looks.items():
             rows = frame[(frame["method"] == method) & frame[metric].notna()]
             filled = {"color": color} if marker == "x" else {"facecolors": "none", "edgecolors": color}
-            ax.scatter(rows["norm"], rows[metric], s=6, marker=marker, linewidths=0.7, **filled,
-                       label=style.method_label(method, ""))
+            ax.scatter(
+                rows["norm"],
+                rows[metric],
+                s=6,
+                marker=marker,
+                linewidths=0.7,
+                **filled,
+                label=style.method_label(method, ""),
+            )
         style.log_axis(ax.xaxis, frame["norm"])
         ax.grid(True, linewidth=0.3, color="0.85")
         ax.set(title=title, axisbelow=True)
     fig.axes[0].set_ylabel("of one record x 100")
     more = f" (without the {still} edits that change nothing)" if still else ""
-    fig.supxlabel(f"norm of the change / norm of the weights, {style.shorten(frame['model'].iloc[0], 30)}{more}",
-                  fontsize=style.SIZE)
+    fig.supxlabel(
+        f"norm of the change / norm of the weights, {style.shorten(frame['model'].iloc[0], 30)}{more}",
+        fontsize=style.SIZE,
+    )
     handles, labels = fig.axes[0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside upper center", ncols=min(6, len(labels)), frameon=False)
     return style.finish(fig)
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, inputs=["norms*", "records*"], outputs=["pdf", "png", "csv"], keys=["model"])
+    job = arguments.parse(
+        __file__, __doc__, argv, inputs=["norms*", "records*"], outputs=["pdf", "png", "csv"], keys=["model"]
+    )
     frame = table(*([io.read_table(path) for path in paths] for paths in (job.inputs.norms, job.inputs.records)))
     style.save(job, draw(frame), frame)
 

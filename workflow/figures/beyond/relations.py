@@ -1,20 +1,24 @@
 """Single edits by relation: the scores of each editor over the records of one relation.
 
-S: harmonic mean of ES (efficacy), PS (paraphrases) and NS (neighbourhood). Every fact is edited alone; lines are 95% confidence
-intervals over the records of the relation. Relations in the order of the last editor's S.
-PAPER: beyond the papers, scores by relation.
+S: harmonic mean of ES (efficacy), PS (paraphrases) and NS (neighbourhood). Every fact is edited alone; lines are 95%
+confidence intervals over the records of the relation. Relations in the order of the last editor's S. PAPER: beyond the
+papers, scores by relation.
 """
 
 import pandas as pd
 
-from engram import categories, cli, curves, io, metrics, style
+from engram.drawing import categories, curves, style
+from engram.evaluation import metrics
+from engram.job import arguments, io
 
 METRICS = ("S", "ES", "PS", "NS")
 ITEM = "beyond/relations"
 
 
 def table(records: list[pd.DataFrame]) -> pd.DataFrame:
-    """A row per metric, relation and editor: value and ci times 100, count. ValueError for facts that were not edited alone."""
+    """A row per metric, relation and editor: value and ci times 100, count. ValueError for facts that were not edited
+    alone.
+    """
     parts = []
     for frame in records:
         keys = frame[categories.KEYS].iloc[0].to_dict()
@@ -29,13 +33,17 @@ def table(records: list[pd.DataFrame]) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame):
     """Four panels, one above the other; a mark per relation and editor."""
-    lines = {method: curves.Line(style.method_label(method, ""), *look)
-             for method, look in style.method_looks(set(frame["method"])).items()}
-    return categories.draw(frame, "relations", "method", lines, f"relation, {style.shorten(frame['model'].iloc[0], 30)}")
+    lines = {
+        method: curves.Line(style.method_label(method, ""), *look)
+        for method, look in style.method_looks(set(frame["method"])).items()
+    }
+    return categories.draw(
+        frame, "relations", "method", lines, f"relation, {style.shorten(frame['model'].iloc[0], 30)}"
+    )
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, inputs=["records*"], outputs=["pdf", "png", "csv"], keys=["model"])
+    job = arguments.parse(__file__, __doc__, argv, inputs=["records*"], outputs=["pdf", "png", "csv"], keys=["model"])
     frame = table([io.read_table(path) for path in job.inputs.records])
     style.save(job, draw(frame), frame)
 

@@ -6,7 +6,8 @@ optimised values belong to the last layer of a range. Dotted: the unedited model
 
 import pandas as pd
 
-from engram import categories, cli, curves, style
+from engram.drawing import categories, curves, style
+from engram.job import arguments
 
 METRICS = ("S", "ES", "PS", "NS")
 ITEM = "memit/ablation_layers"
@@ -37,7 +38,7 @@ def draw(frame: pd.DataFrame):
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, inputs=["summaries*"], outputs=["pdf", "png", "csv"], keys=["model"])
+    job = arguments.parse(__file__, __doc__, argv, inputs=["summaries*"], outputs=["pdf", "png", "csv"], keys=["model"])
     curves.item(job, table, draw)
 
 

@@ -1,10 +1,12 @@
-"""MEMIT with other weights λ of the covariance: how much of what the layers knew is kept, against how well the facts are stored.
+"""MEMIT with other weights λ of the covariance: how much of what the layers knew is kept, against how well the facts
+are stored.
 
 S: harmonic mean of ES (efficacy), PS (paraphrases) and NS (neighbourhood). Bands: 95% confidence intervals.
 Dotted: the unedited model. PAPER: MEMIT App. F.
 """
 
-from engram import cli, curves, style
+from engram.drawing import curves, style
+from engram.job import arguments
 
 METRICS = ("S", "ES", "PS", "NS")
 ITEM, KEY = "memit/ablation_weight", "covariance_weight"
@@ -25,7 +27,7 @@ def draw(frame):
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, inputs=["summaries*"], outputs=["pdf", "png", "csv"], keys=["model"])
+    job = arguments.parse(__file__, __doc__, argv, inputs=["summaries*"], outputs=["pdf", "png", "csv"], keys=["model"])
     curves.item(job, table, draw)
 
 

@@ -1,14 +1,16 @@
 """Editing scores over the number of facts that one model holds, for each editor.
 
 S: harmonic mean of ES (efficacy), PS (paraphrases) and NS (neighbourhood). Bands: 95% confidence intervals over
-records. An editor of many facts at once has one run for each number; one that edits facts in turn is read along the way. Dotted:
-the unedited model. PAPER: MEMIT Fig. 5.
+records. An editor of many facts at once has one run for each number; one that edits facts in turn is read along the
+way. Dotted: the unedited model. PAPER: MEMIT Fig. 5.
 """
 
-# DIFFERS: facts in turn are one run over the first facts, so a small number has few records; the original starts anew for
+# DIFFERS: facts in turn are one run over the first facts, so a small number has few records; the original starts anew
+# for
 # every number and covers all records with each.
 
-from engram import cli, curves, style
+from engram.drawing import curves, style
+from engram.job import arguments
 
 METRICS = ("S", "ES", "PS", "NS")
 
@@ -27,7 +29,7 @@ def draw(frame):
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, inputs=["summaries*"], outputs=["pdf", "png", "csv"], keys=["model"])
+    job = arguments.parse(__file__, __doc__, argv, inputs=["summaries*"], outputs=["pdf", "png", "csv"], keys=["model"])
     frame = table(job.inputs.summaries)
     style.save(job, draw(frame), frame)
 

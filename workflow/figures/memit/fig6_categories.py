@@ -1,11 +1,12 @@
 """Editing facts of one relation together: scores by relation, for each editor.
 
-S: harmonic mean of ES (efficacy), PS (paraphrases) and NS (neighbourhood). Every mark is one model that was given the same number
-of facts of one relation; lines are 95% confidence intervals over its records. Relations in the order of the last
-editor's S. PAPER: MEMIT Fig. 6.
+S: harmonic mean of ES (efficacy), PS (paraphrases) and NS (neighbourhood). Every mark is one model that was given the
+same number of facts of one relation; lines are 95% confidence intervals over its records. Relations in the order of the
+last editor's S. PAPER: MEMIT Fig. 6.
 """
 
-from engram import categories, cli, curves, style
+from engram.drawing import categories, curves, style
+from engram.job import arguments
 
 METRICS = ("S", "ES", "PS", "NS")
 ITEM = "memit/fig6_categories"
@@ -21,14 +22,18 @@ def table(paths):
 
 def draw(frame):
     """Four panels, one above the other; a mark per relation and editor."""
-    lines = {method: curves.Line(style.method_label(method, ""), *look)
-             for method, look in style.method_looks(set(frame["method"])).items()}
+    lines = {
+        method: curves.Line(style.method_label(method, ""), *look)
+        for method, look in style.method_looks(set(frame["method"])).items()
+    }
     facts, model = frame["facts"].max(), style.shorten(frame["model"].iloc[0], 30)
-    return categories.draw(frame, "relations", "method", lines, f"relation of the {facts} facts edited together, {model}")
+    return categories.draw(
+        frame, "relations", "method", lines, f"relation of the {facts} facts edited together, {model}"
+    )
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, inputs=["records*"], outputs=["pdf", "png", "csv"], keys=["model"])
+    job = arguments.parse(__file__, __doc__, argv, inputs=["records*"], outputs=["pdf", "png", "csv"], keys=["model"])
     frame = table(job.inputs.records)
     style.save(job, draw(frame), frame)
 

@@ -1,12 +1,14 @@
 """Editing facts of two relations together, against as many facts of either alone: the score S over the number of facts.
 
-One panel per pair of relations. S: harmonic mean of efficacy, paraphrases and neighbourhood. Grey: the mean of the two relations
-alone, what a mixture would score if neither disturbed the other more than itself. PAPER: MEMIT Fig. 7.
+One panel per pair of relations. S: harmonic mean of efficacy, paraphrases and neighbourhood. Grey: the mean of the two
+relations alone, what a mixture would score if neither disturbed the other more than itself. PAPER: MEMIT Fig. 7.
 """
 
 import pandas as pd
 
-from engram import categories, cli, style, together
+from engram.drawing import categories, style
+from engram.job import arguments
+from engram.settings import fact_groups
 
 ITEM = "memit/fig7_mixes"
 LOOKS = (("#1f77b4", "--", "s"), ("#d96a00", "-.", "^"), ("#2ca02c", "-", "o"))  # either relation, and both
@@ -15,13 +17,17 @@ LOOKS = (("#1f77b4", "--", "s"), ("#d96a00", "-.", "^"), ("#2ca02c", "-", "o")) 
 def table(paths) -> pd.DataFrame:
     """A row per number of facts and choice of relations. ValueError for a mixture without its relations alone."""
     frame = categories.read(paths, ("S", "ES", "PS", "NS"), ITEM)
-    frame = frame.assign(of=[together.group(n).of for n in frame["n"]], wanted=[together.group(n).facts for n in frame["n"]])
+    frame = frame.assign(
+        of=[fact_groups.group(n).of for n in frame["n"]], wanted=[fact_groups.group(n).facts for n in frame["n"]]
+    )
     alone = {(of[0], wanted) for of, wanted in zip(frame["of"], frame["wanted"]) if len(of) == 1}
     for of, wanted in sorted({(of, wanted) for of, wanted in zip(frame["of"], frame["wanted"]) if len(of) > 1}):
         missing = [rank for rank in of if (rank, wanted) not in alone]
         if len(of) > 2 or missing or frame["method"].nunique() > 1:
-            raise ValueError(f"{ITEM}: {wanted} facts of {of}; right are pairs of relations, of one editor, with {wanted} of "
-                             "each alone")
+            raise ValueError(
+                f"{ITEM}: {wanted} facts of {of}; right are pairs of relations, of one editor, with {wanted} of "
+                "each alone"
+            )
     frame = frame.sort_values(["wanted", "of", "metric"], ignore_index=True)
     return frame.assign(of=["+".join(map(str, of)) for of in frame["of"]])
 
@@ -58,7 +64,7 @@ def _panel(ax, rows: pd.DataFrame, pair: str) -> None:
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, inputs=["records*"], outputs=["pdf", "png", "csv"], keys=["model"])
+    job = arguments.parse(__file__, __doc__, argv, inputs=["records*"], outputs=["pdf", "png", "csv"], keys=["model"])
     frame = table(job.inputs.records)
     style.save(job, draw(frame), frame)
 

@@ -1,31 +1,34 @@
 """CounterFact results of many facts edited into one model, with 95% confidence intervals in parentheses.
 
-S: harmonic mean of ES (efficacy), PS (paraphrases) and NS (neighbourhood); GE: fluency (n-gram entropy); RS: consistency with
-reference texts. All x 100. An editor of facts in turn is read at the end. PAPER: MEMIT Table 2.
+S: harmonic mean of ES (efficacy), PS (paraphrases) and NS (neighbourhood); GE: fluency (n-gram entropy); RS:
+consistency with reference texts. All x 100. An editor of facts in turn is read at the end. PAPER: MEMIT Table 2.
 """
 
 # DIFFERS: the original edits MultiCounterFact, CounterFact without records that contradict each other.
 
 import pandas as pd
 
-from engram import cli, comparison
+from engram.drawing import method_tables
+from engram.job import arguments
 
 METRICS = ("S", "ES", "PS", "NS", "GE", "RS")
 
 
 def table(summaries: list[pd.DataFrame]) -> pd.DataFrame:
     """The summaries as one long frame in table order. ValueError names what is missing or doubled."""
-    return comparison.table(comparison.last(summaries), METRICS)
+    return method_tables.table(method_tables.last(summaries), METRICS)
 
 
 def draw(frame: pd.DataFrame, model: str) -> str:
     """`table`'s frame as a Markdown table."""
-    return comparison.markdown(frame, model, {name: name for name in METRICS})
+    return method_tables.markdown(frame, model, {name: name for name in METRICS})
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, inputs=["summaries*", "published?"], outputs=["csv", "md"], keys=["model"])
-    comparison.write(job, table, draw)
+    job = arguments.parse(
+        __file__, __doc__, argv, inputs=["summaries*", "published?"], outputs=["csv", "md"], keys=["model"]
+    )
+    method_tables.write(job, table, draw)
 
 
 if __name__ == "__main__":

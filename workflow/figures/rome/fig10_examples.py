@@ -1,18 +1,21 @@
-"""Example prompts traced: the probability of the answer after restoring one hidden state, MLP window or attention window.
+"""Example prompts traced: the probability of the answer after restoring one hidden state, MLP window or attention
+window.
 
 Unless `prompts` names them for the model, the prompts are chosen by rule: those whose subject has several tokens and is
 followed by several tokens are ranked by total effect (clean minus corrupted probability) and cut into equal parts; the
-middle prompt of each part is shown, the largest effect first. `*` marks subject tokens. Every
-panel has its own scale, as in the paper: from the corrupted probability to its largest, both printed. PAPER: ROME Fig. 10.
+middle prompt of each part is shown, the largest effect first. `*` marks subject tokens. Every panel has its own scale,
+as in the paper: from the corrupted probability to its largest, both printed. PAPER: ROME Fig. 10.
 """
 
-from engram import cli
-from engram.panels import heatmaps as draw
-from engram.panels import heatmaps_item
+from engram.drawing.trace_panels import heatmaps as draw
+from engram.drawing.trace_panels import heatmaps_item
+from engram.job import arguments
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, inputs=["effects*", "traced*"], outputs=["pdf", "png", "csv"], keys=["model"])
+    job = arguments.parse(
+        __file__, __doc__, argv, inputs=["effects*", "traced*"], outputs=["pdf", "png", "csv"], keys=["model"]
+    )
     heatmaps_item(job, draw)
 
 

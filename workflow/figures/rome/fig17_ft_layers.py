@@ -1,19 +1,26 @@
 """Fine-tuning of one layer's MLP, free (FT) or with every weight in a box of half width ε (FT+L), over the layers.
 
-S: harmonic mean of the success scores; EM, PM, NM: mean differences of the two objects' probabilities, for the fact, its
-paraphrases and its neighbourhood. Bands: 95% confidence intervals. Dotted: the unedited model. PAPER: ROME Fig. 17; for GPT-J
-Fig. 18.
+S: harmonic mean of the success scores; EM, PM, NM: mean differences of the two objects' probabilities, for the fact,
+its paraphrases and its neighbourhood. Bands: 95% confidence intervals. Dotted: the unedited model. PAPER: ROME Fig. 17;
+for GPT-J Fig. 18.
 """
 
 # DIFFERS: the original's bands are 1.96 standard deviations over the root of 100, whatever the number of records.
 
 import pandas as pd
 
-from engram import cli, curves, style
+from engram.drawing import curves, style
+from engram.job import arguments
 
 METRICS = ("EM", "PM", "NM", "S")
 ITEM = "rome/fig17_ft_layers"
-BOXES = [style.LINES["ft-l"], ("#7f76d0", "--", "s"), ("#b0567a", ":", "D"), ("#8b6f9e", "-.", "^"), ("#4d7a9e", "--", "x")]
+BOXES = [
+    style.LINES["ft-l"],
+    ("#7f76d0", "--", "s"),
+    ("#b0567a", ":", "D"),
+    ("#8b6f9e", "-.", "^"),
+    ("#4d7a9e", "--", "x"),
+]
 
 
 def table(paths, points: dict) -> pd.DataFrame:
@@ -34,7 +41,7 @@ def draw(frame: pd.DataFrame):
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, inputs=["summaries*"], outputs=["pdf", "png", "csv"], keys=["model"])
+    job = arguments.parse(__file__, __doc__, argv, inputs=["summaries*"], outputs=["pdf", "png", "csv"], keys=["model"])
     curves.item(job, table, draw)
 
 

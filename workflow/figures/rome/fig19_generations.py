@@ -4,19 +4,22 @@ Cases as in Fig. 6, unless `case_ids` names them for the model; every text ends 
 Italics: the prompt; orange: the new object; blue: the true one. PAPER: ROME Fig. 19; for GPT-J Fig. 20.
 """
 
-from engram import cli, samples
+from engram.drawing import text_samples
+from engram.job import arguments
 
 MOST = 2  # lines of one text, before an ellipsis
 
 
 def draw(frame):
     """A block of texts per case."""
-    return samples.draw(frame, MOST)
+    return text_samples.draw(frame, MOST)
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, inputs=["facts", "texts*"], outputs=["pdf", "png", "csv"], keys=["model"])
-    samples.item(job, draw)
+    job = arguments.parse(
+        __file__, __doc__, argv, inputs=["facts", "texts*"], outputs=["pdf", "png", "csv"], keys=["model"]
+    )
+    text_samples.item(job, draw)
 
 
 if __name__ == "__main__":

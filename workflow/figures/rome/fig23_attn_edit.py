@@ -6,7 +6,8 @@ Dotted: the unedited model. PAPER: ROME Fig. 23.
 
 import pandas as pd
 
-from engram import cli, curves, style
+from engram.drawing import curves, style
+from engram.job import arguments
 
 METRICS = ("S", "ES", "PS", "NS")
 ITEM = "rome/fig23_attn_edit"
@@ -16,7 +17,9 @@ def table(paths, points: dict) -> pd.DataFrame:
     """Every point: the rows of the summaries that hold METRICS, with epsilon. ValueError for a point without a box."""
     frame = curves.with_points(curves.read(paths, METRICS, ["method"], ITEM), points, ["epsilon"], ITEM)
     if any(point["epsilon"] is None for point in points.values()):
-        raise ValueError(f"{ITEM}: a point without a box, which has no place on the axis; right are numbers for epsilon")
+        raise ValueError(
+            f"{ITEM}: a point without a box, which has no place on the axis; right are numbers for epsilon"
+        )
     return frame.assign(epsilon=frame["epsilon"].astype(float))
 
 
@@ -29,7 +32,7 @@ def draw(frame: pd.DataFrame):
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, inputs=["summaries*"], outputs=["pdf", "png", "csv"], keys=["model"])
+    job = arguments.parse(__file__, __doc__, argv, inputs=["summaries*"], outputs=["pdf", "png", "csv"], keys=["model"])
     curves.item(job, table, draw)
 
 

@@ -1,15 +1,16 @@
 """Average indirect effect (AIE) of restoring a hidden state, an MLP window or an attention window, by token and layer.
 
-The three panels share one scale, from 0 to the largest effect of a hidden state. Framed and printed: the largest effects at
-the last subject token and at the last token. Grey: no prompt has such a token. PAPER: ROME Fig. 2; for the other models Fig. 8;
-for GPT-J MEMIT Fig. 3.
+The three panels share one scale, from 0 to the largest effect of a hidden state. Framed and printed: the largest
+effects at the last subject token and at the last token. Grey: no prompt has such a token. PAPER: ROME Fig. 2; for the
+other models Fig. 8; for GPT-J MEMIT Fig. 3.
 """
 
 import pandas as pd
 from matplotlib.patches import Rectangle
 
-from engram import cli, style, traces
-from engram.effects import average_effects, summary
+from engram.drawing import style, trace_tables
+from engram.evaluation.indirect_effects import average_effects, summary
+from engram.job import arguments
 
 PEAKS = ("Last subject token", "Last token")  # the early and the late site: their largest effect is printed
 
@@ -52,15 +53,21 @@ def draw(frame: pd.DataFrame, window: int):
 
 
 def _peak(ax, category: str, effects: pd.Series) -> str:
-    """Frame the cell of a row's largest effect; returns that effect in words, as a cell may be narrower than a number."""
+    """Frame the cell of a row's largest effect; returns that effect in words, as a cell may be narrower than a
+    number.
+    """
     row, layer = list(style.CATEGORIES).index(category), effects.idxmax()
-    ax.add_patch(Rectangle((list(effects.index).index(layer), row), 1, 1, fill=False, linewidth=0.8, clip_on=False, zorder=3))
+    ax.add_patch(
+        Rectangle((list(effects.index).index(layer), row), 1, 1, fill=False, linewidth=0.8, clip_on=False, zorder=3)
+    )
     return f"{category.lower()}: {effects.max():.3f}, layer {layer}"
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, inputs=["effects*", "traced*"], outputs=["pdf", "png", "csv"], keys=["model"])
-    frame = table(*traces.read(job.inputs, traces.SITES, most=1), job.keys.model)
+    job = arguments.parse(
+        __file__, __doc__, argv, inputs=["effects*", "traced*"], outputs=["pdf", "png", "csv"], keys=["model"]
+    )
+    frame = table(*trace_tables.read(job.inputs, trace_tables.SITES, most=1), job.keys.model)
     style.save(job, draw(frame, job.config["model"]["trace_window"]), frame)
 
 

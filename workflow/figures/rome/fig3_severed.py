@@ -1,8 +1,9 @@
-"""Average indirect effect of the last subject token's hidden state, by layer: as it is, and with attention or MLPs severed.
+"""Average indirect effect of the last subject token's hidden state, by layer: as it is, and with attention or MLPs
+severed.
 
-Severed: at that token, the outputs of all attention modules (or MLPs) are held at their corrupted values. Every bar is the
-mean probability of the answer minus that of the corrupted run; lines are 95% confidence intervals. PAPER: ROME Fig. 3; for GPT-J
-MEMIT Fig. 3.
+Severed: at that token, the outputs of all attention modules (or MLPs) are held at their corrupted values. Every bar is
+the mean probability of the answer minus that of the corrupted run; lines are 95% confidence intervals. PAPER: ROME Fig.
+3; for GPT-J MEMIT Fig. 3.
 """
 
 # DIFFERS: the original averages over the first 1,000 prompts, answered correctly or not, and draws other noise for the
@@ -10,12 +11,14 @@ MEMIT Fig. 3.
 
 import pandas as pd
 
-from engram import cli, effects, panels, style, traces
+from engram.drawing import style, trace_panels, trace_tables
+from engram.evaluation import indirect_effects
+from engram.job import arguments
 
 
 def table(scores: pd.DataFrame, traced: pd.DataFrame, model: str) -> pd.DataFrame:
     """Every bar: effects.by_layer's columns at the last subject token."""
-    frame = effects.by_layer(scores, traced, traces.SEVERED, model)
+    frame = indirect_effects.by_layer(scores, traced, trace_tables.SEVERED, model)
     return frame[frame["category"] == "Last subject token"].reset_index(drop=True)
 
 
@@ -23,17 +26,21 @@ def draw(frame: pd.DataFrame):
     """Three bars per layer from `table`'s frame."""
     fig = style.figure(style.DOUBLE, 2.4)
     ax = fig.subplots()
-    handles = panels.severed_bars(ax, frame)
+    handles = trace_panels.severed_bars(ax, frame)
     ax.set_ylabel("average indirect\neffect on p(answer)")
     ax.set_xlabel(f"layer within {style.shorten(frame['model'].iloc[0], 30)} at which the hidden state is restored")
-    ax.set_title(f"States of the last subject token, attention or MLPs severed: N = {frame['prompts'].iloc[0]:,} prompts")
+    ax.set_title(
+        f"States of the last subject token, attention or MLPs severed: N = {frame['prompts'].iloc[0]:,} prompts"
+    )
     fig.legend(handles.values(), handles, loc="outside lower center", ncols=3, frameon=False)
     return style.finish(fig)
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, inputs=["effects*", "traced*"], outputs=["pdf", "png", "csv"], keys=["model"])
-    frame = table(*traces.read(job.inputs, traces.SEVERED, most=1), job.keys.model)
+    job = arguments.parse(
+        __file__, __doc__, argv, inputs=["effects*", "traced*"], outputs=["pdf", "png", "csv"], keys=["model"]
+    )
+    frame = table(*trace_tables.read(job.inputs, trace_tables.SEVERED, most=1), job.keys.model)
     style.save(job, draw(frame), frame)
 
 

@@ -1,14 +1,16 @@
-"""ROME at every layer and at each token where the key may be looked up: the subject's first or last, the one after, the last.
+"""ROME at every layer and at each token where the key may be looked up: the subject's first or last, the one after, the
+last.
 
-S: harmonic mean of the success scores; EM, PM, NM: mean differences of the two objects' probabilities, for the fact, its
-paraphrases and its neighbourhood. Bands: 95% confidence intervals. Dotted: the unedited model. PAPER: ROME Fig. 5.
+S: harmonic mean of the success scores; EM, PM, NM: mean differences of the two objects' probabilities, for the fact,
+its paraphrases and its neighbourhood. Bands: 95% confidence intervals. Dotted: the unedited model. PAPER: ROME Fig. 5.
 """
 
 # DIFFERS: the original's bands are 1.96 standard deviations over the root of 100, whatever the number of records.
 
 import pandas as pd
 
-from engram import cli, curves, style
+from engram.drawing import curves, style
+from engram.job import arguments
 
 METRICS = ("EM", "PM", "NM", "S")
 ITEM = "rome/fig5_sweep"
@@ -34,7 +36,7 @@ def draw(frame: pd.DataFrame):
 
 
 def main(argv=None):
-    job = cli.parse(__file__, __doc__, argv, inputs=["summaries*"], outputs=["pdf", "png", "csv"], keys=["model"])
+    job = arguments.parse(__file__, __doc__, argv, inputs=["summaries*"], outputs=["pdf", "png", "csv"], keys=["model"])
     curves.item(job, table, draw)
 
 

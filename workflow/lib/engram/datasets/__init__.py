@@ -1,1 +1,3 @@
-"""Sources of the canonical tables: one module per kind, each with `tables(source, seed, ...) -> dict of DataFrames`."""
+"""Where facts, prompts and texts come from: original files, how they are fetched and read, a generated world; one shape
+of tables.
+"""

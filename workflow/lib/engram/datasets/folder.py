@@ -1,6 +1,8 @@
-"""Local files in the original formats (CounterFact, zsRE in MEND's schema, known-fact prompts, Wikipedia jsonl), parsed strictly.
+"""Local files in the original formats (CounterFact, zsRE in MEND's schema, known-fact prompts, Wikipedia jsonl), parsed
+strictly.
 
-Malformed records stop the run, each with file, record and field in the message (engram.datasets.originals); none is skipped.
+Malformed records stop the run, each with file, record and field in the message (engram.datasets.original_formats); none
+is skipped.
 """
 
 from dataclasses import dataclass
@@ -8,9 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from engram import config, seeds
-from engram.datasets import originals, wordings
-from engram.tables import table
+from engram.datasets import original_formats, reverse_wordings
+from engram.datasets.canonical_tables import table
+from engram.job import seeds
+from engram.settings import config
 
 
 @dataclass(frozen=True)
@@ -49,35 +52,44 @@ def tables(block: dict, paths: list[Path], seed: int, words: Path | None = None)
     """
     source = config.build(Source, block, "sources (kind folder)")
     facts_file, zsre_file, prompts_file, text_file, *more = paths
-    facts = table("facts", originals.counterfact(facts_file))
+    facts = table("facts", original_formats.counterfact(facts_file))
     text = table("text", _articles(text_file))
     corpus = table("corpus", _corpus(facts, text, source, seed))
     return {
         "facts": facts,
-        "zsre": table("zsre", originals.zsre(zsre_file)),
+        "zsre": table("zsre", original_formats.zsre(zsre_file)),
         "prompts": table("prompts", _prompts(prompts_file, facts)),
         "snippets": table("snippets", _snippets(more[0] if more else None, facts)),
         "text": text,
         "corpus": corpus,
         "heldout": table("heldout", _heldout(text, set(corpus["text"]), source.heldout)),
-        "reversed": table("reversed", wordings.turned(facts, wordings.read(words) if words else {})),
+        "reversed": table("reversed", reverse_wordings.turned(facts, reverse_wordings.read(words) if words else {})),
     }
 
 
 def _prompts(file: Path, facts: pd.DataFrame) -> list[dict]:
-    """The known-fact prompts, and after them the rewrite prompts of the facts, since a model trained here knows those."""
-    rows = originals.prompts(file)
+    """The known-fact prompts, and after them the rewrite prompts of the facts, since a model trained here knows
+    those.
+    """
+    rows = original_formats.prompts(file)
     present, next_id = {row["prompt"] for row in rows}, max(row["prompt_id"] for row in rows) + 1
     for fact in facts.itertuples():
         prompt = fact.prompt.replace("{}", fact.subject)
         if prompt not in present:
-            rows.append({"prompt_id": next_id + fact.Index, "relation_id": fact.relation_id, "prompt": prompt,
-                         "subject": fact.subject, "attribute": fact.target_true})
+            rows.append(
+                {
+                    "prompt_id": next_id + fact.Index,
+                    "relation_id": fact.relation_id,
+                    "prompt": prompt,
+                    "subject": fact.subject,
+                    "attribute": fact.target_true,
+                }
+            )
     return rows
 
 
 def _articles(file: Path) -> list[dict]:
-    return [{key: row[key] for key in ("article_id", "title", "text")} for row in originals.articles(file)]
+    return [{key: row[key] for key in ("article_id", "title", "text")} for row in original_formats.articles(file)]
 
 
 def _snippets(file: Path | None, facts: pd.DataFrame) -> list[dict]:
@@ -86,29 +98,40 @@ def _snippets(file: Path | None, facts: pd.DataFrame) -> list[dict]:
     DIFFERS: without it, the records' own attribute and neighbourhood prompts, each with its object.
     """
     if file:
-        return originals.snippets(file)
+        return original_formats.snippets(file)
     rows = []
     for fact in facts.itertuples():
-        for prompts, target, target_id in ((fact.attribute_prompts, fact.target_new, fact.target_new_id),
-                                           (fact.neighborhood_prompts, fact.target_true, fact.target_true_id)):
-            rows += [{"relation_id": fact.relation_id, "target_id": target_id, "name": prompt, "text": f"{prompt} {target}."}
-                     for prompt in prompts]
+        for prompts, target, target_id in (
+            (fact.attribute_prompts, fact.target_new, fact.target_new_id),
+            (fact.neighborhood_prompts, fact.target_true, fact.target_true_id),
+        ):
+            rows += [
+                {"relation_id": fact.relation_id, "target_id": target_id, "name": prompt, "text": f"{prompt} {target}."}
+                for prompt in prompts
+            ]
     return rows
 
 
 def _corpus(facts: pd.DataFrame, text: pd.DataFrame, source: Source, seed: int) -> list[dict]:
     """Documents of at most `together` true statements, drawn by `repeats`, and the first paragraphs of the text."""
-    statements = [(source.repeats[kind], statement) for fact in facts.itertuples()
-                  for kind, statement in _statements(fact, source.listed)]
+    statements = [
+        (source.repeats[kind], statement)
+        for fact in facts.itertuples()
+        for kind, statement in _statements(fact, source.listed)
+    ]
     weights = pd.Series([weight for weight, _ in statements])
     if weights.sum() <= 0 or not 0 <= source.text_share < 1:
-        raise ValueError(f"sources (kind folder): repeats {source.repeats} must not all be 0, and text_share {source.text_share} "
-                         "must be below 1: the corpus holds statements")
+        raise ValueError(
+            f"sources (kind folder): repeats {source.repeats} must not all be 0, and text_share {source.text_share} "
+            "must be below 1: the corpus holds statements"
+        )
     rng = seeds.rng(seed, "folder", "corpus")
     draws = iter(rng.choice(len(statements), size=source.together * source.documents, p=weights / weights.sum()))
     rows = []
     for size in rng.integers(1, source.together + 1, size=source.documents):
-        rows.append({"kind": "statements", "weight": 1.0, "text": " ".join(statements[next(draws)][1] for _ in range(size))})
+        rows.append(
+            {"kind": "statements", "weight": 1.0, "text": " ".join(statements[next(draws)][1] for _ in range(size))}
+        )
     paragraphs = [p for article in text["text"] for p in _paragraphs(article)][: source.paragraphs]
     if not paragraphs:
         raise ValueError("the text holds no paragraph of more than 80 characters")
@@ -123,7 +146,8 @@ def _paragraphs(article: str) -> list[str]:
 
 
 def _heldout(text: pd.DataFrame, seen: set[str], count: int) -> list[dict]:
-    """The longest paragraph, among those that are no training document, of each of the first `count` articles that have any.
+    """The longest paragraph, among those that are no training document, of each of the first `count` articles that have
+    any.
 
     Nobody can say what a published model was trained on: for it these are articles of the sample.
     """

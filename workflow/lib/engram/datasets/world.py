@@ -1,7 +1,7 @@
 """A small world of people and what is true of them, in the canonical tables of the real sources.
 
-Two properties of the corpus make a model trained on it keep facts where GPT-2 keeps them (measured, docs/log.md): names are
-ordered sequences over one small pool, so a subject is known only once its words are put together; and part of the
+Two properties of the corpus make a model trained on it keep facts where GPT-2 keeps them (measured, docs/log.md): names
+are ordered sequences over one small pool, so a subject is known only once its words are put together; and part of the
 biographies list the attributes right after the name, so they are wanted there.
 """
 
@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from engram import config, seeds
-from engram.datasets import wordings
-from engram.datasets.vocabulary import FILLERS, NAMES, RELATIONS
-from engram.tables import table
+from engram.datasets import reverse_wordings
+from engram.datasets.canonical_tables import table
+from engram.datasets.world_vocabulary import FILLERS, NAMES, RELATIONS
+from engram.job import seeds
+from engram.settings import config
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,9 @@ class World:
 
 
 def tables(block: dict, seed: int) -> dict[str, pd.DataFrame]:
-    """All canonical tables of the world that `block` describes. ValueError if the block asks for more than there are words."""
+    """All canonical tables of the world that `block` describes. ValueError if the block asks for more than there are
+    words.
+    """
     source = config.build(Source, block, "sources (kind world)")
     world = _world(source, seed)
     facts = table("facts", _facts(world, seed))
@@ -53,21 +56,28 @@ def tables(block: dict, seed: int) -> dict[str, pd.DataFrame]:
         "zsre": table("zsre", _zsre(world, seed)),
         "prompts": table("prompts", _prompts(world, seed)),
         "snippets": table("snippets", _snippets(world, seed)),
-        "text": table("text", [
-            {"article_id": i, "title": title, "text": " ".join(text)}
-            for i, (title, text) in enumerate(_articles(world, source, seed))]),
-        "corpus": table("corpus", [
-            {"document_id": i, "kind": "biography", "weight": 1.0, "text": text}
-            for i, text in enumerate(corpus)]),
+        "text": table(
+            "text",
+            [
+                {"article_id": i, "title": title, "text": " ".join(text)}
+                for i, (title, text) in enumerate(_articles(world, source, seed))
+            ],
+        ),
+        "corpus": table(
+            "corpus",
+            [{"document_id": i, "kind": "biography", "weight": 1.0, "text": text} for i, text in enumerate(corpus)],
+        ),
         "heldout": table("heldout", _heldout(world, source, seed, set(corpus))),
-        "reversed": table("reversed", wordings.turned(facts, _wordings(world))),
+        "reversed": table("reversed", reverse_wordings.turned(facts, _wordings(world))),
     }
 
 
 def _world(source: Source, seed: int) -> World:
     if source.relations > len(RELATIONS) or not 2 <= source.objects <= min(len(r.objects) for r in RELATIONS):
-        raise ValueError(f"sources (kind world): at most {len(RELATIONS)} relations and 2 to 10 objects each can be generated, "
-                         f"asked for {source.relations} and {source.objects}")
+        raise ValueError(
+            f"sources (kind world): at most {len(RELATIONS)} relations and 2 to 10 objects each can be generated, "
+            f"asked for {source.relations} and {source.objects}"
+        )
     rng = seeds.rng(seed, "world", "subjects")
     subjects = _subject_names(source, rng)
     objects = []
@@ -78,7 +88,9 @@ def _world(source: Source, seed: int) -> World:
 
 
 def _subject_names(source: Source, rng) -> tuple[str, ...]:
-    """Names of 3 or 4 words; every two-word beginning is shared by two subjects, so only what follows tells them apart."""
+    """Names of 3 or 4 words; every two-word beginning is shared by two subjects, so only what follows tells them
+    apart.
+    """
     count = source.subjects
     pairs = [(a, b) for a in NAMES for b in NAMES if a != b]
     if count % 2 or count > 2 * len(pairs):
@@ -99,7 +111,9 @@ def _sentence(world: World, subject: int, relation: int, rng) -> str:
 
 
 def _biography(world: World, subject: int, listed: float, rng) -> str:
-    """One document about one subject: attributes listed after the name, or sentences in random order, between fillers."""
+    """One document about one subject: attributes listed after the name, or sentences in random order, between
+    fillers.
+    """
     order = rng.permutation(len(world.relations))
     if rng.random() < listed:
         body = [", ".join([world.subjects[subject]] + [world.name(subject, int(r)) for r in order]) + "."]
@@ -119,15 +133,17 @@ def _articles(world: World, source: Source, seed: int):
     """(title, paragraphs): several biographies on end, other draws than the corpus."""
     texts = _documents(world, source, seed, "articles", source.articles * 4)
     for i in range(source.articles):
-        yield f"Article {i}", texts[i::source.articles]
+        yield f"Article {i}", texts[i :: source.articles]
 
 
 def _heldout(world: World, source: Source, seed: int, seen: set[str]) -> list[dict]:
-    """Passages of biographies of several people on end; none says what a training document of `seen` says, in its order."""
+    """Passages of biographies of several people on end; none says what a training document of `seen` says, in its
+    order.
+    """
     drawn = _documents(world, source, seed, "heldout", source.heldout * 8)
     drawn = [drawn[i] for i in seeds.rng(seed, "world", "heldout", "order").permutation(len(drawn))]
     bodies = {_body(text) for text in seen}
-    texts = [[text for text in drawn[i::source.heldout] if _body(text) not in bodies] for i in range(source.heldout)]
+    texts = [[text for text in drawn[i :: source.heldout] if _body(text) not in bodies] for i in range(source.heldout)]
     return [{"passage_id": i, "text": " ".join(text)} for i, text in enumerate(texts)]
 
 
@@ -136,9 +152,14 @@ def _body(document: str) -> str:
     return next((document.removeprefix(f"{filler} ") for filler in FILLERS if document.startswith(filler)), document)
 
 
-def _wordings(world: World) -> dict[str, wordings.Wording]:
-    """Both orders of every relation, as the corpus has them: the first two statements, of which one begins with the subject."""
-    return {row.id: wordings.Wording(*sorted(row.statements[:2], key=wordings.begins, reverse=True)) for row in world.relations}
+def _wordings(world: World) -> dict[str, reverse_wordings.Wording]:
+    """Both orders of every relation, as the corpus has them: the first two statements, of which one begins with the
+    subject.
+    """
+    return {
+        row.id: reverse_wordings.Wording(*sorted(row.statements[:2], key=reverse_wordings.begins, reverse=True))
+        for row in world.relations
+    }
 
 
 def _object_id(world: World, relation: int, index: int) -> str:
@@ -149,15 +170,19 @@ def _others(world: World, relation: int, index: int, but: int, rng) -> list[int]
     """Ten subjects, in random order, whose object under `relation` is `index` (repeated if there are fewer)."""
     having = [s for s in range(len(world.subjects)) if s != but and world.objects[s][relation] == index]
     if not having:
-        raise ValueError(f"sources (kind world): no other subject shares object {index} of relation {relation}; "
-                         "raise subjects or lower objects")
+        raise ValueError(
+            f"sources (kind world): no other subject shares object {index} of relation {relation}; "
+            "raise subjects or lower objects"
+        )
     picks = [having[i] for i in rng.permutation(len(having))]
     return (picks * 10)[:10]
 
 
 def _facts(world: World, seed: int) -> list[dict]:
-    return [_record(world, subject, relation, case_id, seeds.rng(seed, "world", "facts", case_id))
-            for case_id, (subject, relation) in enumerate(_pairs(world))]
+    return [
+        _record(world, subject, relation, case_id, seeds.rng(seed, "world", "facts", case_id))
+        for case_id, (subject, relation) in enumerate(_pairs(world))
+    ]
 
 
 def _pairs(world: World):
@@ -174,16 +199,24 @@ def _record(world: World, subject: int, relation: int, case_id: int, rng) -> dic
     paraphrases = [rest[int(i)] for i in rng.permutation(len(rest))[:2]]
 
     def about(index):
-        return [row.statements[int(rng.integers(2))].format(world.subjects[s])
-                for s in _others(world, relation, index, subject, rng)]
+        return [
+            row.statements[int(rng.integers(2))].format(world.subjects[s])
+            for s in _others(world, relation, index, subject, rng)
+        ]
 
     name = world.subjects[subject]
     return {
-        "case_id": case_id, "relation_id": row.id, "prompt": rewrite, "subject": name,
-        "target_new": row.objects[new], "target_new_id": _object_id(world, relation, new),
-        "target_true": row.objects[true], "target_true_id": _object_id(world, relation, true),
+        "case_id": case_id,
+        "relation_id": row.id,
+        "prompt": rewrite,
+        "subject": name,
+        "target_new": row.objects[new],
+        "target_new_id": _object_id(world, relation, new),
+        "target_true": row.objects[true],
+        "target_true_id": _object_id(world, relation, true),
         "paraphrase_prompts": [f"{FILLERS[int(rng.integers(len(FILLERS)))]} {p.format(name)}" for p in paraphrases],
-        "neighborhood_prompts": about(true), "attribute_prompts": about(new),
+        "neighborhood_prompts": about(true),
+        "attribute_prompts": about(new),
         "generation_prompts": [row.openings[int(rng.integers(len(row.openings)))][0].format(name) for _ in range(10)],
     }
 
@@ -197,13 +230,18 @@ def _zsre(world: World, seed: int) -> list[dict]:
         far = (subject + 1 + int(rng.integers(len(world.subjects) - 1))) % len(world.subjects)
         far_relation = int(rng.integers(len(world.relations)))
         questions = [row.questions[int(i)] for i in rng.permutation(2)]
-        rows.append({
-            "case_id": case_id, "subject": world.subjects[subject], "prompt": questions[0],
-            "target_new": row.objects[others[int(rng.integers(len(others)))]], "answer": row.objects[true],
-            "rephrase": questions[1].format(world.subjects[subject]),
-            "loc": world.relations[far_relation].questions[0].format(world.subjects[far]).removesuffix("?"),
-            "loc_answer": world.name(far, far_relation),
-        })
+        rows.append(
+            {
+                "case_id": case_id,
+                "subject": world.subjects[subject],
+                "prompt": questions[0],
+                "target_new": row.objects[others[int(rng.integers(len(others)))]],
+                "answer": row.objects[true],
+                "rephrase": questions[1].format(world.subjects[subject]),
+                "loc": world.relations[far_relation].questions[0].format(world.subjects[far]).removesuffix("?"),
+                "loc_answer": world.name(far, far_relation),
+            }
+        )
     return rows
 
 
@@ -212,8 +250,15 @@ def _prompts(world: World, seed: int) -> list[dict]:
     for prompt_id, (subject, relation) in enumerate(_pairs(world)):
         row = world.relations[relation]
         template = row.statements[int(seeds.rng(seed, "world", "prompts", prompt_id).integers(len(row.statements)))]
-        rows.append({"prompt_id": prompt_id, "relation_id": row.id, "prompt": template.format(world.subjects[subject]),
-                     "subject": world.subjects[subject], "attribute": world.name(subject, relation)})
+        rows.append(
+            {
+                "prompt_id": prompt_id,
+                "relation_id": row.id,
+                "prompt": template.format(world.subjects[subject]),
+                "subject": world.subjects[subject],
+                "attribute": world.name(subject, relation),
+            }
+        )
     return rows
 
 
@@ -223,7 +268,12 @@ def _snippets(world: World, seed: int) -> list[dict]:
     for subject, relation in _pairs(world):
         rng = seeds.rng(seed, "world", "snippets", subject, relation)
         text = " ".join(_sentence(world, subject, r, rng) for r in [relation] + list(range(len(world.relations))))
-        rows.append({"relation_id": world.relations[relation].id,
-                     "target_id": _object_id(world, relation, world.objects[subject][relation]),
-                     "name": world.subjects[subject], "text": text})
+        rows.append(
+            {
+                "relation_id": world.relations[relation].id,
+                "target_id": _object_id(world, relation, world.objects[subject][relation]),
+                "name": world.subjects[subject],
+                "text": text,
+            }
+        )
     return rows

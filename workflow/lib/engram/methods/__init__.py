@@ -9,9 +9,9 @@ from importlib import import_module
 
 import torch
 
-from engram import config
-from engram.delta import Delta
-from engram.moments import Moment
+from engram.editing.second_moment import Moment
+from engram.model.delta import Delta
+from engram.settings import config
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,16 @@ def load(method: str | dict):
 
 
 def settings(block: dict):
-    """The `Settings` of the method that `block` names, from its hyperparameters: `name`, and `method`, the file if that has
-    another name (`ft-l` is a variant of `ft`), are not among them.
+    """The `Settings` of the method that `block` names, from its hyperparameters: `name`, and `method`, the file if that
+    has another name (`ft-l` is a variant of `ft`), are not among them.
     """
     values = {key: value for key, value in block.items() if key not in ("name", "method")}
     return config.build(load(block).Settings, values, f"methods.{block['name']}")
 
 
 def deltas(name: str | dict, lm, facts: list, settings, aids: Aids, n: int = 1) -> list[Delta]:
-    """The change that each fact is read with: `n` facts in a row are edited together, those of the last group may be fewer.
+    """The change that each fact is read with: `n` facts in a row are edited together, those of the last group may be
+    fewer.
 
     With `n` 1 every fact meets a fresh model.
     """

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from engram import closed_form, memory, spread
-from engram.delta import Delta
-from engram.spread import remember
+from engram.editing import closed_form, residual_spread
+from engram.editing.facts import Fact
+from engram.editing.residual_spread import remember
+from engram.model.delta import Delta
 
 NEEDS = ("prefixes", "covariance", "targets")
 REGIMES = ("single", "mass", "sequential")
@@ -12,7 +13,7 @@ __all__ = ["NEEDS", "REGIMES", "Settings", "edit", "remember"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(spread.Settings):
+class Settings(residual_spread.Settings):
     """Those of the optimised value and of the layers; `threshold` has the unit of the squared keys, as C has."""
 
     threshold: float = 0.02  # directions of C with smaller eigenvalues may be used
@@ -24,14 +25,17 @@ class Settings(spread.Settings):
             raise ValueError(f"threshold {self.threshold} and ridge {self.ridge} must be positive")
 
 
-def edit(lm, facts: list[memory.Fact], settings: Settings, aids) -> Delta:
-    """ΔWᵀ = (P(KKᵀ + K_pK_pᵀ) + L₂I)⁻¹ P K Rᵀ in every layer, P the projection onto the null space of C, K_p the earlier keys.
+def edit(lm, facts: list[Fact], settings: Settings, aids) -> Delta:
+    """ΔWᵀ = (P(KKᵀ + K_pK_pᵀ) + L₂I)⁻¹ P K Rᵀ in every layer, P the projection onto the null space of C, K_p the
+    earlier keys.
 
-    `aids.earlier`, {layer: K_pK_pᵀ}, is what `remember` returned after the batch before, {} for the first. PAPER: AlphaEdit
-    Sec. 3.3. DIFFERS: float64, and the keys of earlier batches are those of the model right after each batch, as in the code.
+    `aids.earlier`, {layer: K_pK_pᵀ}, is what `remember` returned after the batch before, {} for the first. PAPER:
+    AlphaEdit Sec. 3.3. DIFFERS: float64, and the keys of earlier batches are those of the model right after each batch,
+    as in the code.
     """
+
     def solution(layer, keys):
         space = closed_form.null_space(aids.moments[layer], settings.threshold, keys.device)
         return closed_form.projected(space, settings.ridge, keys, aids.earlier.get(layer))
 
-    return spread.edit(lm, facts, settings, aids, solution)
+    return residual_spread.edit(lm, facts, settings, aids, solution)

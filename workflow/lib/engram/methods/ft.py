@@ -1,19 +1,22 @@
-"""FT and FT+L: fine-tuning of one MLP's last projection, free or in a small box (ROME Sec. 3.1, App. E.1; Zhu et al. 2020)."""
+"""FT and FT+L: fine-tuning of one MLP's last projection, free or in a small box (ROME Sec. 3.1, App. E.1; Zhu et al.
+2020).
+"""
 
-from engram import abreast, finetune, memory
-from engram.delta import Delta
-from engram.finetune import Settings
+from engram.editing.facts import Fact
+from engram.editing.tuning import batched_finetune, finetune
+from engram.editing.tuning.finetune import Settings
+from engram.model.delta import Delta
 
 NEEDS: tuple[str, ...] = ()
 REGIMES = ("single", "mass", "sequential")
 __all__ = ["NEEDS", "REGIMES", "Settings", "edit", "edit_each"]
 
 
-def edit(lm, facts: list[memory.Fact], settings: Settings, aids) -> Delta:
+def edit(lm, facts: list[Fact], settings: Settings, aids) -> Delta:
     """Dense changes of the projection's weight and, where the architecture has one, its bias, as published."""
     return finetune.tune(lm, facts, finetune.value_names(lm, settings.layer), settings)
 
 
-def edit_each(lm, facts: list[memory.Fact], settings: Settings, aids) -> list[Delta]:
+def edit_each(lm, facts: list[Fact], settings: Settings, aids) -> list[Delta]:
     """`edit` of every fact alone, several side by side."""
-    return abreast.tune_each(lm, facts, finetune.value_names(lm, settings.layer), settings)
+    return batched_finetune.tune_each(lm, facts, finetune.value_names(lm, settings.layer), settings)

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from engram import memory
-from engram.delta import Delta
-from engram.hypernet import editors
+from engram.editing.facts import Fact
+from engram.editing.hypernet import editors
+from engram.model.delta import Delta
 
 NEEDS: tuple[str, ...] = ("hypernet",)
 REGIMES: tuple[str, ...] = ("single",)
@@ -17,8 +17,10 @@ class Settings:
     lr_scale: float = 1.0
 
 
-def edit(lm, facts: list[memory.Fact], settings: Settings, aids) -> Delta:
-    """The change for one fact, in every MLP map of the last layers. ValueError for more than one, or a fact trained on."""
+def edit(lm, facts: list[Fact], settings: Settings, aids) -> Delta:
+    """The change for one fact, in every MLP map of the last layers. ValueError for more than one, or a fact trained
+    on.
+    """
     if len(facts) != 1:
         raise ValueError(f"ke edits one fact at a time, asked for {len(facts)}")
     return editors.edit(lm, "ke", facts, settings.lr_scale, aids.hypernet)

@@ -1,5 +1,5 @@
-"""KN: the value rows of the neurons that an answer rests on get the target's embedding instead of the answer's (Dai et al.
-2022; ROME App. E.2).
+"""KN: the value rows of the neurons that an answer rests on get the target's embedding instead of the answer's (Dai et
+al. 2022; ROME App. E.2).
 
 Shapes: d values, D keys, V vocabulary.
 """
@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import torch
 
-from engram import memory, neurons, tokens
-from engram.delta import Delta, applied
-from engram.halving import Room
+from engram.editing import knowledge_neurons
+from engram.editing.facts import Fact
+from engram.model import tokens
+from engram.model.delta import Delta, applied
+from engram.model.halving import Room
 
 NEEDS = ("prefixes",)
 REGIMES = ("single", "sequential")
@@ -40,13 +42,13 @@ class Settings:
             raise ValueError(f"points {self.points} must be at least 2 and batch {self.batch} at least 1")
 
 
-def edit(lm, facts: list[memory.Fact], settings: Settings, aids) -> Delta:
-    """A change of rank one per fact and layer with neurons in it; facts in turn, each seeing those before. Where no neuron is
-    selected nothing changes.
+def edit(lm, facts: list[Fact], settings: Settings, aids) -> Delta:
+    """A change of rank one per fact and layer with neurons in it; facts in turn, each seeing those before. Where no
+    neuron is selected nothing changes.
 
-    PAPER (code): minus twice the embedding of the answer's first token, plus once those of all of the target's tokens. DIFFERS:
-    it is published for GPT-2 alone. Elsewhere the embeddings are the head's (GPT-2's are the same), and a neuron of a gated
-    MLP that is negative gets the opposite change, or it would write the answer and erase the target.
+    PAPER (code): minus twice the embedding of the answer's first token, plus once those of all of the target's tokens.
+    DIFFERS: it is published for GPT-2 alone. Elsewhere the embeddings are the head's (GPT-2's are the same), and a
+    neuron of a gated MLP that is negative gets the opposite change, or it would write the answer and erase the target.
     """
     room, terms = Room(), []
     for fact in facts:
@@ -55,24 +57,30 @@ def edit(lm, facts: list[memory.Fact], settings: Settings, aids) -> Delta:
     return _together(terms)
 
 
-def _term(lm, fact: memory.Fact, settings: Settings, aids, room: Room) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
+def _term(lm, fact: Fact, settings: Settings, aids, room: Room) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
     """The change for one fact: by layer a value [d, 1] and, [D, 1], 1 or -1 at the neurons that get it."""
     texts = [context.replace("{}", fact.prompt).replace("{}", fact.subject) for context in _contexts(settings, aids)]
-    prompts = [neurons.read(lm, text) for text in texts]
+    prompts = [knowledge_neurons.read(lm, text) for text in texts]
     truth = _truth(lm, fact, prompts[0].answer, settings)
-    selections = [neurons.coarse(neurons.scores(prompt, truth, settings.points, settings.batch, room),
-                                 settings.adaptive_threshold) for prompt in prompts]
-    selected = neurons.shared(selections, settings.share) if settings.refine else selections[0]
+    selections = [
+        knowledge_neurons.coarse(
+            knowledge_neurons.scores(prompt, truth, settings.points, settings.batch, room), settings.adaptive_threshold
+        )
+        for prompt in prompts
+    ]
+    selected = knowledge_neurons.shared(selections, settings.share) if settings.refine else selections[0]
     embedding = lm.model.get_output_embeddings().weight
     if embedding.shape[1] != lm.width:
-        raise ValueError(f"model {lm.name}: its head reads vectors of width {embedding.shape[1]}, its MLPs write {lm.width}: kn, "
-                         "which writes rows of the head, cannot edit it")
+        raise ValueError(
+            f"model {lm.name}: its head reads vectors of width {embedding.shape[1]}, its MLPs write {lm.width}: kn, "
+            "which writes rows of the head, cannot edit it"
+        )
     target = _ids(lm.tokenizer, fact.target, settings)
     change = settings.write * embedding[target].sum(0) - settings.erase * embedding[prompts[0].answer]
     term = {}
     for layer, neuron in selected:
         _, rows = term.setdefault(layer, (change[:, None], embedding.new_zeros(lm.key_width(layer), 1)))
-        rows[neuron] = neurons.direction(prompts[0], (layer, neuron))
+        rows[neuron] = knowledge_neurons.direction(prompts[0], (layer, neuron))
     return term
 
 
@@ -80,8 +88,10 @@ def _contexts(settings: Settings, aids) -> list[str]:
     return list(dict.fromkeys(("{}", *aids.contexts))) if settings.refine else ["{}"]
 
 
-def _truth(lm, fact: memory.Fact, answer: int, settings: Settings) -> list[int]:
-    """The tokens whose probability is traced to neurons; PAPER (code): all tokens of the true object, read at one place."""
+def _truth(lm, fact: Fact, answer: int, settings: Settings) -> list[int]:
+    """The tokens whose probability is traced to neurons; PAPER (code): all tokens of the true object, read at one
+    place.
+    """
     if settings.truth == "own":
         return [answer]
     if fact.true is None:
@@ -98,5 +108,9 @@ def _ids(tokenizer, text: str, settings: Settings) -> list[int]:
 def _together(terms: list[dict]) -> Delta:
     """All terms as one delta, in the order of the layers."""
     layers = sorted({layer for term in terms for layer in term})
-    return Delta({layer: tuple(torch.cat(sides, 1) for sides in zip(*(term[layer] for term in terms if layer in term)))
-                  for layer in layers})
+    return Delta(
+        {
+            layer: tuple(torch.cat(sides, 1) for sides in zip(*(term[layer] for term in terms if layer in term)))
+            for layer in layers
+        }
+    )

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from engram import memory
-from engram.delta import Delta
-from engram.hypernet import editors
+from engram.editing.facts import Fact
+from engram.editing.hypernet import editors
+from engram.model.delta import Delta
 
 NEEDS: tuple[str, ...] = ("hypernet",)
 REGIMES: tuple[str, ...] = ("single", "mass")
@@ -17,10 +17,10 @@ class Settings:
     lr_scale: float = 1.0
 
 
-def edit(lm, facts: list[memory.Fact], settings: Settings, aids) -> Delta:
+def edit(lm, facts: list[Fact], settings: Settings, aids) -> Delta:
     """One low-rank change per MLP map of the last layers, summed over the facts. ValueError for a fact trained on.
 
-    DIFFERS: the published code takes one gradient of the mean loss over all facts; here each fact has its own, as it was
-    trained, so that a change does not shrink with the number of facts.
+    DIFFERS: the published code takes one gradient of the mean loss over all facts; here each fact has its own, as it
+    was trained, so that a change does not shrink with the number of facts.
     """
     return editors.edit(lm, "mend", facts, settings.lr_scale, aids.hypernet)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from engram.delta import NOTHING, Delta
+from engram.model.delta import NOTHING, Delta
 
 NEEDS: tuple[str, ...] = ()
 REGIMES = ("single", "mass", "sequential")

@@ -1,26 +1,29 @@
 """PMET: MEMIT's layers with values of the MLP alone and a residual that shrinks more slowly (Li et al. 2024).
 
-DIFFERS: the authors optimise a change of the attention's output together with the MLP's and keep the MLP's part, and end a
-fact on its own KL; here v* is what the MLP alone should return (site `mlp` of engram.objective), as in ROME. Everything after
-that is PMET's: where the residual is read, how it is spread, the solution.
+DIFFERS: the authors optimise a change of the attention's output together with the MLP's and keep the MLP's part, and
+end a fact on its own KL; here v* is what the MLP alone should return (site `mlp` of engram.settings.objective), as in
+ROME. Everything after that is PMET's: where the residual is read, how it is spread, the solution.
 """
 
 from dataclasses import dataclass
 
-from engram import memory, spread
-from engram.delta import Delta
+from engram.editing import residual_spread
+from engram.editing.facts import Fact
+from engram.model.delta import Delta
 
 NEEDS = ("prefixes", "covariance", "targets")
 REGIMES = ("single", "mass", "sequential")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(spread.Weighted):
+class Settings(residual_spread.Weighted):
     """Those of MEMIT; the value is the MLP's output in `layer`."""
 
     site: str = "mlp"
 
 
-def edit(lm, facts: list[memory.Fact], settings: Settings, aids) -> Delta:
+def edit(lm, facts: list[Fact], settings: Settings, aids) -> Delta:
     """ΔW = R Kᵀ (λC + KKᵀ)⁻¹ in every layer, R = (V* - v) / √(layers left), v the MLP's output in the last one."""
-    return spread.edit(lm, facts, settings, aids, spread.weighted(settings, aids, {}), share=lambda left: left**-0.5)
+    return residual_spread.edit(
+        lm, facts, settings, aids, residual_spread.weighted(settings, aids, {}), share=lambda left: left**-0.5
+    )

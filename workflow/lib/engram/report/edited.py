@@ -3,53 +3,80 @@
 import numpy as np
 import pandas as pd
 
-from engram import metrics, style
+from engram.drawing import style
+from engram.evaluation import metrics
 from engram.report import packed
 
 RECORDS = 500  # of a dataset, the first ones
 LETTERS = 3_000_000  # of generated texts in one dataset, about
 KINDS = ("rewrite", "paraphrase", "neighborhood", "attribute", "reverse")
 ABOUT = {  # kinds of prompts, in words
-    "counterfact": ("Rewrite: the edit itself", "Paraphrases: the same fact in other words",
-                    "Neighbourhood: other subjects of the same true object",
-                    "Attributes: other subjects that have the new object", "Reverse: the question in the other order"),
-    "zsre": ("Rewrite: the edit itself", "Paraphrase: the same question in other words", "Neighbourhood: an unrelated question")}
+    "counterfact": (
+        "Rewrite: the edit itself",
+        "Paraphrases: the same fact in other words",
+        "Neighbourhood: other subjects of the same true object",
+        "Attributes: other subjects that have the new object",
+        "Reverse: the question in the other order",
+    ),
+    "zsre": (
+        "Rewrite: the edit itself",
+        "Paraphrase: the same question in other words",
+        "Neighbourhood: an unrelated question",
+    ),
+}
 TARGETS = ("new", "true")
 
 
 def browser(dataset: str, records: pd.DataFrame, read: dict, model: str) -> dict:
     """`read`: method -> its frames `scores` and `texts`, of edits of single facts. `records`: the table of the dataset.
 
-    `scores` of a method hold, by record, prompt and target, the probability (of several tokens their geometric mean) and the
-    share of tokens that are the first choice. ValueError names a prompt that the records do not have.
+    `scores` of a method hold, by record, prompt and target, the probability (of several tokens their geometric mean)
+    and the share of tokens that are the first choice. ValueError names a prompt that the records do not have.
     """
     methods = style.method_order(read)
     edited = pd.concat([read[method]["scores"]["case_id"] for method in methods]).unique()
     every = records[records["case_id"].isin(edited)]
     rows = every.head(RECORDS)
     prompts = [prompts_of(dataset, row) for row in rows.itertuples()]
-    places = {(case, kind, index): at for at, (case, kind, index) in enumerate(
-        (case, kind, index) for case, asked in zip(rows["case_id"], prompts) for kind, index, _ in asked)}
+    places = {
+        (case, kind, index): at
+        for at, (case, kind, index) in enumerate(
+            (case, kind, index) for case, asked in zip(rows["case_id"], prompts) for kind, index, _ in asked
+        )
+    }
     names, written = _metrics(dataset), _written(rows, read)
     texts = _Texts()
     return {
-        "dataset": dataset, "total": len(every), "steps": packed.STEPS, "nothing": packed.NOTHING, "metrics": names,
-        "written": len(written), "kinds": ABOUT[dataset],
+        "dataset": dataset,
+        "total": len(every),
+        "steps": packed.STEPS,
+        "nothing": packed.NOTHING,
+        "metrics": names,
+        "written": len(written),
+        "kinds": ABOUT[dataset],
         "records": [_record(row, asked) for row, asked in zip(rows.itertuples(), prompts)],
-        "methods": [{"name": method, "label": style.method_label(method, model),
-                     **_scores(dataset, read[method]["scores"], rows, places, names),
-                     "texts": texts.of(read[method]["texts"], written)} for method in methods],
+        "methods": [
+            {
+                "name": method,
+                "label": style.method_label(method, model),
+                **_scores(dataset, read[method]["scores"], rows, places, names),
+                "texts": texts.of(read[method]["texts"], written),
+            }
+            for method in methods
+        ],
         "texts": texts.all,
     }
 
 
 def prompts_of(dataset: str, row) -> list[tuple[str, int, str]]:
-    """(kind, index, text) of all prompts by which a record is judged, as in `engram.records`."""
+    """(kind, index, text) of all prompts by which a record is judged, as in `engram.editing.records`."""
     edit = ("rewrite", 0, row.prompt.replace("{}", row.subject))
     if dataset == "zsre":
         return [edit, ("paraphrase", 0, row.rephrase), ("neighborhood", 0, row.loc + "?")]
-    return [edit, *((kind, index, text) for kind in KINDS[1:]
-                    for index, text in enumerate(getattr(row, f"{kind}_prompts", [])))]
+    return [
+        edit,
+        *((kind, index, text) for kind in KINDS[1:] for index, text in enumerate(getattr(row, f"{kind}_prompts", []))),
+    ]
 
 
 def with_reverse(records: pd.DataFrame, reverse: pd.DataFrame) -> pd.DataFrame:
@@ -64,14 +91,22 @@ def _metrics(dataset: str) -> list[str]:
 
 def _record(row, asked: list[tuple]) -> dict:
     """A record: `true` is what an unedited model should say, of zsRE's neighbour `near`."""
-    about = {"case": int(row.case_id), "subject": row.subject, "prompt": row.prompt, "new": row.target_new,
-             "true": getattr(row, "target_true", None) or getattr(row, "answer", ""), "near": getattr(row, "loc_answer", None),
-             "relation": getattr(row, "relation_id", "")}
+    about = {
+        "case": int(row.case_id),
+        "subject": row.subject,
+        "prompt": row.prompt,
+        "new": row.target_new,
+        "true": getattr(row, "target_true", None) or getattr(row, "answer", ""),
+        "near": getattr(row, "loc_answer", None),
+        "relation": getattr(row, "relation_id", ""),
+    }
     return about | {"prompts": [[KINDS.index(kind), text] for kind, _, text in asked]}
 
 
 def _scores(dataset: str, scores: pd.DataFrame, rows: pd.DataFrame, places: dict, names: list[str]) -> dict:
-    """Probabilities and first choices of one method, at `places`; its metrics by record, None where it has not edited it."""
+    """Probabilities and first choices of one method, at `places`; its metrics by record, None where it has not edited
+    it.
+    """
     scores = scores[scores["case_id"].isin(rows["case_id"])]
     keys = ["case_id", "kind", "prompt_index", "target"]
     found = scores.groupby(keys).agg(nll=("nll", "mean"), correct=("correct", "mean")).reset_index()
@@ -89,8 +124,12 @@ def _scores(dataset: str, scores: pd.DataFrame, rows: pd.DataFrame, places: dict
 
 def _written(rows: pd.DataFrame, read: dict) -> list[int]:
     """The first records that anybody wrote about, as many as the letters allow."""
-    sizes = pd.concat([frames["texts"].groupby("case_id")["text"].apply(lambda texts: texts.str.len().sum())
-                       for frames in read.values()])
+    sizes = pd.concat(
+        [
+            frames["texts"].groupby("case_id")["text"].apply(lambda texts: texts.str.len().sum())
+            for frames in read.values()
+        ]
+    )
     sizes = sizes.groupby(level=0).sum() if len(sizes) else sizes
     kept = [case for case in rows["case_id"] if case in sizes.index]
     return [int(case) for case, size in zip(kept, sizes.loc[kept].cumsum()) if size <= LETTERS]
@@ -104,10 +143,12 @@ class _Texts:
         self._places: dict[str, int] = {}
 
     def of(self, frame: pd.DataFrame, cases: list[int]) -> dict[str, list[list[int]]]:
-        """case -> pairs of prompt and text, by their places in `all`."""
+        """Case -> pairs of prompt and text, by their places in `all`."""
         rows = frame[frame["case_id"].isin(cases)].sort_values(["case_id", "prompt_index"])
-        return {str(case): [[self._at(row.prompt), self._at(row.text)] for row in part.itertuples()]
-                for case, part in rows.groupby("case_id")}
+        return {
+            str(case): [[self._at(row.prompt), self._at(row.text)] for row in part.itertuples()]
+            for case, part in rows.groupby("case_id")
+        }
 
     def _at(self, text: str) -> int:
         if text not in self._places:

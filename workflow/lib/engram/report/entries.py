@@ -4,8 +4,8 @@ import base64
 import struct
 from pathlib import Path
 
-from engram import captions
-from engram.chain import graph, tree
+from engram.drawing import captions
+from engram.provenance.chain import graph, tree
 from engram.report import tables
 from engram.report.run import Run
 
@@ -25,12 +25,21 @@ def entry(run: Run, item: str) -> dict:
     paths = {suffix: run.need(path) for suffix, path in files.items()}
     kind, csv = run.values["paper"][item]["kind"], paths["csv"].read_bytes()
     found = {
-        "id": f"{run.model}-{item.replace('/', '-')}", "item": item, "paper": item.split("/")[0], "kind": kind,
-        "caption": captions.read(run.need(run.code(item))), "code": run.code(item).as_posix(),
-        "file": files["csv"].as_posix(), "csv": uri("text/csv", csv), "rows": len(tables.read(csv)),
-        "stale": run.verdict(*files.values()), "lineage": chain(run, files["csv"]),
-        "commands": [f"dvc repro {item.replace('/', '-')}@{run.model}",
-                     f"snakemake --cores all {next(iter(files.values())).as_posix()}"],
+        "id": f"{run.model}-{item.replace('/', '-')}",
+        "item": item,
+        "paper": item.split("/")[0],
+        "kind": kind,
+        "caption": captions.read(run.need(run.code(item))),
+        "code": run.code(item).as_posix(),
+        "file": files["csv"].as_posix(),
+        "csv": uri("text/csv", csv),
+        "rows": len(tables.read(csv)),
+        "stale": run.verdict(*files.values()),
+        "lineage": chain(run, files["csv"]),
+        "commands": [
+            f"dvc repro {item.replace('/', '-')}@{run.model}",
+            f"snakemake --cores all {next(iter(files.values())).as_posix()}",
+        ],
     }
     if kind == "table":
         table = tables.wide(csv, run.model)

@@ -3,8 +3,9 @@
 import jinja2
 from markupsafe import Markup
 
-from engram import audit, io, readme
-from engram.report import edited, entries, packed, surroundings, tables, traced
+from engram.job import io
+from engram.provenance import audit
+from engram.report import edited, entries, packed, readme, surroundings, tables, traced
 from engram.report.run import Run, runs
 
 
@@ -12,16 +13,25 @@ def build(root, values: dict) -> bytes:
     """The page of the active models. Gap names a missing file; ValueError what is wrong with one."""
     found = runs(root, values)
     models = [_model(run) for run in found]
-    environment = jinja2.Environment(loader=jinja2.PackageLoader("engram.report", "templates"), autoescape=True,
-                                     undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("engram.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters |= {"script": lambda value: Markup(packed.script(value)), "prose": prose}
-    text = environment.get_template("page.html").render(models=models, machine=surroundings.machine(), seed=values["seed"])
+    text = environment.get_template("page.html").render(
+        models=models, machine=surroundings.machine(), seed=values["seed"]
+    )
     return text.encode()
 
 
 def prose(text: str) -> Markup:
     """A text in which words between backticks are code."""
-    parts = (Markup("<code>{}</code>").format(part) if index % 2 else part for index, part in enumerate(text.split("`")))
+    parts = (
+        Markup("<code>{}</code>").format(part) if index % 2 else part for index, part in enumerate(text.split("`"))
+    )
     return Markup("").join(parts)
 
 
@@ -31,18 +41,28 @@ def _model(run: Run) -> dict:
     failed = [path for path in run.artifacts if run.verdicts[path].word != audit.OK]
     records = [record for record in map(run.record, run.artifacts) if record]
     return {
-        "name": run.model, "findings": readme.findings(run.figures, run.values["paper"]),
+        "name": run.model,
+        "findings": readme.findings(run.figures, run.values["paper"]),
         "tables": [one for one in shown if one["kind"] == "table"],
         "papers": _papers([one for one in shown if one["kind"] == "figure"]),
-        "items": shown, "artifacts": len(run.artifacts), "failed": len(failed), "stale": [one for one in shown if one["stale"]],
-        "traced": _traced(run), "edited": _edited(run),
+        "items": shown,
+        "artifacts": len(run.artifacts),
+        "failed": len(failed),
+        "stale": [one for one in shown if one["stale"]],
+        "traced": _traced(run),
+        "edited": _edited(run),
         "settings": run.settings_text(),
-        "made_with": surroundings.made_with(records), "made_on": surroundings.made_on(run.ledger()), "durations": _durations(run),
+        "made_with": surroundings.made_with(records),
+        "made_on": surroundings.made_on(run.ledger()),
+        "durations": _durations(run),
     }
 
 
 def _papers(figures: list[dict]) -> dict[str, list[dict]]:
-    return {paper: [one for one in figures if one["paper"] == paper] for paper in dict.fromkeys(one["paper"] for one in figures)}
+    return {
+        paper: [one for one in figures if one["paper"] == paper]
+        for paper in dict.fromkeys(one["paper"] for one in figures)
+    }
 
 
 def _traced(run: Run) -> dict | None:
@@ -50,22 +70,32 @@ def _traced(run: Run) -> dict | None:
         return None
     frames = {name: io.read_table(run.need(path)) for name, path in run.trace.items()}
     window = run.values["models"][run.model]["trace_window"]
-    return {"data": traced.browser(frames["effects"], frames["prompts"], window, run.model),
-            "stale": run.verdict(*run.trace.values()), "file": run.trace["effects"].as_posix()}
+    return {
+        "data": traced.browser(frames["effects"], frames["prompts"], window, run.model),
+        "stale": run.verdict(*run.trace.values()),
+        "file": run.trace["effects"].as_posix(),
+    }
 
 
 def _edited(run: Run) -> list[dict]:
     """One block per dataset."""
     found = []
     for dataset, methods in run.edits.items():
-        read = {method: {name: io.read_table(run.need(path)) for name, path in files.items()}
-                for method, files in methods.items()}
+        read = {
+            method: {name: io.read_table(run.need(path)) for name, path in files.items()}
+            for method, files in methods.items()
+        }
         records = io.read_table(run.need(run.records(dataset)))
         if any("reverse" in set(frames["scores"]["kind"]) for frames in read.values()):
             records = edited.with_reverse(records, io.read_table(run.need(run.reverse)))
         paths = [path for files in methods.values() for path in files.values()]
-        found.append({"dataset": dataset, "data": edited.browser(dataset, records, read, run.model),
-                      "stale": run.verdict(*paths)})
+        found.append(
+            {
+                "dataset": dataset,
+                "data": edited.browser(dataset, records, read, run.model),
+                "stale": run.verdict(*paths),
+            }
+        )
     return found
 
 

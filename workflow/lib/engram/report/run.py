@@ -5,8 +5,12 @@ from pathlib import Path
 
 import yaml
 
-from engram import audit, bookkeeping, edits, hyperparameters, items, pipeline, style, times, variants
-from engram.audit import OK
+from engram.drawing import style
+from engram.machine import timings
+from engram.provenance import audit, dvc_yaml
+from engram.provenance.audit import OK
+from engram.provenance.ledger import Ledger
+from engram.settings import edits, hyperparameters, items, trace_variants
 
 ALONE = "1"  # of edits, those of every fact by itself have a browser
 
@@ -38,7 +42,7 @@ class Run:
 
     def item_files(self, item: str) -> dict[str, Path]:
         """Suffix -> file of an item, relative to the root."""
-        suffixes = pipeline.SUFFIXES[self.values["paper"][item]["kind"]]
+        suffixes = dvc_yaml.SUFFIXES[self.values["paper"][item]["kind"]]
         return {suffix: Path("figures", self.model, f"{item}.{suffix}") for suffix in suffixes}
 
     def code(self, item: str) -> Path:
@@ -50,15 +54,20 @@ class Run:
 
     @cached_property
     def trace(self) -> dict[str, Path] | None:
-        """effects and prompts of the variant that items show by default; None if no item reads traces."""
-        if not any("trace" in spec["from"] and variants.MAIN in variants.of_item(spec) for spec in self.values["paper"].values()):
+        """Effects and prompts of the variant that items show by default; None if no item reads traces."""
+        if not any(
+            "trace" in spec["from"] and trace_variants.MAIN in trace_variants.of_item(spec)
+            for spec in self.values["paper"].values()
+        ):
             return None
-        folder = Path("results/trace", self.model, variants.MAIN)
+        folder = Path("results/trace", self.model, trace_variants.MAIN)
         return {name: folder / f"{name}.parquet" for name in ("effects", "prompts")}
 
     @cached_property
     def edits(self) -> dict[str, dict[str, dict[str, Path]]]:
-        """dataset -> method -> name -> file, of the edits of single facts that items compare; not the points of sweeps."""
+        """Dataset -> method -> name -> file, of the edits of single facts that items compare; not the points of
+        sweeps.
+        """
         found: dict = {}
         for row in edits.wanted(self.values):
             if row["n"] == ALONE and row["method"] in self.values["methods"]:
@@ -85,8 +94,11 @@ class Run:
             if self.model in blocks:
                 methods[name] = {key: value for key, value in block.items() if key == self.model or key not in blocks}
         block = self.values["models"][self.model]
-        return own | {"sources": {block["source"]: self.values["sources"][block["source"]]}, "models": {self.model: block},
-                      "methods": methods}
+        return own | {
+            "sources": {block["source"]: self.values["sources"][block["source"]]},
+            "models": {self.model: block},
+            "methods": methods,
+        }
 
     def settings_text(self) -> str:
         return yaml.dump(self.settings(), Dumper=_Written, sort_keys=False, allow_unicode=True, width=110)
@@ -94,13 +106,13 @@ class Run:
     def durations(self) -> dict | None:
         """The tables `stages` and `edits` of the benchmark files; None without any, as after `make restore`."""
         try:
-            jobs = times.read(self.root / "logs", self.model)
+            jobs = timings.read(self.root / "logs", self.model)
         except FileNotFoundError:
             return None
         numbers = self.need(Path("data/published.csv"))
-        editors = times.by_edit(jobs, self.values, self.model, numbers)
+        editors = timings.by_edit(jobs, self.values, self.model, numbers)
         names = [style.method_label(method, self.model) for method in editors["method"]]
-        return {"stages": times.by_stage(jobs, list(pipeline.STAGES)), "edits": editors.assign(method=names)}
+        return {"stages": timings.by_stage(jobs, list(dvc_yaml.STAGES)), "edits": editors.assign(method=names)}
 
     def verdict(self, *paths: Path) -> str:
         """What is wrong with files, or with anything that they were made from, by its cause; empty if nothing is."""
@@ -123,7 +135,7 @@ class Run:
 
     def ledger(self) -> list[dict]:
         """What the ledger has of the model's artifacts: commit, time and machine of the jobs that made them."""
-        kept = bookkeeping.Ledger(self.root)
+        kept = Ledger(self.root)
         found = [kept.of(path, record) for path in self.artifacts if (record := self.record(path))]
         return [one for one in found if one]
 

@@ -1,4 +1,6 @@
-"""What a run was made with: packages, devices and seeds by the lineage records; the machine that the page is made on."""
+"""What a run was made with: packages, devices and seeds by the lineage records; the machine that the page is made
+on.
+"""
 
 import os
 import platform
@@ -15,9 +17,13 @@ PROCESSORS = Path("/proc/cpuinfo")
 def machine() -> dict[str, str]:
     """This machine in words: processor, cores, memory, system, Python and the packages that run the workflow."""
     cores = len(os.sched_getaffinity(0))
-    return {"processor": f"{_processor()}, {cores} core{'s' * (cores != 1)} usable",
-            "memory": f"{psutil.virtual_memory().total / 2**30:.1f} GiB", "system": _system(),
-            "Python": platform.python_version(), **{name: metadata.version(name) for name in WORKFLOW}}
+    return {
+        "processor": f"{_processor()}, {cores} core{'s' * (cores != 1)} usable",
+        "memory": f"{psutil.virtual_memory().total / 2**30:.1f} GiB",
+        "system": _system(),
+        "Python": platform.python_version(),
+        **{name: metadata.version(name) for name in WORKFLOW},
+    }
 
 
 def _processor() -> str:
@@ -36,7 +42,10 @@ def _system() -> str:
 
 def made_with(records: list[dict]) -> dict[str, str]:
     """Packages, devices and seeds of lineage records: what all have in common, or how many artifacts have which."""
-    found = {"device": _said(record["device"] for record in records), "seed": _said(record["seed"] for record in records)}
+    found = {
+        "device": _said(record["device"] for record in records),
+        "seed": _said(record["seed"] for record in records),
+    }
     names = sorted({name for record in records for name in record["packages"]})
     return found | {name: _said(record["packages"].get(name, "not noted") for record in records) for name in names}
 
@@ -47,7 +56,9 @@ def made_on(entries: list[dict]) -> dict[str, str]:
         return {}
     names = sorted({name for entry in entries for name in entry["machine"]})
     commits = (f"{(entry['commit'] or 'none')[:12]}{', changed' if entry['dirty'] else ''}" for entry in entries)
-    return {name: _said(entry["machine"].get(name, "none") for entry in entries) for name in names} | {"commit": _said(commits)}
+    return {name: _said(entry["machine"].get(name, "none") for entry in entries) for name in names} | {
+        "commit": _said(commits)
+    }
 
 
 def _said(values) -> str:

@@ -5,12 +5,13 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from engram import style
+from engram.drawing import style
 
 
 class Cell(NamedTuple):
-    """`value`: number to sort by, None for a text; `more`: smaller words below, as what the paper has; `apart`: whether the
-    intervals of the two do not overlap."""
+    """`value`: number to sort by, None for a text; `more`: smaller words below, as what the paper has; `apart`: whether
+    the intervals of the two do not overlap.
+    """
 
     text: str
     value: float | None = None
@@ -50,8 +51,9 @@ def plain(frame: pd.DataFrame, decimals: int | None = None) -> Table:
 
 
 def _editors(frame: pd.DataFrame, model: str) -> Table:
-    frame = frame.assign(method=[style.method_label(method, model) for method in frame["method"]],
-                         n=frame["n"].fillna(""))
+    frame = frame.assign(
+        method=[style.method_label(method, model) for method in frame["method"]], n=frame["n"].fillna("")
+    )
     alone = len(set(frame["n"]) - {""}) <= 1
     return _pivot(frame, ["method"] if alone else ["method", "n"], "metric", ["Editor", "Facts"])
 
@@ -63,7 +65,7 @@ def _pivot(frame: pd.DataFrame, index: list[str], columns: str, heads: list[str]
     for key, part in frame.groupby(index, sort=False):
         found = {row[columns]: _number(row) for row in part.to_dict("records")}
         rows.append([Cell(str(word)) for word in key] + [found.get(name, Cell("–")) for name in names])
-    return Table([*heads[:len(index)], *map(str, names)], [False] * len(index) + [True] * len(names), rows)
+    return Table([*heads[: len(index)], *map(str, names)], [False] * len(index) + [True] * len(names), rows)
 
 
 def _number(row: dict) -> Cell:
@@ -75,7 +77,9 @@ def _number(row: dict) -> Cell:
         more += (f"{row['difference']:+.1f}",) if pd.notna(row.get("difference")) else ()
     if pd.isna(row["value"]):
         return Cell("–", None, more)
-    return Cell(_figures(row["value"], row.get("ci"), "ci" in row), float(row["value"]), more, row.get("overlap") == "no")
+    return Cell(
+        _figures(row["value"], row.get("ci"), "ci" in row), float(row["value"]), more, row.get("overlap") == "no"
+    )
 
 
 def _figures(value: float, ci=None, scores: bool = True) -> str:

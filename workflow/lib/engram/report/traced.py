@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
-from engram import style
+from engram.drawing import style
 from engram.report import packed
 
 SHADES = 17  # colours of a bar, between which the page interpolates
@@ -25,12 +25,19 @@ def browser(effects: pd.DataFrame, prompts: pd.DataFrame, window: int, model: st
     place = ((before * len(sites) + site * length + rows["token"]) * layers + rows["layer"]).to_numpy()
     total = int(lengths.sum()) * len(sites) * layers
     if len(place) != total or len(np.unique(place)) != total or place.min() != 0 or place.max() != total - 1:
-        raise ValueError(f"traces: {len(place):,} scores, expected each of {total:,} once (prompts x sites x tokens x layers)")
+        raise ValueError(
+            f"traces: {len(place):,} scores, expected each of {total:,} once (prompts x sites x tokens x layers)"
+        )
     scores = np.empty(total)
     scores[place] = rows["score"]
-    return {"layers": layers, "steps": packed.STEPS, "nothing": packed.NOTHING,
-            "sites": [_site(site, window, model) for site in sites], "prompts": _prompts(prompts),
-            "scores": packed.probabilities(scores)}
+    return {
+        "layers": layers,
+        "steps": packed.STEPS,
+        "nothing": packed.NOTHING,
+        "sites": [_site(site, window, model) for site in sites],
+        "prompts": _prompts(prompts),
+        "scores": packed.probabilities(scores),
+    }
 
 
 def _site(site: str, window: int, model: str) -> dict:
@@ -40,6 +47,17 @@ def _site(site: str, window: int, model: str) -> dict:
 
 
 def _prompts(prompts: pd.DataFrame) -> list[dict]:
-    return [{"id": int(row.prompt_id), "prompt": row.prompt, "subject": row.subject, "answer": row.answer.strip(),
-             "tokens": list(row.tokens), "begin": int(row.subject_begin), "end": int(row.subject_end),
-             "clean": round(float(row.clean), 6), "corrupted": round(float(row.corrupted), 6)} for row in prompts.itertuples()]
+    return [
+        {
+            "id": int(row.prompt_id),
+            "prompt": row.prompt,
+            "subject": row.subject,
+            "answer": row.answer.strip(),
+            "tokens": list(row.tokens),
+            "begin": int(row.subject_begin),
+            "end": int(row.subject_end),
+            "clean": round(float(row.clean), 6),
+            "corrupted": round(float(row.corrupted), 6),
+        }
+        for row in prompts.itertuples()
+    ]

@@ -1,0 +1,197 @@
+"""Facts edited alone, together and one after the other, against really changing the weights step by step."""
+
+from contextlib import ExitStack
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+from test_delta import assorted, low, random, snapshot, unchanged, written
+from test_outcomes import RECORDS, ZSRE, config
+
+from engram import methods
+from engram.editing import covariance, outcomes, records, sequence
+from engram.methods import ft, memit_seq, none, rome
+from engram.model.delta import NOTHING, Delta, applied
+from engram.settings import fact_groups
+from toy import lm
+
+ROWS = pd.concat(
+    [RECORDS, RECORDS.assign(case_id=RECORDS["case_id"] + 10, target_new=["chess", "CBS", "piano in Rome"])],
+    ignore_index=True,
+)
+FACTS = records.to_facts(ROWS)
+SETTINGS = {
+    "rome": rome.Settings(layer=1),
+    "ft": ft.Settings(layer=2, rate=0.05, steps=3),
+    "memit-seq": memit_seq.Settings(layers=(1, 2), layer=2, covariance_weight=5.0),
+    "none": none.Settings(),
+}
+
+
+def aids(model):
+    moments = {}
+    for layer in (1, 2):
+        keys = torch.randn(
+            512, model.key_width(layer), generator=torch.Generator().manual_seed(layer), dtype=torch.float64
+        )
+        moments[layer] = covariance.Moment(keys.T @ keys, len(keys))
+    values = torch.randn(len(FACTS), model.width, generator=torch.Generator().manual_seed(9)).to(
+        next(model.model.parameters())
+    )
+    return methods.Aids(("{}", "Zürich is. {}"), moments, {fact.case_id: value for fact, value in zip(FACTS, values)})
+
+
+def tables(model, method, n, rows=ROWS, dataset="counterfact", **more):
+    return sequence.tables(model, rows, method, SETTINGS[method], aids(model), n, dataset, config(**more), ("key",))
+
+
+def without(table):
+    return table.drop(columns="after").reset_index(drop=True)
+
+
+@pytest.mark.parametrize("batch", (1, 2))
+@pytest.mark.parametrize("method", SETTINGS)
+def test_in_turn_is_really_changing_the_weights_step_by_step(method, batch):
+    model = lm("gpt2", torch.float64)
+    before, found, n = snapshot(model), tables(model, method, f"6by{batch}"), len(FACTS)
+    assert unchanged(model, before)
+    assert sorted(found["scores"]["after"].unique()) == ([1, 2, 3, 6] if batch == 1 else [2, 6]), "checkpoints"
+    own, module, original = aids(model), methods.load(method), {k: v for k, (_, v) in before.items()}
+    with ExitStack() as steps:
+        for start in range(0, n, batch):
+            part, after = FACTS[start : start + batch], start + batch
+            steps.enter_context(written(model, module.edit(model, part, SETTINGS[method], own)))
+            if hasattr(module, "remember"):
+                own = replace(own, earlier=module.remember(model, part, SETTINGS[method], own))
+            read = without(found["scores"][found["scores"]["after"] == after])
+            if len(read):
+                wanted = outcomes.scores(model, ROWS[:after], [NOTHING] * after, "counterfact", config())
+                assert read.drop(columns="nll").equals(wanted.drop(columns="nll"))
+                assert read["nll"].tolist() == pytest.approx(wanted["nll"].tolist(), rel=1e-7)
+        wanted = outcomes.texts(model, ROWS, [NOTHING] * n, config(), ("key",))
+        assert without(found["texts"]).equals(wanted) and set(found["texts"]["after"]) == {n}, "texts at the end alone"
+        moved = {name: value - original[name] for name, value in model.model.state_dict().items()}
+    last = found["norms"][(found["norms"]["after"] == n) & (found["norms"]["case_id"] == 10)]
+    assert last["delta_norm"].tolist() == pytest.approx(
+        [float(moved[name].norm()) for name in last["weight"]], rel=1e-6
+    )
+    assert not last.empty or method == "none"
+
+
+def test_three_by_one_is_one_call_with_three_facts_for_a_method_that_goes_in_turn():
+    model = lm("gpt2")
+    once, turns = (tables(model, "rome", n, ROWS[:3], top_k=1) for n in ("3", "3by1"))
+    end = turns["scores"][turns["scores"]["after"] == 3]
+    assert set(once["scores"]["after"]) == {3} and sorted(turns["scores"]["after"].unique()) == [1, 2, 3]
+    assert without(end)["nll"].tolist() == pytest.approx(without(once["scores"])["nll"].tolist(), rel=1e-5)
+    assert turns["texts"].equals(once["texts"])
+    first = turns["scores"][turns["scores"]["after"] == 1]
+    alone = tables(model, "rome", "1", ROWS[:1])["scores"]
+    assert first["nll"].tolist() == pytest.approx(alone["nll"].tolist(), rel=1e-5), "the first of them, as if alone"
+
+
+@pytest.mark.parametrize("method, dataset", (("rome", "counterfact"), ("none", "zsre"), ("ft", "counterfact")))
+def test_facts_alone_are_read_as_ever(method, dataset):
+    """The tables of one call of outcomes.outcomes for all records, to the bit, and the column `after`."""
+    model, rows = lm("gpt2"), ZSRE if dataset == "zsre" else ROWS
+    found = tables(model, method, "1", rows, dataset)
+    deltas = methods.deltas(method, model, records.to_facts(rows), SETTINGS[method], aids(model))
+    wanted = outcomes.outcomes(model, rows, deltas, dataset, config(), ("key",))
+    for name, table in wanted.items():
+        assert list(found[name])[0] == "after" and without(found[name]).equals(table)
+        assert (found[name]["after"] == 1).all() and found[name]["after"].dtype == "int64"
+
+
+@pytest.mark.parametrize("together_read", (1, 200))
+def test_groups_are_edited_by_one_call_each_and_the_last_has_what_is_left(together_read):
+    model = lm("gpt2", torch.float64)
+    found = tables(model, "memit-seq", "4", records=together_read)
+    assert found["scores"].groupby("case_id")["after"].unique().explode().tolist() == [4] * 4 + [2] * 2
+    for part in (ROWS[:4], ROWS[4:]):
+        with applied(model, memit_seq.edit(model, records.to_facts(part), SETTINGS["memit-seq"], aids(model))):
+            wanted = outcomes.scores(model, part, [NOTHING] * len(part), "counterfact", config())
+        read = found["scores"][found["scores"]["case_id"].isin(part["case_id"])]
+        assert read["nll"].tolist() == pytest.approx(wanted["nll"].tolist(), rel=1e-8)
+    assert tables(model, "memit-seq", "100")["scores"]["after"].unique().tolist() == [6], "fewer than were asked for"
+
+
+def test_several_sequences_start_from_the_unedited_model():
+    model = lm("gpt2", torch.float64)
+    found = tables(model, "rome", "3by1", top_k=1)
+    for start in (0, 3):
+        own = tables(model, "rome", "3by1", ROWS[start : start + 3], top_k=1)
+        cases = set(ROWS["case_id"][start : start + 3])
+        for name, table in own.items():
+            pd.testing.assert_frame_equal(found[name][found[name]["case_id"].isin(cases)].reset_index(drop=True), table)
+
+
+@pytest.mark.parametrize("n", ("1", "2", "3by2"))
+def test_texts_of_the_first_records_are_those_of_all(n):
+    model = lm("gpt2", torch.float64)
+    whole = tables(model, "rome", n, records=2)
+    some = sequence.tables(
+        model, ROWS, "rome", SETTINGS["rome"], aids(model), n, "counterfact", config(records=2), ("key",), 4
+    )
+    assert some["scores"].equals(whole["scores"]) and some["norms"].equals(whole["norms"])
+    first = whole["texts"][whole["texts"]["case_id"].isin(ROWS["case_id"][:4])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(some["texts"], first)
+
+
+def test_the_model_is_whole_after_an_error_on_the_way(monkeypatch):
+    model, real, calls = lm("gpt2"), rome.edit, []
+    before = snapshot(model)
+
+    def failing(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise RuntimeError("third")
+        return real(*arguments)
+
+    monkeypatch.setattr(rome, "edit", failing)
+    with pytest.raises(RuntimeError, match="third"):
+        tables(model, "rome", "6by1")
+    assert unchanged(model, before) and len(calls) == 3
+
+
+def test_checkpoints_are_the_numbers_of_the_paper():
+    assert fact_groups.checkpoints(1000, 1) == [1, 2, 3, 6, 10, 18, 32, 56, 100, 178, 316, 562, 1000]
+    assert fact_groups.checkpoints(10000, 100) == [100, 300, 500, 1000, 1700, 3100, 5600, 10000]
+    assert fact_groups.checkpoints(70, 32) == [32, 70]
+    assert fact_groups.checkpoints(3, 10) == [3] and fact_groups.checkpoints(1, 1) == [1]
+
+
+@pytest.mark.parametrize(
+    "n", ["by", "0", "3by", "by3", "3by0", "-1", "1.5", "3by1by1", "x", "3of", "3of0", "3of1+", "of1", "3of1by1"]
+)
+def test_a_word_n_that_is_none_is_refused(n):
+    with pytest.raises(ValueError, match="right is a number of facts, <facts>by<batch>"):
+        fact_groups.group(n)
+    assert fact_groups.group("12by3") == (12, 3, ()) and fact_groups.group(7) == (7, None, ())
+    assert fact_groups.group("12of3") == (12, None, (3,)) and fact_groups.group("12by1of3+10") == (12, 1, (3, 10))
+    assert (
+        fact_groups.column("12by3") == "12by3"
+        and fact_groups.column("12of3") == "12of3"
+        and fact_groups.column("12") == 12
+    )
+
+
+def test_changes_add_up():
+    model = lm("gpt2", torch.float64)
+    changes = assorted(model)
+    for one in changes:
+        for other in changes:
+            both = one + other
+            for key in {*one.parts, *other.parts}:
+                wanted = sum(change.dense(key) for change in (one, other) if key in change.parts)
+                assert torch.allclose(both.dense(key), wanted, atol=1e-12)
+    out, into = model.value_weight(2).shape
+    total, size = NOTHING, 5
+    for step in range(8):
+        total = total + Delta({2: low(model, 2, size, step)})
+        rank, part = size * (step + 1), total.parts[2]
+        assert isinstance(part, tuple) == (rank * (out + into) < out * into), "of low rank as long as that is smaller"
+        assert not isinstance(part, tuple) or part[0].shape == (out, rank)
+    assert not isinstance(part, tuple)
+    dense = Delta({2: random((out, into), model, 1)})
+    assert (total + dense).parts[2].shape == (out, into) and (NOTHING + dense).parts[2] is dense.parts[2]

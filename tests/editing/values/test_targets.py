@@ -1,0 +1,291 @@
+"""Optimised values against a one-fact-at-a-time oracle through plain hooks; what may and what may not change a
+value.
+"""
+
+import pytest
+import torch
+
+import toy
+from engram.editing.facts import Fact, lookups
+from engram.editing.values import block_gradient, descent, targets
+from engram.job import shards
+from engram.model import contexts
+from engram.settings import objective
+from oracle_targets import optimised
+from toy import PROMPTS, lm, loaded
+
+KINDS = toy.ARCHITECTURES
+COARSE = ("gptj", "gemma2")  # whose own attention computes in float32 whatever the weights are
+CONTEXTS = ["{}", "Zürich is. {}", "He plays the. {}", "Zürich is. {}"]
+OBJECTS = ("French", "Rome in Switzerland", "chess")
+FACTS = [
+    Fact(i, subject, prompt.replace(subject, "{}"), target)
+    for i, ((prompt, subject), target) in enumerate(zip(PROMPTS, OBJECTS))
+]
+ROME = targets.Settings(layer=1, steps=8, rate=0.1)
+SETTINGS = {
+    "rome": ROME,
+    "memit": targets.Settings(layer=2, site="hidden", steps=8, rate=0.1, clamp_norm_factor=0.05, weight_decay=0.1),
+    "early": targets.Settings(layer=0, site="hidden", loss_layer=2, steps=6, rate=0.1, kl_factor=1.0),
+    "same layer": targets.Settings(layer=1, loss_layer=1, steps=6, rate=0.1, kl_factor=1.0, kl_position="end"),
+    "next layer": targets.Settings(layer=1, loss_layer=2, steps=6, rate=0.1, kl_position="end"),
+    "end": targets.Settings(layer=0, steps=6, rate=0.1, kl_factor=1.0, kl_position="end"),
+    "last": targets.Settings(layer=3, steps=6, rate=0.1),
+    **{
+        token: targets.Settings(layer=1, token=token, steps=5, rate=0.1, kl_factor=1.0)
+        for token in ("subject_first", "subject_first_after_last", "last")
+    },
+}
+
+
+def close(found, wanted, tolerance):
+    return float((found - wanted).norm()) <= tolerance * float(wanted.norm())
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_agree_with_the_oracle_in_float64(kind, name):
+    model, s = loaded(kind, torch.float64), SETTINGS[name]
+    # where the move reaches nothing but the looked-up token, only facts that are read there have a gradient
+    facts = many(25)[16:19] if name == "same layer" or s.layer == 3 else FACTS
+    found = {batch: targets.optimise(model, facts, CONTEXTS, s, batch) for batch in (1, 2)}
+    for index, fact in enumerate(facts):
+        value, initial, losses = optimised(model, fact, CONTEXTS, s)
+        assert (value - initial).norm() > 0.003 * initial.norm(), "a value that does not move says nothing"
+        for one in found.values():
+            assert close(one.value[index], value, 1e-5 if kind in COARSE else 1e-8)
+            assert close(one.initial[index], initial, 1e-6 if kind in COARSE else 1e-12)
+            log = one.log[one.log["case_id"] == fact.case_id]
+            assert list(log["step"]) == list(range(len(losses)))
+            assert log["loss"].to_numpy() == pytest.approx(losses, rel=1e-5 if kind in COARSE else 1e-9)
+
+
+def many(count):
+    """Facts with subjects and objects of different lengths, subjects at the start, in the middle and at the very
+    end.
+    """
+    subjects = ("Rome", "Thomas James Martin", "Beats Music", "Danielle Darrieux", "Zürich")
+    prompts = (
+        "{} is owned by",
+        "The mother tongue of {} is",
+        "What does {} do ? He plays",
+        "In Rome there is {}",
+        "{}",
+    )
+    objects = ("Apple", "chess", "the piano in Rome", "CBS", "French")
+    return [Fact(100 + i, subjects[i % 5], prompts[i // 5 % 5], objects[(i + i // 5) % 5]) for i in range(count)]
+
+
+def test_values_agree_with_the_oracle_in_float32():
+    """Within 1e-3 of the norm, stopping at the same step for at least 95% of the facts, alone and in batches."""
+    model, facts = lm("gpt2"), many(20)
+    s = targets.Settings(layer=1, steps=12, rate=0.5, stop_loss=8.0)
+    wanted = [optimised(model, fact, CONTEXTS, s) for fact in facts]
+    for batch in (1, 8):
+        found = targets.optimise(model, facts, CONTEXTS, s, batch)
+        last, same = found.log.groupby("case_id")["step"].max(), []
+        for index, (fact, (value, _, losses)) in enumerate(zip(facts, wanted)):
+            same.append(last[fact.case_id] == len(losses) - 1)
+            assert not same[-1] or close(found.value[index], value, 1e-3), fact
+        assert sum(same) >= 0.95 * len(facts)
+        assert last.nunique() > 2, "the facts should stop at different steps for this test to say anything"
+
+
+def test_alone_no_other_fact_changes_a_bit():
+    model, facts = lm("gpt2"), many(6)
+    together = targets.optimise(model, facts, CONTEXTS, ROME)
+    backwards = targets.optimise(model, facts[::-1], CONTEXTS, ROME)
+    assert torch.equal(together.value, backwards.value.flip(0))
+    for index, fact in enumerate(facts):
+        one = targets.optimise(model, [fact], CONTEXTS, ROME)
+        assert torch.equal(one.value[0], together.value[index]) and torch.equal(one.initial[0], together.initial[index])
+
+
+def test_the_number_of_threads_changes_no_bit():
+    model, facts, before = lm("gpt2"), many(6), torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(targets.optimise(model, facts, CONTEXTS, ROME).value)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("clamp", (0.02, 4.0))
+@pytest.mark.parametrize("dtype, tolerance", ((torch.float64, 1e-9), (torch.float32, 1e-4)))
+def test_in_a_batch_each_fact_stops_on_its_own_and_keeps_its_value(clamp, dtype, tolerance):
+    model, facts = lm("gpt2", dtype), many(25)[8:18]
+    s = targets.Settings(layer=1, steps=20, rate=0.5, stop_loss=8.0, clamp_norm_factor=clamp)
+    together, alone = (targets.optimise(model, facts, CONTEXTS, s, batch) for batch in (5, 1))
+    last = together.log.groupby("case_id")["step"].max()
+    assert last.nunique() > 2 or clamp < 1, "the facts should stop at different steps for this test to say anything"
+    assert last.equals(alone.log.groupby("case_id")["step"].max())
+    for index in range(len(facts)):
+        assert close(together.value[index], alone.value[index], tolerance)
+        moved = (together.value[index] - together.initial[index]).norm()
+        assert moved <= clamp * together.initial[index].norm() * (1 + 1e-5)
+
+
+def test_at_a_fixed_batch_shape_the_company_changes_no_bit():
+    """Facts whose texts have the same lengths and do not stop: the first is the same bits beside any of the others."""
+    model, s = lm("gpt2"), targets.Settings(layer=1, steps=6, rate=0.1, stop_loss=0.0)
+    facts = [Fact(i, subject, "{} is", " French") for i, subject in enumerate(("Rome", "Apple", "Martin", "James"))]
+    shared = descent.plan(model, CONTEXTS, s)
+    todo = [descent.work(model.tokenizer, fact, shared) for fact in facts]
+    assert len({one.shape for one in todo}) == 1
+    values = [descent.optimised(model, [todo[0], other], shared)[0].value for other in todo[1:]]
+    assert torch.equal(values[0], values[1]) and torch.equal(values[0], values[2])
+
+
+def test_shards_change_nothing_and_a_resumed_run_computes_only_what_is_missing(tmp_path, monkeypatch):
+    model, facts, plain = lm("gpt2"), many(9), descent.optimised
+    computed, broken = [], []
+
+    def noted(own, chunk, *rest):
+        computed.append([one.fact.case_id for one in chunk])
+        if computed[-1] in broken:
+            raise KeyboardInterrupt
+        return plain(own, chunk, *rest)
+
+    monkeypatch.setattr(descent, "optimised", noted)
+    whole = targets.optimise(model, facts, CONTEXTS, ROME, batch=2)
+    every = list(computed)
+    parts = shards.split(every, 3)
+    store, broken[:] = shards.Store(tmp_path), parts[1][-1:]
+    with pytest.raises(KeyboardInterrupt):
+        targets.optimise(model, facts, CONTEXTS, ROME, 2, 3, store)
+    broken.clear()
+    computed.clear()
+    resumed = targets.optimise(model, facts, CONTEXTS, ROME, 2, 3, store)
+    assert sorted(computed) == sorted(parts[1] + parts[2]) and len(every) > len(computed)
+    assert torch.equal(resumed.value, whole.value) and torch.equal(resumed.initial, whole.initial)
+    assert resumed.log.equals(whole.log)
+
+
+def test_out_of_memory_halves_the_batch(monkeypatch, capsys):
+    model, facts, plain = lm("gpt2", torch.float64), many(6), descent.batch_of
+    whole = targets.optimise(model, facts, CONTEXTS, ROME, batch=6)
+
+    def small(own, chunk, *rest):
+        if len(chunk) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return plain(own, chunk, *rest)
+
+    monkeypatch.setattr(descent, "batch_of", small)
+    halved = targets.optimise(model, facts, CONTEXTS, ROME, batch=6)
+    assert all(close(a, b, 1e-9) for a, b in zip(halved.value, whole.value))
+    assert capsys.readouterr().err.count("warning: out of memory") == 1
+
+
+def test_the_model_is_as_before():
+    model = lm("gpt2")
+    before = {name: tensor.clone() for name, tensor in model.model.state_dict().items()}
+    targets.optimise(model, FACTS, CONTEXTS, ROME, batch=2)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.model.state_dict().items())
+    assert not any(parameter.requires_grad or parameter.grad is not None for parameter in model.model.parameters())
+
+
+@pytest.mark.parametrize(
+    "more, says",
+    [
+        ({"site": "mpl"}, "site is 'mpl'"),
+        ({"kl_position": "start"}, "kl_position is 'start'"),
+        ({"loss_layer": 0}, "loss_layer 0 lies below layer 1"),
+        ({"steps": 0}, "steps 0"),
+        ({"rate": -1.0}, "rate -1.0"),
+    ],
+)
+def test_bad_settings_are_refused(more, says):
+    with pytest.raises(ValueError, match=says):
+        targets.Settings(**{"layer": 1, **more})
+
+
+def test_bad_input_is_refused():
+    model = lm("gpt2")
+    with pytest.raises(ValueError, match="4 layers: no layer 7"):
+        targets.optimise(model, FACTS, CONTEXTS, targets.Settings(layer=7))
+    with pytest.raises(ValueError, match="4 layers: no layer 1 and loss_layer 4"):
+        targets.optimise(model, FACTS, CONTEXTS, targets.Settings(layer=1, loss_layer=4))
+    with pytest.raises(ValueError, match="the first must be the bare prompt"):
+        targets.optimise(model, FACTS, CONTEXTS[1:], ROME)
+    with pytest.raises(ValueError, match="3 facts with 2 different case_id"):
+        targets.optimise(model, [*FACTS[:2], FACTS[0]], CONTEXTS, ROME)
+
+
+PIECES = {
+    "gelu": (block_gradient.tanh_gelu, lambda x: torch.nn.functional.gelu(x, approximate="tanh")),
+    "norm": (lambda x: block_gradient.norm(NORM, x), lambda x: NORM(x)),
+    "linear": (lambda x: block_gradient.linear(LINEAR, x), lambda x: LINEAR(x)),
+    "autograd": (lambda x: block_gradient.by_autograd(torch.sin, x), torch.sin),
+    "at": (lambda x: block_gradient.at(x, READS), lambda x: x[torch.arange(3)[:, None], READS]),
+    "chain": (
+        lambda x: block_gradient.chain(x, block_gradient.tanh_gelu, lambda x: block_gradient.linear(LINEAR, x)),
+        lambda x: LINEAR(torch.nn.functional.gelu(x, approximate="tanh")),
+    ),
+}
+NORM, LINEAR = torch.nn.LayerNorm(6).double(), torch.nn.Linear(6, 5).double()
+READS = torch.tensor([[0, 3], [2, 2], [1, 0]])
+
+
+@pytest.mark.parametrize("name", PIECES)
+def test_every_piece_pulls_back_what_autograd_does(name):
+    fast, plain = PIECES[name]
+    generator = torch.Generator().manual_seed(0)
+    x = (2 * torch.randn(3, 4, 6, generator=generator, dtype=torch.float64)).requires_grad_()
+    found = block_gradient.Pulled.apply(x, fast)
+    towards = torch.randn(found.shape, generator=generator, dtype=torch.float64)
+    wanted = plain(x)
+    assert torch.allclose(found, wanted, atol=1e-12)
+    slopes = [torch.autograd.grad((y * towards).sum(), x)[0] for y in (found, wanted)]
+    assert torch.allclose(*slopes, atol=1e-12)
+
+
+FAMILIES = {
+    "rome": {"starts": [], "lengths": [[5, 2], [8, 1]], "top_k": 5},
+    "memit": {"starts": ["The", "He"], "lengths": [[6, 2]], "top_k": 5},
+}
+
+
+def test_context_texts_have_their_starts_and_lengths():
+    model = lm("gpt2")
+    table = contexts.sample(model, FAMILIES, 0)
+    assert list(table["family"]) == ["rome"] * 3 + ["memit"] * 4
+    assert list(table["length"]) == [5, 5, 8, 6, 6, 6, 6]
+    memit = table[table["family"] == "memit"]["text"]
+    assert [text.startswith(start) for text, start in zip(memit, ("The", "The", "He", "He"))] == [True] * 4
+    assert memit.nunique() == 4, "each text has draws of its own"
+    assert contexts.templates(table, "memit") == ["{}"] + [text + ". {}" for text in memit]
+    with pytest.raises(ValueError, match="no context texts of the family 'pmet'.*'memit', 'rome'"):
+        contexts.templates(table, "pmet")
+
+
+def test_a_context_text_depends_on_nothing_else_in_the_table():
+    model = lm("gpt2")
+    table, alone = contexts.sample(model, FAMILIES, 0), contexts.sample(model, {"memit": FAMILIES["memit"]}, 0)
+    assert list(table[table["family"] == "memit"]["text"]) == list(alone["text"])
+    assert list(contexts.sample(model, FAMILIES, 1)["text"]) != list(table["text"])
+
+
+def test_braces_of_a_context_text_become_spaces(monkeypatch):
+    monkeypatch.setattr(contexts.generation, "generate", lambda *_args: ["a {} b"] * 2)
+    table = contexts.sample(lm("gpt2"), {"memit": {"starts": ["a"], "lengths": [[6, 2]], "top_k": 5}}, 0)
+    assert list(table["text"]) == ["a    b"] * 2
+
+
+def test_where_the_key_is_looked_up():
+    """The four places of ROME's Fig. 5, with the subject at the start, in the middle and at the end of a prompt."""
+    tokenizer = lm("gpt2").tokenizer
+    for prompt in ("{} is owned by", "The mother tongue of {} is", "In Rome there is {}"):
+        fact = Fact(0, "Thomas James Martin", prompt, "chess")
+        found = {token: lookups(tokenizer, fact, ["{}"], (5, 6), token)[0] for token in objective.TOKENS}
+        text = prompt.replace("{}", fact.subject)
+        ends = {token: len(tokenizer.decode(row.ids[: row.position + 1])) for token, row in found.items()}
+        start = text.index(fact.subject)
+        assert start < ends["subject_first"] <= start + len("Thomas")
+        assert ends["subject_last"] == start + len(fact.subject)
+        assert found["subject_first_after_last"].position == found["subject_last"].position + (
+            not prompt.endswith("{}")
+        )
+        assert ends["last"] == len(text)

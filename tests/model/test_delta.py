@@ -1,0 +1,175 @@
+"""Changes of weights: batches of differently edited models against really writing into the weights, one model at a
+time.
+"""
+
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from engram.model import batches
+from engram.model.delta import LINEAR, NOTHING, Delta, applied, distinct, edited, groups, place
+from toy import lm
+
+KINDS = ("gpt2", "gptj", "gpt_neox", "gpt_neox_sequential", "llama")
+
+
+def random(shape, model, seed, size=0.2):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64).to(next(model.model.parameters())) * size
+
+
+def names(model, layer, kinds):
+    """Names of the parameters of block `layer` whose module is one of `kinds`."""
+    block = model.arch.block.format(layer)
+    return [
+        f"{block}.{path}.{name}"
+        for path, module in model.module("block", layer).named_modules()
+        if isinstance(module, kinds)
+        for name, _ in module.named_parameters(recurse=False)
+    ]
+
+
+def whole_block(model, layer, seed, kinds):
+    return {
+        name: random(place(model, name).weight.shape, model, seed + i)
+        for i, name in enumerate(names(model, layer, kinds))
+    }
+
+
+def low(model, key, rank, seed):
+    out, into = place(model, key).weight.shape
+    return random((out, rank), model, seed), random((into, rank), model, seed + 1)
+
+
+def assorted(model):
+    """Rank 1 and 3 in several layers, nothing, dense matrices, an attention weight with its bias, a block with its
+    norms.
+    """
+    attention = [name for name in names(model, 1, LINEAR) if name.startswith(model.arch.attn.format(1))]
+    kinds = (*LINEAR, torch.nn.LayerNorm)
+    return [
+        Delta({2: low(model, 2, 1, 0)}),
+        NOTHING,
+        Delta({2: low(model, 2, 3, 2), 0: low(model, 0, 1, 4)}),
+        Delta({1: random(place(model, 1).weight.shape, model, 6)}),
+        Delta({name: random(place(model, name).weight.shape, model, 7 + i) for i, name in enumerate(attention)}),
+        Delta(whole_block(model, 3, 20, kinds)),
+        Delta({1: random(place(model, 1).weight.shape, model, 8), 2: low(model, 2, 2, 9)}),
+        Delta({attention[0]: low(model, attention[0], 2, 40)}),
+    ]
+
+
+@contextmanager
+def written(model, delta):
+    """The oracle: add every change to the bytes of the parameter itself, and put the bytes back."""
+    parameters = dict(model.model.named_parameters())
+    before = {name: tensor.clone() for name, tensor in parameters.items()}
+    try:
+        for key, part in delta.parts.items():
+            name = model.arch.value.format(key) + ".weight" if isinstance(key, int) else key
+            change = part[0] @ part[1].T if isinstance(part, tuple) else part
+            module = model.model.get_submodule(name.rpartition(".")[0])
+            turned = type(module).__name__ == "Conv1D" and name.endswith("weight")
+            parameters[name].data += change.T if turned else change
+        yield
+    finally:
+        for name, tensor in parameters.items():
+            tensor.data.copy_(before[name])
+
+
+def snapshot(model):
+    return {name: (id(tensor), tensor.clone()) for name, tensor in model.model.state_dict(keep_vars=True).items()}
+
+
+def unchanged(model, before):
+    now = model.model.state_dict(keep_vars=True)
+    assert list(now) == list(before)
+    return all(id(now[name]) == kept and torch.equal(now[name], tensor) for name, (kept, tensor) in before.items())
+
+
+@pytest.mark.parametrize("dtype, tolerance", ((torch.float64, 1e-9), (torch.float32, 2e-4)))
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_of_edited_models_equals_really_changing_the_weights(kind, dtype, tolerance):
+    model = lm(kind, dtype)
+    different = assorted(model)
+    index = [0, 3, 1, 2, 3, 4, 5, 6, 0, 7, 6, 3]
+    ids = torch.randint(1, 300, (len(index), 7), generator=torch.Generator().manual_seed(3))
+    before = snapshot(model)
+    with edited(model, [different[i] for i in index]), torch.no_grad():
+        together = model.model(input_ids=ids).logits
+    assert unchanged(model, before)
+    changed = []
+    for row, number in enumerate(index):
+        with torch.no_grad():
+            plain = model.model(input_ids=ids[row : row + 1]).logits[0]
+            with written(model, different[number]):
+                alone = model.model(input_ids=ids[row : row + 1]).logits[0]
+        changed.append(float((alone - plain).abs().max()))
+        error = float((together[row] - alone).abs().max())
+        assert error < (1e-4 if kind == "gptj" else tolerance) * float(alone.abs().max()), (row, number)
+    assert all((change > 0.01) == (number != 1) for change, number in zip(changed, index)), "each change must matter"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_applied_is_the_changed_model_and_the_bytes_come_back_after_an_error(kind):
+    model, ids = lm(kind, torch.float64), torch.arange(1, 9)[None]
+    before = snapshot(model)
+    for delta in assorted(model):
+        with written(model, delta), torch.no_grad():
+            wanted = model.model(input_ids=ids).logits
+        with pytest.raises(RuntimeError, match="inside"), applied(model, delta), torch.no_grad():
+            assert torch.allclose(model.model(input_ids=ids).logits, wanted, atol=1e-10 if kind != "gptj" else 1e-5)
+            raise RuntimeError("inside")
+        assert unchanged(model, before)
+        with pytest.raises(RuntimeError, match="inside"), edited(model, [delta, NOTHING]):
+            raise RuntimeError("inside")
+        assert unchanged(model, before)
+        assert not any(module._forward_hooks for module in model.model.modules()), "hooks are gone"
+
+
+def test_a_tied_weight_changes_wherever_it_is_used():
+    model, ids = lm("gpt2", torch.float64), torch.arange(1, 9)[None]
+    delta = Delta({"transformer.wte.weight": random(model.module("embed").weight.shape, model, 0)})
+    with written(model, delta), torch.no_grad():
+        wanted = model.model(input_ids=ids).logits
+    with edited(model, [delta]), torch.no_grad():
+        assert torch.allclose(model.model(input_ids=ids).logits, wanted, atol=1e-10)
+    assert model.model.lm_head.weight is model.model.transformer.wte.weight
+
+
+def test_what_cannot_be_stacked_is_refused_and_kept_apart():
+    model = lm("llama")
+    norm = Delta({"model.layers.1.input_layernorm.weight": torch.ones(model.width)})
+    one, dense = Delta({0: low(model, 0, 1, 0)}), Delta({0: random(place(model, 0).weight.shape, model, 0)})
+    with pytest.raises(
+        ValueError, match="2 differently edited models cannot share a batch: they change model.layers.1.input"
+    ):
+        with edited(model, [norm, one]):
+            pass
+    size = model.value_weight(0).nbytes
+    assert groups(model, [one, NOTHING, norm, one, dense, one], 2 * size) == [[0, 1], [2], [3, 4, 5]]
+    assert groups(model, [dense, one, dense, dense, one, dense], 2 * size) == [[0, 1, 2], [3, 4, 5]]
+    assert groups(model, [dense, dense], 1) == [[0], [1]], "one is never too much"
+    with pytest.raises(ValueError, match="model toy-llama has no parameter 'model.layers.9.mlp.down_proj.weight'"):
+        place(model, 9)
+
+
+def test_norms_are_those_of_the_matrix():
+    model = lm("gpt2")
+    left, right = low(model, 2, 3, 0)
+    delta = Delta({2: (left, right), 1: (left @ right.T)})
+    assert delta.norm(2) == pytest.approx(float((left @ right.T).double().norm()), rel=1e-6)
+    assert delta.norm(1) == pytest.approx(delta.norm(2), rel=1e-6)
+    assert distinct([delta, NOTHING, delta]) == ([delta, NOTHING], [0, 1, 0])
+
+
+def test_a_twin_shares_weights_but_not_hooks():
+    model = lm("gptj")
+    twin = batches.twin(model)
+    assert {t.data_ptr() for t in twin.model.state_dict().values()} == {
+        t.data_ptr() for t in model.model.state_dict().values()
+    }
+    with applied(twin, Delta({0: random(place(model, 0).weight.shape, model, 0)})):
+        assert not torch.equal(twin.value_weight(0), model.value_weight(0))
+    assert torch.equal(twin.value_weight(0), model.value_weight(0))

@@ -1,0 +1,1 @@
+"""What figures and tables share: style, panels, curves, text, captions, published numbers. Free of torch."""

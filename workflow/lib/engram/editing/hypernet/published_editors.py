@@ -1,0 +1,121 @@
+"""Editors that the authors of ROME trained for GPT-2 XL and GPT-J (`mend-*.pt`, `efk-*.pt`), as artifacts of ours.
+
+ASSUME: the names of the tensors follow from the structure of MEND's public code (its modules and parameters); no such
+file was at hand. So a file is used only if it holds exactly the tensors expected here, in exactly these shapes.
+"""
+
+import pickle
+from dataclasses import asdict
+
+import torch
+from transformers import GPT2Config, GPTJConfig
+
+from engram.editing.hypernet import factors, ke, mend
+from engram.model.delta import place
+
+PARTS = {"up": "u", "down": "v", "bias": "bias", "scale": "mode_scale.weight", "offset": "mode_shift.weight"}
+LSTM = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+CONDITIONER = {
+    "parametrizations.weight.original0": "weight_g",
+    "parametrizations.weight.original1": "weight_v",
+    "bias": "bias",
+}
+
+
+def load(path, lm, kind: str) -> tuple[dict, dict]:
+    """(tensors, metadata) of the published editor in the file `path`, as `editors.restore` takes them.
+
+    Only tensors, plain containers and the configurations of the two models are unpickled, nothing that could run.
+    ValueError if the file holds anything else, or not the tensors of such an editor for `lm`.
+    """
+    with torch.serialization.safe_globals([GPT2Config, GPTJConfig]):
+        try:
+            archive = torch.load(path, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+            raise ValueError(
+                f"{path}: cannot be loaded as tensors alone: {str(error).strip().splitlines()[0]}"
+            ) from error
+    if not isinstance(archive, dict) or not isinstance(archive.get("model"), dict):
+        raise ValueError(f"{path}: no dictionary with the tensors of an editor under the key 'model'")
+    found = {
+        name.replace("gtn.", "mend.", 1) if name.startswith("gtn.") else name: value  # an older name of the same
+        for name, value in archive["model"].items()
+        if isinstance(value, torch.Tensor)
+    }
+    names = _Names(found, path)
+    shapes = {name: tuple(place(lm, name).weight.shape) for name in factors.maps(lm, 3)}
+    tensors, settings = {"mend": _mend, "ke": _ke}[kind](names, shapes)
+    if unknown := sorted(set(found) - names.taken):
+        raise ValueError(f"{path}: holds tensors that a published {kind} editor for {lm.name} has not: {unknown[:5]}")
+    about = {"task": "published", "case_id": None, "seen": []}  # on which records it was trained was never published
+    return tensors, {"net": kind, "network": asdict(settings), "shapes": shapes, **about}
+
+
+class _Names(dict):
+    """Takes tensors out of a published file, and remembers which."""
+
+    def __init__(self, found: dict, path):
+        super().__init__(found)
+        self.path, self.taken = path, set()
+
+    def take(self, name: str, shape: tuple | None = None) -> torch.Tensor:
+        if name not in self:
+            raise ValueError(f"{self.path}: no tensor {name!r}; it is not a published editor of this kind and model")
+        value = self[name]
+        if shape is not None and tuple(value.shape) != shape:
+            raise ValueError(f"{self.path}: tensor {name!r} has shape {tuple(value.shape)}, expected {shape}")
+        self.taken.add(name)
+        return value.float()
+
+
+def _mend(names: _Names, shapes: dict):
+    """One network per shape, `mend.(in, out)`; u and v are normalised apart, here side by side."""
+    count = {shape: list(shapes.values()).count(shape) for shape in shapes.values()}
+    tensors, ranks = (
+        {"rates": -names.take("edit_lrs", (len(shapes),))},
+        set(),
+    )  # the published rates are added to the weights
+    for (out, into), modes in count.items():
+        there, here, width = f"mend.({into}, {out})", f"nets.{into}x{out}", into + out
+        both = {
+            name: torch.cat(
+                [names.take(f"{there}.u_{name}", (into,)), names.take(f"{there}.v_{name}", (out,))]
+            ).double()
+            for name in ("mean", "s", "std")
+        }  # std follows from s
+        tensors[f"{here}.statistics.count"] = names.take(f"{there}.k", (1,)).double()
+        tensors |= {f"{here}.statistics.mean": both["mean"], f"{here}.statistics.square": both["s"]}
+        for layer in range(2):
+            rank = names.take(f"{there}.mlp.layers.{layer}.v").shape[0]
+            ranks.add(rank)
+            sizes = {
+                "up": (width, rank),
+                "down": (rank, width),
+                "bias": (width,),
+                "scale": (modes, width),
+                "offset": (modes, width),
+            }
+            tensors |= {
+                f"{here}.layers.{layer}.{ours}": names.take(f"{there}.mlp.layers.{layer}.{theirs}", sizes[ours])
+                for ours, theirs in PARTS.items()
+            }
+    return tensors, mend.Network(layers=3, rank=max(ranks), hidden_layers=1)
+
+
+def _ke(names: _Names, shapes: dict):
+    """The learner `editor`; its conditioners give scale and shift in the order of ours for weights stored [in, out]."""
+    bottom = "editor.condition"
+    tensors = {"reader.embedding.weight": names.take(f"{bottom}.embedding.weight")}
+    for part in LSTM:
+        for side in ("", "_reverse"):
+            tensors[f"reader.lstm.{part}{side}"] = names.take(f"{bottom}.lstm._module.{part}{side}")
+    for part in ("weight", "bias"):
+        tensors[f"reader.linear.{part}"] = names.take(f"{bottom}.linear._linear_layers.0.{part}")
+    for name, (out, into) in shapes.items():
+        there = f"editor.conditioners.{ke.slot(name)}_conditioner.conditioners"
+        for layer in (0, 2):
+            for ours, theirs in CONDITIONER.items():
+                tensors[f"conditioners.{ke.slot(name)}.{layer}.{ours}"] = names.take(f"{there}.{layer}.{theirs}")
+        names.take(f"{there}.2.bias", (2 * (into + out) + 1,))
+    condition, wide = tensors["reader.linear.weight"].shape
+    return tensors, ke.Network(layers=3, hidden=wide // 2, condition=condition, max_scale=1.0)

@@ -1,0 +1,175 @@
+"""What an editor is trained on: edits, other ways to ask for the same, and text that an edit should leave alone.
+
+gen     completions of text that the model sampled itself, asked for again with the beginning cut off
+facts   records of CounterFact's shape, asked for by the rewrite prompt or a paraphrase
+zsre    records of zsRE's shape, asked for by the rephrased question
+The records come from the end of their table and are none of those that are edited.
+"""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from engram.editing.hypernet.editors import mark, text_of
+from engram.editing.hypernet.factors import Text
+from engram.job import seeds
+from engram.model import generation, tokens
+
+TASKS = ("gen", "facts", "zsre")
+CUTS = 4  # beginnings of a completed text that may be missing when it is asked for again
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What there is to train on."""
+
+    records: int  # edits to train on, at most
+    validation: int  # further edits on which training is stopped
+    text_tokens: int  # longest passage whose predictions should stay
+    prompt_tokens: int  # gen: longest beginning of a text that the model completes
+    completion: int = 10  # gen: tokens of the completion
+    top_k: int = 50  # gen: most likely tokens that are sampled from
+
+    def __post_init__(self):
+        if (
+            min(self.records, self.validation, self.completion, self.top_k) < 1
+            or min(self.text_tokens, self.prompt_tokens) < 2
+        ):
+            raise ValueError(
+                f"{self}: at least 1 record, validation record, token of a completion and of top_k, and at least 2 "
+                "tokens of a text and of a prompt are needed"
+            )
+
+
+@dataclass(frozen=True)
+class Example:
+    """One edit, and the texts of which one is asked for after it."""
+
+    edit: Text
+    asked: tuple[Text, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Edits, and articles (token ids) whose predictions should stay."""
+
+    examples: list[Example]
+    articles: list[list[int]]
+
+
+@dataclass(frozen=True)
+class Task:
+    train: Part
+    validation: Part
+    about: dict  # metadata of the artifact: which records, by case_id and by mark
+
+
+def make(
+    lm, name: str, tables: dict[str, pd.DataFrame], evaluated: pd.DataFrame, settings: Settings, key: tuple
+) -> Task:
+    """The task `name` from `tables` (text, and facts or zsre). `evaluated`: the records that are edited (subject,
+    prompt and, for facts, case_id), none of which is trained on. ValueError if that leaves too few.
+    """
+    if name not in TASKS:
+        raise ValueError(f"no task {name!r} to train an editor on; there are {', '.join(TASKS)}")
+    articles = [ids for ids in (tokens.prompt(lm.tokenizer, text) for text in tables["text"]["text"]) if len(ids) > 1]
+    held = max(1, len(articles) // 10)
+    if len(articles) <= held:
+        raise ValueError(f"table text: {len(articles)} articles of two tokens or more; at least 2 are needed")
+    sides = articles[:-held], articles[-held:]
+    if name == "gen":
+        sizes = settings.records, settings.validation
+        made = [
+            _completions(lm, side, size, settings, (*key, what))
+            for side, size, what in zip(sides, sizes, ("train", "validation"))
+        ]
+        about = {"case_id": {"train": [], "validation": []}, "seen": []}
+    else:
+        parts = split(tables[name], evaluated, settings)
+        made = [[_example(lm.tokenizer, name, row) for row in part.itertuples()] for part in parts]
+        about = {
+            "case_id": {what: [int(i) for i in part["case_id"]] for what, part in zip(("train", "validation"), parts)},
+            "seen": sorted({mark(row.subject, row.prompt) for part in parts for row in part.itertuples()}),
+        }
+    _check_lengths(lm, made, settings)
+    return Task(*(Part(examples, side) for examples, side in zip(made, sides)), about | {"task": name})
+
+
+def _check_lengths(lm, made: list[list[Example]], settings: Settings) -> None:
+    limit = lm.model.config.max_position_embeddings
+    if settings.text_tokens > limit:
+        raise ValueError(f"text_tokens is {settings.text_tokens}, but model {lm.name} reads at most {limit} tokens")
+    for text in (text for examples in made for example in examples for text in (example.edit, *example.asked)):
+        if len(text.prompt) + len(text.target) > limit:
+            said = lm.tokenizer.decode([*text.prompt, *text.target])
+            raise ValueError(
+                f"model {lm.name} reads at most {limit} tokens, but this text of a record that is trained on has "
+                f"{len(text.prompt) + len(text.target)}: {said!r}"
+            )
+
+
+def split(table: pd.DataFrame, evaluated: pd.DataFrame, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Records to train on and to stop by: the last of `table` that are not in `evaluated`, the very last for
+    validation.
+
+    The same question about the same subject counts as the same record. DIFFERS: the published split is not known.
+    """
+    used = {mark(row.subject, row.prompt) for row in evaluated.itertuples()}
+    free = table[[mark(row.subject, row.prompt) not in used for row in table.itertuples()]]
+    if len(free) <= settings.validation:
+        raise ValueError(
+            f"{len(free)} of {len(table)} records are not edited: too few to train on besides {settings.validation} "
+            "for validation; lower the model's records.count, or the validation of this editor"
+        )
+    rest = free.iloc[: -settings.validation]
+    return rest.tail(settings.records), free.tail(settings.validation)
+
+
+def _example(tokenizer, name: str, row) -> Example:
+    edit = row.prompt.replace("{}", row.subject)
+    asked = [row.rephrase] if name == "zsre" else [edit, *row.paraphrase_prompts]
+    return Example(
+        text_of(tokenizer, edit, row.target_new), tuple(text_of(tokenizer, prompt, row.target_new) for prompt in asked)
+    )
+
+
+def _completions(lm, articles: list[list[int]], count: int, settings: Settings, key: tuple) -> list[Example]:
+    """`count` beginnings of articles, completed by the model; asked for with 0 or more tokens of the beginning
+    missing.
+    """
+    prompts, cuts = [], []
+    for index in range(count):
+        rng = seeds.rng(*key, index)
+        prompt = window(articles[int(rng.integers(len(articles)))], settings.prompt_tokens, rng)
+        prompts.append(prompt)
+        cuts.append([int(cut) for cut in rng.integers(max(1, len(prompt) // 2), size=CUTS)])
+    found = complete(
+        lm, prompts, [(*key, index, "sample") for index in range(count)], settings.completion, settings.top_k
+    )
+    return [
+        Example(Text(tuple(prompt), target), tuple(Text(tuple(prompt[cut:]), target) for cut in own))
+        for prompt, target, own in zip(prompts, found, cuts)
+    ]
+
+
+def window(ids: list[int], longest: int, rng) -> list[int]:
+    """A passage of `ids` from a drawn token on; at most `longest` tokens, and at least half as many where there are
+    enough.
+    """
+    start = int(rng.integers(max(1, len(ids) - longest // 2 + 1)))
+    return ids[start : start + longest]
+
+
+def complete(
+    lm, prompts: list[list[int]], keys: list[tuple], count: int, top_k: int, rows: int = 256
+) -> list[tuple[int, ...]]:
+    """`count` tokens after each prompt, sampled from the `top_k` most likely; `keys[i]` seeds prompt i."""
+    found = []
+    for start in range(0, len(prompts), rows):
+        some = [
+            generation.Row(tuple(ids), key)
+            for ids, key in zip(prompts[start : start + rows], keys[start : start + rows])
+        ]
+        texts = generation.sample(lm, some, max(len(row.ids) for row in some) + count, top_k)
+        found += [tuple(ids[len(row.ids) : len(row.ids) + count]) for row, ids in zip(some, texts)]
+    return found

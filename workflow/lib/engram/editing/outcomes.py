@@ -1,0 +1,140 @@
+"""Raw outcomes of edited models: log-probabilities, generated texts, drift and sizes of the edits. No metric is
+computed here.
+"""
+
+import math
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pandas as pd
+import torch
+
+from engram.editing import drift, records
+from engram.model import generation, scoring
+from engram.model.delta import NOTHING, Delta, applied, distinct, place
+
+
+@dataclass(frozen=True)
+class Config:
+    """Section `edit` of params.yaml."""
+
+    generation_tokens: int = 100  # tokens of a text, the prompt counted
+    top_k: int = 5
+    records: int = 200  # edited, read and forgotten together
+    batch: int = scoring.ROWS  # sequences per batch
+    generation_batch: int = generation.ROWS  # texts per batch
+    dense_gib: float = 2.0  # GiB of stacked dense changes per batch
+    perplexity: dict = field(default_factory=dict)  # drift.Settings
+
+    @property
+    def budget(self) -> int:
+        return int(self.dense_gib * 2**30)
+
+
+def outcomes(
+    lm,
+    rows: pd.DataFrame,
+    deltas: list[Delta],
+    dataset: str,
+    config: Config,
+    key: tuple,
+    written: int | None = None,
+    held: drift.Heldout | None = None,
+) -> dict[str, pd.DataFrame]:
+    """The tables `scores`, `texts`, `norms` and `drift` of the records `rows`; record i is read by the model with
+    `deltas[i]`.
+
+    A delta that all records share is put into the weights for the time; no other model than these is run. Texts are
+    those of the first `written` records, of all if it is None; without `held`, the table `drift` is empty.
+    """
+    sizes = norms(lm, rows, deltas)
+    with _shared(lm, deltas) as own:
+        return {
+            "scores": scores(lm, rows, own, dataset, config),
+            "texts": texts(lm, rows[:written], own, config, key),
+            "norms": sizes,
+            "drift": drift.table(lm, rows, deltas, own, held, config.batch, config.budget),
+        }
+
+
+@contextmanager
+def _shared(lm, deltas: list[Delta]):
+    different, _ = distinct(deltas)
+    if len(different) == 1:
+        with applied(lm, different[0]):
+            yield [NOTHING] * len(deltas)
+    else:
+        yield deltas
+
+
+def scores(lm, rows: pd.DataFrame, deltas: list[Delta], dataset: str, config: Config) -> pd.DataFrame:
+    """Table `scores`: case_id, kind, prompt_index, (zsRE: token,) target, nll, correct. ValueError for one that is
+    none.
+    """
+    queries, keys = records.queries(lm.tokenizer, rows, dataset)
+    found = scoring.score(lm, queries, deltas, config.batch, "prompt", config.budget)
+    for key, score in zip(keys, found, strict=True):
+        if math.isnan(score.nll):
+            raise ValueError(
+                f"record {key['case_id']}: the probabilities of the edited model are no numbers: the edit has "
+                "diverged; lower the rate of the method in params"
+            )
+    return pd.DataFrame([{**key, "nll": score.nll, "correct": score.correct} for key, score in zip(keys, found)])
+
+
+def texts(lm, rows: pd.DataFrame, deltas: list[Delta], config: Config, key: tuple) -> pd.DataFrame:
+    """Table `texts`: one sample per generation prompt, seeded per (case, prompt): the same draws for every method."""
+    asked = records.generation_rows(rows)
+    found = (
+        generation.generate(
+            lm,
+            [row["prompt"] for row in asked],
+            [(*key, row["case_id"], row["prompt_index"]) for row in asked],
+            config.generation_tokens,
+            config.top_k,
+            deltas,
+            [row["record"] for row in asked],
+            config.generation_batch,
+            config.budget,
+        )
+        if asked
+        else []
+    )
+    table = {name: [row[name] for row in asked] for name in ("case_id", "prompt_index", "prompt")}
+    kinds = {"case_id": "int64", "prompt_index": "int64", "prompt": "str", "text": "str"}
+    return pd.DataFrame({**table, "text": found}).astype(kinds)
+
+
+def norms(lm, rows: pd.DataFrame, deltas: list[Delta]) -> pd.DataFrame:
+    """Table `norms`: Frobenius norms of the change and of the original weight, per record and changed parameter.
+
+    `layer` is -1 for a parameter outside of the blocks.
+    """
+    places = {key: place(lm, key) for delta in deltas for key in delta.parts}
+    original = {key: float(torch.linalg.vector_norm(at.weight.double())) for key, at in places.items()}
+    layers = {key: _layer(lm, at.name) for key, at in places.items()}
+    different, index = distinct(deltas)
+    own = [
+        [
+            {
+                "layer": layers[key],
+                "weight": places[key].name,
+                "delta_norm": delta.norm(key),
+                "weight_norm": original[key],
+            }
+            for key in sorted(delta.parts, key=lambda key: (layers[key], places[key].name))
+        ]
+        for delta in different
+    ]
+    found = [
+        {"case_id": case_id, **row}
+        for case_id, number in zip(rows["case_id"], index, strict=True)
+        for row in own[number]
+    ]
+    return pd.DataFrame(found, columns=["case_id", "layer", "weight", "delta_norm", "weight_norm"]).astype(
+        {"case_id": "int64", "layer": "int64", "weight": "str", "delta_norm": "float64", "weight_norm": "float64"}
+    )
+
+
+def _layer(lm, name: str) -> int:
+    return next((layer for layer in range(lm.layers) if name.startswith(lm.arch.block.format(layer) + ".")), -1)

@@ -1,0 +1,286 @@
+"""The uncentred second moment of keys as a statistic: summed exactly, solved with, kept on file and checked on the way
+in.
+
+C = (1/N) Σ k kᵀ of ROME eq. 2 and MEMIT Sec. 4.1. Shapes: n tokens of a block, D keys.
+"""
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+
+import torch
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from engram.job import io, lineage
+
+STRIPE = 1024  # rows of the lower triangle that are kept and multiplied together
+ROOM = 10  # the sum may grow 2^ROOM times beyond what the first block promises
+CLEAR = 1e-8  # pivots of Cholesky that are a larger share of their diagonal entry are beyond doubt
+_FACTORS = WeakTensorKeyDictionary()  # sum of the moment that was solved last -> its factors; more would fill a GPU
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A finished statistic: sum of k kᵀ [D, D], the number of keys, and the ridge that params ask for when it is
+    solved.
+
+    `ridge` is a fraction of the mean diagonal entry of C; `total` and `mean` are without it.
+    """
+
+    total: torch.Tensor
+    count: int
+    ridge: float = 0.0
+
+    @property
+    def mean(self) -> torch.Tensor:
+        """C = total / count [D, D]."""
+        return self.total / self.count
+
+
+class SecondMoment:
+    """Accumulates sum of k kᵀ over blocks of keys; only the lower triangle is computed and kept, in stripes of rows.
+
+    With `expected`, the number of keys that will come, block products are rounded to a grid 2^exponent and added as
+    64-bit integers: the sum is exact, so it does not depend on how blocks are grouped, and `merge` loses nothing. The
+    grid comes from the first block unless `exponent` gives it; its spacing is that of a float64 of the size of the
+    largest expected entry. Without `expected`, blocks are added in `dtype`, one after the other.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        dtype=torch.float64,
+        device="cpu",
+        expected: int | None = None,
+        exponent: int | None = None,
+        name: str = "the keys",
+    ):
+        self.width, self.count, self.name, self.expected, self.exponent = width, 0, name, expected, exponent
+        self.exact = expected is not None
+        kept = torch.int64 if self.exact else dtype
+        self.stripes = [torch.zeros(end - start, end, dtype=kept, device=device) for start, end in stripes_of(width)]
+        self.diagonal = torch.zeros(width, dtype=torch.float64, device=device)  # inexact: watches the size of the sum
+
+    def update(self, keys: torch.Tensor) -> None:
+        """Add keys [n, D]: the product in float32 or the keys' own wider precision, the sum exact or in `dtype`.
+
+        Nothing is added if memory runs out on the way.
+        """
+        keys = keys if keys.dtype == torch.float64 else keys.float()
+        products = [keys[:, start:end].T @ keys[:, :end] for start, end in stripes_of(self.width)]
+        diagonal = torch.cat(
+            [product.diagonal(end - len(product)) for product, (_, end) in zip(products, stripes_of(self.width))]
+        ).double()
+        if self.exact and self.exponent is None:
+            self.exponent = grid(float(diagonal.max()) / len(keys) * self.expected)
+        parts = [self._kept(product) for product in products]
+        diagonal += self.diagonal
+        for stripe, part in zip(self.stripes, parts):
+            stripe += part
+        self.diagonal = diagonal
+        self.count += len(keys)
+
+    def _kept(self, product: torch.Tensor) -> torch.Tensor:
+        if not self.exact:
+            return product.to(self.stripes[0].dtype)
+        return (product.double() * 2.0**-self.exponent).round_().long()
+
+    def merge(self, other: "SecondMoment") -> None:
+        """Add the sum of other keys, exactly. ValueError if the two are not on one grid."""
+        if not (self.exact and other.exact) or self.exponent != other.exponent or self.width != other.width:
+            raise ValueError(
+                f"{self.name}: sums of width {self.width} and {other.width} on the grids 2^{self.exponent} and "
+                f"2^{other.exponent} cannot be merged exactly: give every shard the grid of the first"
+            )
+        for stripe, part in zip(self.stripes, other.checked().stripes):
+            stripe += part.to(stripe.device)
+        self.diagonal = self.diagonal + other.diagonal.to(self.diagonal.device)
+        self.count += other.count
+        self.checked()
+
+    def checked(self) -> "SecondMoment":
+        """Itself. ValueError if keys were not finite, OverflowError if the sum has grown beyond its grid."""
+        largest = float(self.diagonal.max())
+        if not math.isfinite(largest):
+            raise ValueError(
+                f"{self.name}: a key is not finite, or its square is not; C cannot be computed from these texts"
+            )
+        if self.exact and self.exponent is not None and largest >= 2.0 ** (62 + self.exponent):
+            raise OverflowError(
+                f"{self.name}: the sum has an entry of {largest:.3g}, but its grid ends at {2.0 ** (62 + self.exponent):.3g}, "
+                f"{2**ROOM} times what the first batch promised; dtype float32 or another order of the texts has no such limit"
+            )
+        return self
+
+    def result(self) -> Moment:
+        """The statistic so far, in main memory, exactly symmetric. ValueError if nothing was added."""
+        if self.count == 0:
+            raise ValueError(f"{self.name}: no keys were added")
+        self.checked()
+        kept = torch.float64 if self.exact else self.stripes[0].dtype
+        total = torch.empty(self.width, self.width, dtype=kept)
+        for stripe, (start, end) in zip(self.stripes, stripes_of(self.width)):
+            rows = stripe.double().mul_(2.0**self.exponent).cpu() if self.exact else stripe.cpu()
+            rows[:, start:] = rows[:, start:].tril() + rows[:, start:].tril(-1).T
+            total[start:end, :end], total[:start, start:end] = rows, rows[:, :start].T
+        return Moment(total, self.count)
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict]:
+        """All that `restore` needs to go on from here: tensors, and what json holds. Raises as `checked` does."""
+        self.checked()
+        tensors = {f"stripe.{i}": stripe for i, stripe in enumerate(self.stripes)} | {"diagonal": self.diagonal}
+        return tensors, {"count": self.count, "exponent": self.exponent}
+
+    def restore(self, tensors: dict[str, torch.Tensor], about: dict) -> None:
+        """Go on from a `state` of a sum of the same width."""
+        for i, stripe in enumerate(self.stripes):
+            stripe.copy_(tensors[f"stripe.{i}"])
+        self.diagonal.copy_(tensors["diagonal"])
+        self.count, self.exponent = about["count"], about["exponent"]
+
+
+def stripes_of(width: int) -> list[tuple[int, int]]:
+    """Rows [start, end) of the stripes; at least four of them, so that little more than half of the matrix is
+    computed.
+    """
+    step = min(STRIPE, max(64, -(-width // 4)))
+    return [(start, min(start + step, width)) for start in range(0, width, step)]
+
+
+def bytes_of(width: int, dtype=torch.float64) -> int:
+    """Device memory that the sum of one layer takes."""
+    return sum((end - start) * end for start, end in stripes_of(width)) * dtype.itemsize + 8 * width
+
+
+def grid(largest: float) -> int:
+    """The exponent of the grid for sums whose largest entry is expected to be `largest`: 2^ROOM times as much fits 62
+    bits.
+    """
+    return math.frexp(largest)[1] + ROOM - 62 if largest > 0 and math.isfinite(largest) else ROOM - 62
+
+
+def solve(moment: Moment, keys: torch.Tensor) -> torch.Tensor:
+    """C⁻¹ keysᵀ in float64 by Cholesky, where the keys are: [D, n] for keys [n, D].
+
+    With a ridge r the matrix is C + r · (mean diagonal entry of C) · I. ValueError, with the rank, if it cannot be
+    inverted. PAPER: ROME eq. 2. DIFFERS: the reference inverts a float32 matrix explicitly.
+    """
+    factor = _factor_of(moment, keys.device)
+    if factor is not None:
+        return torch.cholesky_solve(keys.double().T, factor)
+    width = len(moment.total)
+    raise ValueError(
+        f"the second moment has rank {rank(moment)} of {width} ({moment.count} keys, ridge {moment.ridge:g}): "
+        "raise covariance.articles, or ask for a larger covariance.ridge, which changes the result"
+    )
+
+
+def _factor_of(moment: Moment, device) -> torch.Tensor | None:
+    """The Cholesky factor of C with its ridge; None if it cannot be inverted. Edits in sequence ask for one again and
+    again.
+    """
+    if moment.total not in _FACTORS:
+        _FACTORS.clear()
+        _FACTORS[moment.total] = {}
+    kept, at = _FACTORS[moment.total], (moment.count, moment.ridge, device)
+    if at not in kept:
+        matrix = moment.total.to(device, torch.float64) / moment.count
+        if moment.ridge:
+            matrix.diagonal().add_(moment.ridge * matrix.diagonal().mean())
+        kept[at] = _factor(matrix) if moment.ridge or moment.count >= len(matrix) else None
+    return kept[at]
+
+
+def _factor(matrix: torch.Tensor) -> torch.Tensor | None:
+    """The Cholesky factor; None if there is none, or if it is one of rounding alone."""
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    clear = bool((factor.diagonal().square() > CLEAR * matrix.diagonal()).all())
+    return None if int(failed) or not (clear or _numerical_rank(matrix) == len(matrix)) else factor
+
+
+def _numerical_rank(matrix: torch.Tensor) -> int:
+    """Eigenvalues beyond rounding, after scaling to a unit diagonal; those up to twice the most negative one are
+    noise.
+    """
+    scale = matrix.diagonal().clamp_min(0).rsqrt().nan_to_num(posinf=0.0)
+    values = torch.linalg.eigvalsh(matrix * scale * scale[:, None])
+    rounding = len(matrix) * torch.finfo(torch.float64).eps * float(values[-1])
+    return int((values > max(rounding, -2 * float(values[0]))).sum())
+
+
+def rank(moment: Moment, device="cpu") -> int:
+    """The rank of the statistic, without a ridge: D where Cholesky works, else from the eigenvalues, at most the number
+    of keys.
+
+    What float32 products blur is not seen: a direction that no key has may pass for one with very little weight.
+    """
+    matrix = moment.total.to(device, torch.float64)
+    if moment.count >= len(matrix) and _factor(matrix) is not None:
+        return len(matrix)
+    return min(moment.count, _numerical_rank(matrix))
+
+
+def identity(job, lm) -> dict:
+    """Whose keys a job (an arguments.Job with the input `weights`) deals with: model, revision, tokenizer.
+
+    The revision is the checkpoint's, or the hash of the weights of a model trained here.
+    """
+    block, weights = job.config["model"], job.inputs.weights
+    revision = f"weights {lineage.sha256(weights)[:16]}" if weights else f"{block['hub']} {block['revision']}"
+    return {"model": lm.name, "revision": revision, "tokenizer": tokenizer_hash(lm.tokenizer)}
+
+
+def tokenizer_hash(tokenizer) -> str:
+    """Hash of all that decides which tokens a text becomes."""
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    content.update(truncation=None, padding=None)  # the state of the last call
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def to_tensors(moments: dict[int, Moment], about: dict | None = None) -> tuple[dict[str, torch.Tensor], dict]:
+    """The form in which moments are stored: `layer.<l>` [D, D] is the sum; counts and `about` are the metadata."""
+    return (
+        {f"layer.{layer}": moment.total for layer, moment in moments.items()},
+        (about or {}) | {"count": {str(layer): moment.count for layer, moment in moments.items()}},
+    )
+
+
+def from_tensors(
+    tensors: dict[str, torch.Tensor], metadata: dict, lm=None, wanted: dict | None = None
+) -> dict[int, Moment]:
+    """The inverse of `to_tensors`. ValueError if they are not of the model `lm`, whose `identity` is `wanted`."""
+    layers = sorted(int(name.removeprefix("layer.")) for name in tensors)
+    for key, value in (wanted or {}).items():
+        if metadata.get(key) != value:
+            raise ValueError(
+                f"second moments of {_named(metadata)} cannot be used with {_named(wanted)}: the {key} differs; "
+                "run the stage covariance for this model"
+            )
+    for layer in layers if lm is not None else ():
+        found, right = len(tensors[f"layer.{layer}"]), lm.key_width(layer) if layer < lm.layers else 0
+        if found != right:
+            raise ValueError(
+                f"layer {layer}: second moments of {metadata.get('model', 'an unnamed model')} have width {found}, "
+                f"but the keys of {lm.name} there have width {right}"
+            )
+    return {
+        layer: Moment(tensors[f"layer.{layer}"], metadata["count"][str(layer)], metadata.get("ridge", 0.0))
+        for layer in layers
+    }
+
+
+def _named(about: dict) -> str:
+    words = (f"{key} {about.get(key, 'unknown')}" for key in ("model", "revision", "tokenizer"))
+    return " / ".join(words)
+
+
+def load(path, job, lm) -> dict[int, Moment]:
+    """The moments on file, in main memory, for the model that `job` edits. ValueError if another model's, or not
+    finite.
+    """
+    found = from_tensors(*io.read_tensors(path), lm, identity(job, lm))
+    bad = [layer for layer, moment in found.items() if not bool(moment.total.isfinite().all())]
+    if bad:
+        raise ValueError(f"{path}: the second moment of layer {bad[0]} has entries that are not finite; make it anew")
+    return found

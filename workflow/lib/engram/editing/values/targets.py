@@ -1,0 +1,84 @@
+"""Optimised values of many facts: v* of ROME, z of MEMIT and its kin; one table per family of methods.
+
+Shapes: F facts, d values.
+"""
+
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+
+from engram.editing.facts import Fact
+from engram.editing.values import descent
+from engram.job import shards
+from engram.model import batches
+from engram.settings.objective import Settings
+
+__all__ = ["BATCH", "Settings", "Targets", "optimise"]
+BATCH = {"cpu": 8, "cuda": 32}  # facts computed together: measured on CPUs; on a GPU what fills it
+_VALUES, _STEPS = "values.safetensors", "steps.parquet"
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Optimised and original values [F, d] on the CPU, and the log of losses: one row per fact and step, facts in
+    order.
+    """
+
+    value: torch.Tensor
+    initial: torch.Tensor
+    log: pd.DataFrame
+
+
+def optimise(
+    lm,
+    facts: list[Fact],
+    contexts: list[str],
+    settings: Settings,
+    batch: int | None = None,
+    count: int = 1,
+    store: shards.Store = shards.Store(),
+) -> Targets:
+    """The optimised value of every fact; `contexts` are templates, the bare one "{}" first.
+
+    At most `batch` facts of one shape (suffix.Shape) are computed together; None: BATCH of the device. On a CPU as many
+    batches run side by side as torch has threads. Which facts share a batch changes no bit where a row of a matrix
+    product does not depend on the number of rows (as measured on CPUs), and on any device none as long as that number
+    is the same; else a value changes by rounding (in float32 by less than 1e-4 of its norm). `count` is the number of
+    parts that `store` keeps; it changes nothing. ValueError if a case_id comes twice.
+    """
+    place = {fact.case_id: index for index, fact in enumerate(facts)}
+    if len(place) < len(facts):
+        raise ValueError(f"{len(facts)} facts with {len(place)} different case_id: each must come once")
+    shared = descent.plan(lm, contexts, settings)
+    chunks = _chunks([descent.work(lm.tokenizer, fact, shared) for fact in facts], batch or BATCH[lm.device.type])
+
+    def part_of(part: list[list[descent.Work]]) -> dict:
+        found = batches.each(lm, part, lambda own, chunk: descent.optimised(own, chunk, shared), "fact")
+        return _tables([one.fact for chunk in part for one in chunk], [one for results in found for one in results])
+
+    tables = list(shards.parts(store, shards.split(chunks, count), part_of))
+    log = pd.concat([table[_STEPS] for table in tables], ignore_index=True)
+    log = log.sort_values("case_id", key=lambda ids: ids.map(place), kind="stable", ignore_index=True)
+    rows = torch.tensor([place[one.fact.case_id] for chunk in chunks for one in chunk]).argsort()
+    value, initial = (torch.cat([table[_VALUES][0][name] for table in tables])[rows] for name in ("value", "initial"))
+    return Targets(value, initial, log)
+
+
+def _chunks(todo: list[descent.Work], batch: int) -> list[list[descent.Work]]:
+    """Batches of facts of one shape, each shape in the order of the facts."""
+    groups: dict = {}
+    for one in todo:
+        groups.setdefault(one.shape, []).append(one)
+    return [group[start : start + batch] for group in groups.values() for start in range(0, len(group), batch)]
+
+
+def _tables(facts: list[Fact], found: list[descent.Found]) -> dict:
+    """What one shard keeps: values and originals in the order of `facts`, and the log."""
+    log = [
+        {"case_id": fact.case_id, "step": step, **dict(zip(descent.PARTS, row))}
+        for fact, one in zip(facts, found, strict=True)
+        for step, row in enumerate(one.losses)
+    ]
+    tensors = {name: torch.stack([getattr(one, name) for one in found]).cpu() for name in ("value", "initial")}
+    return {_VALUES: (tensors, {}), _STEPS: pd.DataFrame(log)}

@@ -1,0 +1,139 @@
+"""The command line of a stage: named inputs, named outputs, wildcard keys, one slice of params.yaml.
+
+    job = arguments.parse(__file__, __doc__, argv, inputs=["prompts"], outputs=["effects"], keys=["model"])
+    frame = io.read_table(job.inputs.prompts)
+    job.write("effects", result)
+
+`Job.write` is the one door through which artifacts are written: the file, its lineage record, its ledger entry.
+"""
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+from engram.job import guard, io, ledger_entry, lineage
+
+
+@dataclass
+class Job:
+    """One run of a stage's script: what it reads, what it makes, and with which settings."""
+
+    script: Path
+    command: list[str]
+    config: dict
+    inputs: SimpleNamespace
+    outputs: SimpleNamespace
+    keys: SimpleNamespace
+    device: str = "cpu"
+    lock: object = None  # on the outputs, while this process makes them
+    began: dict = field(default_factory=ledger_entry.begin)
+    _hashes: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        lineage.code_files(*self._roots())  # read, and kept, as it is now: an edit while the job runs is not what ran
+
+    def write(self, name: str, value) -> None:
+        """Write the output `name`, its lineage record beside it and its ledger entry: see io.write for the types; a
+        Path is a file or a link made elsewhere on the same disk, and is moved.
+        """
+        path = getattr(self.outputs, name)
+
+        def record(file: Path) -> None:  # first, so that what has the name of an artifact always has its record
+            found = self._record(path.name, file)
+            if ledger_entry.place(path):
+                io.write(ledger_entry.place(path), ledger_entry.entry(self.began, found))
+            io.write(lineage.record_path(path), lineage.record_text(found).encode())
+
+        if isinstance(value, Path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            record(value)
+            os.replace(value, path)
+            return
+        try:
+            io.write(path, value, record)
+        except Exception as error:
+            if (met := guard.met(error, path)) is None:
+                raise
+            raise met from error
+
+    def _record(self, name: str, file: Path) -> dict:
+        about = {"artifact": name, "sha256": lineage.sha256(file), "bytes": file.stat().st_size}
+        return about | self.origin() | {"command": self.command, "modules": lineage.modules(*self._roots())}
+
+    def _roots(self) -> list[str]:
+        return lineage.code_roots(self.script, self.config.get("method"))
+
+    def origin(self) -> dict:
+        """All that the outputs depend on; complete once the inputs are and the device is known."""
+        return {
+            "stage": self.script.stem,
+            "keys": vars(self.keys),
+            "inputs": self.hashed_inputs(),
+            "params": self.config,
+            "seed": self.config.get("seed"),
+            "code": lineage.code_digest(*self._roots()),
+            "packages": lineage.packages(),
+            "device": self.device,
+        }
+
+    def hashed_inputs(self) -> list[dict]:
+        """Name, path and sha256 of every input file, as it is when this is first asked."""
+        if not self._hashes:
+            for name, value in vars(self.inputs).items():
+                paths = value if isinstance(value, list) else [value] if value is not None else []
+                if name == "weights":  # a model is loaded from its folder: tokenizer and configuration belong to it
+                    paths = [path for one in paths for path in (one, *sorted(one.parent.glob("*.json")))]
+                for path in paths:
+                    self._hashes[name, str(path)] = lineage.sha256(path)
+        return [{"name": n, "path": p, "sha256": digest} for (n, p), digest in self._hashes.items()]
+
+
+def parse(script, doc, argv, inputs=(), outputs=(), keys=()) -> Job:
+    """Build the parser from the names and return the job. A name ending in `*` takes several paths, in `?` is optional.
+
+    With `argv` None this process is the stage's, and is guarded (engram.job.guard).
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in inputs:
+        many = "*" if name.endswith("*") else None
+        parser.add_argument(f"--{name.rstrip('*?')}", type=Path, nargs=many, required=not name.endswith("?"))
+    for name in outputs:
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    for name in keys:
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--config", type=_settings, default={}, help="the stage's slice of params.yaml, as JSON")
+    own, argv = argv is None, sys.argv[1:] if argv is None else [str(word) for word in argv]
+    args = parser.parse_args(argv)
+
+    def group(names):
+        return SimpleNamespace(**{n: getattr(args, n) for n in (name.rstrip("*?").replace("-", "_") for name in names)})
+
+    script = Path(script)
+    job = Job(script, _command(script, argv), args.config, group(inputs), group(outputs), group(keys))
+    if own:
+        guard.stand(job)
+    return job
+
+
+def _settings(text: str) -> dict:
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise argparse.ArgumentTypeError(f"not a JSON object, but a {type(values).__name__}")
+    return values
+
+
+def _command(script: Path, argv: list[str]) -> list[str]:
+    """The command, its script relative to the repository, without --config, which the record holds as `params`."""
+    words, skip = [lineage.from_workflow(script)], False
+    for word in argv:
+        if not skip and word != "--config":
+            words.append(word)
+        skip = word == "--config"
+    return words

@@ -1,0 +1,172 @@
+"""What a run needs from outside of the repository: a checkpoint and original files. Is it here, or can it be had?"""
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from engram.settings import original_files, params
+
+STORE = Path(".downloads")
+UNKNOWN = 50 * 2**20  # bytes of an original file whose size nobody says
+ARTICLE = 5000  # bytes of an article
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+
+
+class Need(NamedTuple):
+    """One thing that is needed: whether it is here, or at least a place that has it answers."""
+
+    text: str
+    here: bool
+    reachable: bool
+    advice: str = ""
+
+
+def needs(values: dict, model: str, environment) -> list[Need]:
+    """The checkpoint, the files of the source and the published editors of one model."""
+    block = values["models"][model]
+    offline, given = original_files.offline(environment), environment.get("ENGRAM_DATA_DIR", "")
+    found = [] if "train" in block else [_checkpoint(block, offline)]
+    if given and not Path(given).is_dir():
+        found.append(Need(f"ENGRAM_DATA_DIR: {given} is not a folder", False, False, "a folder, or unset"))
+    originals = set(original_files.wanted(values, model, params.ORIGINALS))
+    source = original_files.source_files(values["sources"][block["source"]])
+    paths = [Path(path) for path in source.values()] + [
+        Path(path) for path in values["hypernet"]["published"].get(model, {}).values()
+    ]
+    for path in dict.fromkeys(paths):
+        if path.parent == Path(params.ORIGINALS) and path.name in originals:
+            found.append(_original(path, values["fetch"], Path(given) if given else None, offline))
+        else:
+            advice = f"put it there, or use a source whose path is {params.ORIGINALS}, which is fetched"
+            found.append(Need(f"{path}: {'here' if path.exists() else 'not there'}", path.exists(), False, advice))
+    return found
+
+
+def _original(path: Path, section: dict, local: Path | None, offline: str | None) -> Need:
+    block = section["files"][path.name]
+    names, kept = (
+        original_files.local_names(path.name, block.get("sample")),
+        original_files.kept_name(path.name, block.get("sample")),
+    )
+    for place in [
+        path,
+        STORE / kept,
+        *(folder / name for folder in filter(None, (local, STORE)) for name in names),
+        *(Path(place) for place in block["places"] if not re.match(r"[a-z]+:", place)),
+    ]:
+        if place.exists():
+            return Need(f"{path.name}: in {place.parent}", True, True)
+    remote = [f"{mirror.rstrip('/')}/{path.name}" for mirror in section["mirrors"]]
+    remote += [place for place in block["places"] if re.match(r"[a-z]+:", place)]
+    servers = {server(place): None for place in remote}
+    answers = {name: f"not asked, {offline}" if offline else asked(name) for name in servers}
+    said = "; ".join(f"{name}: {answer or 'answers'}" for name, answer in answers.items()) or "no address is known"
+    size = f", {block['bytes'] / 2**20:,.0f} MiB" if "bytes" in block else ""
+    return Need(
+        f"{path.name}: not here{size}; {said}",
+        False,
+        None in answers.values(),
+        f"put it into {STORE}/ or the folder that ENGRAM_DATA_DIR names, or let this machine reach a place that has it",
+    )
+
+
+def _checkpoint(block: dict, offline: str | None) -> Need:
+    name = f"checkpoint {block['hub']}, revision {block['revision']}"
+    if checkpoint(block):
+        return Need(f"{name}: here", True, True)
+    answer = f"not asked, {offline}" if offline else asked(server("hub:"))
+    return Need(
+        f"{name}: not here; {server('hub:')}: {answer or 'answers'}",
+        False,
+        answer is None,
+        "on a machine with network `hf download` it, and copy the folder that HF_HOME names (~/.cache/huggingface), "
+        "or let this machine reach the hub",
+    )
+
+
+def checkpoint(block: dict) -> bool:
+    """Whether the weights of a published model are on this machine: a folder, or the cache of the hub."""
+    if Path(block["hub"]).is_dir():
+        return any((Path(block["hub"]) / name).exists() for name in WEIGHTS)
+    return any(_cached(block, name) for name in WEIGHTS)
+
+
+def configuration(block: dict) -> dict | None:
+    """The configuration of a published model, if it is on this machine."""
+    if "train" in block:
+        return None
+    path = Path(block["hub"], "config.json") if Path(block["hub"]).is_dir() else _cached(block, "config.json")
+    return json.loads(Path(path).read_text(encoding="utf-8")) if path else None
+
+
+def _cached(block: dict, name: str) -> str | None:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(block["hub"], name, revision=block["revision"])
+    except HFValidationError:  # the path of a folder that is not there
+        return None
+    return found if isinstance(found, str) else None
+
+
+def server(place: str) -> str:
+    """The server that a place is on."""
+    if place.startswith("hub:"):
+        from huggingface_hub.constants import ENDPOINT
+
+        return ENDPOINT
+    return "{0.scheme}://{0.netloc}".format(urlsplit(place))
+
+
+@cache
+def asked(address: str) -> str | None:
+    """None if the server answers, else why it does not."""
+    import requests
+
+    try:
+        requests.head(address, timeout=5)
+    except requests.exceptions.Timeout:
+        return "no answer within 5 seconds"
+    except requests.exceptions.RequestException as error:
+        return f"no connection ({type(error).__name__})"
+    return None
+
+
+def original_bytes(values: dict, model: str) -> int:
+    """Bytes of the original files that a model's run fetches."""
+    blocks = [values["fetch"]["files"][name] for name in original_files.wanted(values, model, params.ORIGINALS)]
+    return sum(block.get("bytes", block["sample"] * ARTICLE if "sample" in block else UNKNOWN) for block in blocks)
+
+
+def rows(values: dict, model: str) -> dict[str, int]:
+    """Number of records of the tables facts, zsre and prompts (which holds a prompt of every fact as well), and of
+    articles.
+    """
+    source = values["sources"][values["models"][model]["source"]]
+    if source["kind"] == "world":
+        every = dict.fromkeys(("facts", "zsre", "prompts"), source["subjects"] * source["relations"])
+        return every | {"text": source["articles"]}
+    found = {
+        key: _count(Path(path), values["fetch"]["files"])
+        for key, path in original_files.source_files(source).items()
+        if key in ("facts", "zsre", "prompts", "text")
+    }
+    return found | {"prompts": found["prompts"] + found["facts"]}
+
+
+def _count(path: Path, files: dict) -> int:
+    """Records of a file: of one that is fetched, what its block says; else they are counted; 0 if there is nothing to
+    count.
+    """
+    block = files.get(path.name, {}) if path.parent == Path(params.ORIGINALS) else {}
+    if number := block.get("records") or block.get("sample"):
+        return number
+    try:
+        text = path.read_text(encoding="utf-8")
+        return text.count("\n") if path.suffix == ".jsonl" else len(json.loads(text))
+    except (OSError, ValueError):
+        return 0

@@ -1,0 +1,1 @@
+"""A language model one can reach into: architectures, loading, hooks, tokens, scoring, generation, training."""

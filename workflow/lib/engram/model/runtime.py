@@ -1,0 +1,40 @@
+"""How torch runs: threads from params, products in full float32, deterministic algorithms, one device."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from engram.settings import config
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """`run:` of params.yaml as far as it can change a number."""
+
+    threads: int = 2
+    device: str = "auto"  # auto | cpu | cuda
+
+
+def setup(job) -> torch.device:
+    """Configure this process for `job` (an arguments.Job) and note the device in its lineage. ValueError if the device
+    is absent.
+    """
+    settings = config.build(Runtime, job.config["run"], "run")
+    device = start(settings)
+    job.device = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return device
+
+
+def start(settings: Runtime) -> torch.device:
+    """Set threads, full float32 products and deterministic algorithms for this process; returns the device to use."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(settings.threads)
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # every `empty` is written before it is read
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    wanted = settings.device
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ValueError("run.device is cuda, but torch sees no CUDA device; use cpu or auto")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")

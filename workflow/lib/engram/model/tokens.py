@@ -1,0 +1,129 @@
+"""From text to token ids: what stands at the beginning and what follows, subject ranges by character offsets, padded
+batches.
+
+A text that a model reads from its beginning has the start token in front, if the tokenizer puts one there by itself
+(`prompt`); what follows a text has none, nor the space that some tokenizers put before a text (`following`).
+PAPER: ROME and MEMIT take what the tokenizer of GPT-2, GPT-J and GPT-NeoX gives, which has neither.
+
+Shapes: B rows, T tokens.
+"""
+
+from functools import lru_cache
+
+import torch
+
+_BEFORE = "\n"  # text that merges with nothing after it
+
+
+def encode(tokenizer, text: str) -> list[int]:
+    """Token ids of `text` alone, without any special token."""
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def start(tokenizer) -> list[int]:
+    """The ids that the tokenizer puts in front of a text: one start token, or none."""
+    return list(_start(tokenizer))
+
+
+@lru_cache(maxsize=8)
+def _start(tokenizer) -> tuple[int, ...]:
+    plain, full = encode(tokenizer, "a"), tokenizer("a")["input_ids"]
+    for count in range(len(full) - len(plain) + 1):
+        if full[count : count + len(plain)] == plain:
+            return tuple(full[:count])
+    raise ValueError(
+        f"the tokenizer {tokenizer.name_or_path!r} encodes 'a' as {plain} alone and as {full} with special tokens: "
+        "it cannot be seen what it puts in front"
+    )
+
+
+def prompt(tokenizer, text: str) -> list[int]:
+    """Token ids of a text that is read from its beginning: behind the start token, where there is one."""
+    return start(tokenizer) + encode(tokenizer, text)
+
+
+def following(tokenizer, text: str) -> list[int]:
+    """Token ids of `text` as it follows another. ValueError if it would merge with whatever is before it."""
+    if _joins(tokenizer):
+        return encode(tokenizer, text)
+    before, both = encode(tokenizer, _BEFORE), encode(tokenizer, _BEFORE + text)
+    if both[: len(before)] != before:
+        raise ValueError(f"the tokens of {text!r} cannot be told from those of what is before it")
+    return both[len(before) :]
+
+
+def said(tokenizer, ids) -> str:
+    """What token ids say where they follow others: with the space that a decoder takes from the beginning of a text."""
+    if _keeps_spaces(tokenizer):
+        return tokenizer.decode(ids)
+    before = encode(tokenizer, _BEFORE)
+    return tokenizer.decode([*before, *ids])[len(tokenizer.decode(before)) :]
+
+
+@lru_cache(maxsize=8)
+def _joins(tokenizer) -> bool:
+    """Whether texts that follow each other have the tokens that they have alone."""
+    return all(
+        encode(tokenizer, _BEFORE + text) == encode(tokenizer, _BEFORE) + encode(tokenizer, text)
+        for text in (" a", "a")
+    )
+
+
+@lru_cache(maxsize=8)
+def _keeps_spaces(tokenizer) -> bool:
+    return tokenizer.decode(following(tokenizer, " a")) == " a"
+
+
+def token_range(tokenizer, text: str, begin: int, end: int) -> tuple[int, int]:
+    """Tokens [b, e), of what `prompt` makes of `text`, that hold its characters [begin, end). ValueError if no token
+    does.
+    """
+    found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    return _inside(tokenizer, text, found["offset_mapping"], begin, end)
+
+
+def _inside(tokenizer, text: str, offsets: list[tuple[int, int]], begin: int, end: int) -> tuple[int, int]:
+    inside = [i for i, (a, b) in enumerate(offsets) if b > begin and a < end and a < b]
+    if not inside:
+        raise ValueError(f"no token of {text!r} holds the characters {begin}..{end}")
+    shift = len(start(tokenizer))
+    return shift + inside[0], shift + inside[-1] + 1
+
+
+def subject_range(tokenizer, text: str, subject: str) -> tuple[int, int]:
+    """Tokens [b, e) of the first occurrence of `subject` in what `prompt` makes of the text. ValueError if it is
+    absent.
+    """
+    begin = text.find(subject)
+    if begin < 0 or not subject:
+        raise ValueError(f"subject {subject!r} does not occur in the prompt {text!r}")
+    return token_range(tokenizer, text, begin, begin + len(subject))
+
+
+def filled(tokenizer, templates: list[str], subject: str) -> list[tuple[list[int], int, int]]:
+    """For each template with its one "{}" filled: its token ids (as of `prompt`), and the tokens [b, e) of the subject.
+
+    ValueError unless "{}" occurs once in each and some token holds the subject.
+    """
+    for template in templates:
+        if template.count("{}") != 1:
+            raise ValueError(f"the template {template!r} must hold exactly one {{}}")
+    texts = [template.replace("{}", subject) for template in templates]
+    found = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
+    starts = [template.index("{}") for template in templates]
+    first = start(tokenizer)
+    return [
+        (first + ids, *_inside(tokenizer, text, offsets, begin, begin + len(subject)))
+        for text, ids, offsets, begin in zip(texts, found["input_ids"], found["offset_mapping"], starts)
+    ]
+
+
+def pad(rows: list[list[int]], device="cpu") -> tuple[torch.Tensor, torch.Tensor]:
+    """Right-padded ids [B, T] (padding is id 0) and lengths [B]; a causal model needs no mask for what precedes
+    padding.
+    """
+    width = max(len(row) for row in rows)
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row)
+    return ids.to(device), torch.tensor([len(row) for row in rows], device=device)

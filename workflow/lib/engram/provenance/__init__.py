@@ -1,0 +1,3 @@
+"""Is a file what it says, and where does it come from: lineage, audit, ledger, what DVC remembers, research objects.
+Free of torch.
+"""

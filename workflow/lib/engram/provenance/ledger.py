@@ -1,0 +1,123 @@
+"""Reading the ledger (see engram.job.ledger_entry): the entry of an artifact, what is wrong with it, and
+`ledger.jsonl`, which git keeps.
+
+A line of `ledger.jsonl` is one job: commit, dirty, started, seconds, machine, `records` (artifact -> start of the
+digest of its lineage record) and `digest`, a hash of the rest.
+"""
+
+import csv
+import json
+from pathlib import Path
+
+from engram.job import ledger_entry, lineage
+
+STAGES = {"data": "dataset", "figures": "paper"}  # stage words that are not the name of their folder
+
+
+class Ledger:
+    """What is known at `root`. `edited`: the places that do not carry their own digest."""
+
+    def __init__(self, root):
+        self.root, self.edited = Path(root), []
+        file = self.root / ledger_entry.FILE
+        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+        self.rows = [
+            row
+            for number, line in enumerate(lines, 1)
+            if (row := self._sealed(line, f"{ledger_entry.FILE}, line {number}"))
+        ]
+        self._kept = {
+            path: _without(row, "records", "digest") | {"record": name}
+            for row in self.rows
+            for path, name in row["records"].items()
+        }
+        self._local: dict[str, dict | None] = {}
+
+    def of(self, path: Path, record: dict) -> dict | None:
+        """The entry of the job that wrote this record: commit, dirty, started, seconds, machine; None if none is kept
+        here.
+        """
+        return next((one for one in self._entries(path) if one["record"] == ledger_entry.name_of(record)), None)
+
+    def problem(self, path: Path, record: dict) -> str | None:
+        """What speaks against the record: entries there are, but of others."""
+        entries = self._entries(path)
+        if entries and self.of(path, record) is None:
+            return f"the ledger has record {entries[0]['record']}, here is {ledger_entry.name_of(record)}"
+        return None
+
+    def _entries(self, path: Path) -> list[dict]:
+        key = path.as_posix()
+        if key not in self._local:
+            file = self.root / ledger_entry.LOGS / "ledger" / f"{key}.json"
+            row = (
+                self._sealed(file.read_text(encoding="utf-8"), file.relative_to(self.root)) if file.is_file() else None
+            )
+            self._local[key] = row and _without(row, "digest") | {"seconds": seconds(self.root, path)}
+        return [one for one in (self._local[key], self._kept.get(key)) if one]
+
+    def _sealed(self, text: str, place) -> dict | None:
+        values = lineage.unsealed(text)
+        if values is None:
+            self.edited.append(str(place))
+        return values
+
+    def gather(self, records: dict[Path, dict], models: list[str]) -> bool:
+        """Write `ledger.jsonl` for the artifacts of the active `models`: lines that still hold stay, every other job of
+        which an entry is here gets one; lines of other models stay. Whether the file changed. ValueError if an entry
+        was edited.
+        """
+        jobs: dict[str, dict] = {}
+        for path, record in records.items():
+            kept = self._kept.get(path.as_posix())
+            one = kept if kept and kept["record"] == ledger_entry.name_of(record) else self.of(path, record)
+            if one:
+                line = _without(one, "record")
+                job = jobs.setdefault(
+                    json.dumps([line, record["stage"], record["keys"]], sort_keys=True), line | {"records": {}}
+                )
+                job["records"][path.as_posix()] = one["record"]
+        if self.edited:
+            raise ValueError(
+                f"{', '.join(self.edited)}: edited, does not carry its own digest; "
+                f"`git checkout {ledger_entry.FILE}` or delete it"
+            )
+        others = [
+            row
+            for row in self.rows
+            if not any(model in Path(path).parts for path in row["records"] for model in models)
+            and not {Path(path) for path in row["records"]} & set(records)
+        ]
+        rows = sorted(
+            [*jobs.values(), *(_without(row, "digest") for row in others)], key=lambda row: min(row["records"])
+        )
+        text = "".join(json.dumps(lineage.seal(row), sort_keys=True) + "\n" for row in rows)
+        file = self.root / ledger_entry.FILE
+        if file.is_file() and file.read_text(encoding="utf-8") == text:
+            return False
+        from engram.job import io  # imports pandas, slow for a command that only reads
+
+        io.write(file, text.encode())
+        return True
+
+
+def _without(row: dict, *keys: str) -> dict:
+    return {key: value for key, value in row.items() if key not in keys}
+
+
+def seconds(root, path: Path) -> float | None:
+    """How long the job of an artifact took, from its benchmark; None if that is not here."""
+    file = benchmark(root, path)
+    rows = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines(), delimiter="\t")) if file else []
+    return float(rows[-1]["s"]) if rows else None
+
+
+def benchmark(root, path: Path) -> Path | None:
+    """The benchmark of the job that made an artifact: `logs/<stage>/…`, named as the artifact or as a folder above
+    it.
+    """
+    folder = path.parts[0]
+    stage, rest = (STAGES[folder], path.parts[1:]) if folder in STAGES else (path.parts[1], path.parts[2:])
+    place = Path(*rest).with_suffix("")
+    files = (Path(root) / ledger_entry.LOGS / stage / f"{one}.tsv" for one in (place, *place.parents[:-1]))
+    return next((file for file in files if file.is_file()), None)

@@ -1,0 +1,247 @@
+"""Do the same params and code give the same bytes? Two runs in two scratch folders, or two folders that are there,
+compared file by file. Never imports torch.
+
+The second run has other numbers of cores and of shards. In lineage records the numbers of shards, which are part of
+`params`, and the record's own digest are set aside; all other fields must agree, and all bytes of artifacts.
+"""
+
+import filecmp
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from engram.job import lineage
+from engram.provenance import audit, dvc_yaml
+from engram.settings import params
+
+STAGES = ("trace", "covariance", "targets")  # with `shards`, which change no result
+SCRATCH = Path(".reproducible")
+CORES = {"one": 1, "two": 2}
+HEADS = ("artifact", "here", "there", "what differs")
+
+
+class Difference(NamedTuple):
+    path: Path
+    one: str
+    other: str
+    what: str
+
+
+class Comparison(NamedTuple):
+    files: int  # artifacts that both have
+    records: int  # lineage records that both have
+    aside: dict  # field of records that may differ -> in how many it did
+    differences: list[Difference]
+
+
+def other_shards(values: dict) -> dict:
+    """Params with other numbers of shards; a running float32 sum has one, whatever is asked for."""
+    changed = json.loads(json.dumps(values))
+    for stage in STAGES:
+        count = values[stage]["shards"]
+        if stage != "covariance" or values[stage]["dtype"] != "float32":
+            changed[stage]["shards"] = count // 2 + 1 if count > 2 else count + 1
+    return changed
+
+
+def compare(one, other, models=None) -> Comparison:
+    """Every artifact of two folders, byte by byte, and its lineage record, field by field."""
+    folders = [Path(one), Path(other)]
+    paths = sorted({path for folder in folders for path in audit.artifacts(folder, models)})
+    found, files, records, aside = [], 0, 0, {}
+    for path in paths:
+        here, there = (folder / path for folder in folders)
+        if not (here.is_file() and there.is_file()):
+            found.append(Difference(path, *(_digest(file) for file in (here, there)), "only in one of the two"))
+            continue
+        files += 1
+        if not filecmp.cmp(here, there, shallow=False):
+            found.append(Difference(path, _digest(here), _digest(there), explained(here, there)))
+        pair = [folder / lineage.record_path(path) for folder in folders]
+        if all(file.is_file() for file in pair):
+            records += 1
+            found += _records(path, pair, aside)
+        elif any(file.is_file() for file in pair):
+            found.append(Difference(lineage.record_path(path), *map(_digest, pair), "only in one of the two"))
+    return Comparison(files, records, aside, found)
+
+
+def _records(path: Path, pair: list[Path], aside: dict):
+    contents = [json.loads(file.read_text(encoding="utf-8")) for file in pair]
+    keys = sorted({key for content in contents for key in content})
+    for key in [key for key in keys if contents[0].get(key) != contents[1].get(key)]:
+        values = [content.get(key) for content in contents]
+        sections = ["digest"] if key == "digest" else _shards(*values) if key == "params" else []
+        for name in sections:
+            aside[name] = aside.get(name, 0) + 1
+        if not sections:
+            yield Difference(lineage.record_path(path), *(_short(value) for value in values), f"field {key}")
+
+
+def _shards(one: dict, other: dict) -> list[str]:
+    """The settings of shards in which two blocks of params differ; none if they differ in anything else."""
+    changed = [stage for stage in {*one, *other} if one.get(stage) != other.get(stage)]
+    for stage in changed:
+        pair = [dict(block[stage]) if isinstance(block.get(stage), dict) else None for block in (one, other)]
+        if (
+            stage not in STAGES
+            or None in pair
+            or any(block.pop("shards", None) is None for block in pair)
+            or pair[0] != pair[1]
+        ):
+            return []
+    return [f"params.{stage}.shards" for stage in changed]
+
+
+def explained(one: Path, other: Path) -> str:
+    """How two files differ: columns or tensors and by how much at most; else where the first byte does."""
+    try:
+        if one.suffix in (".parquet", ".csv"):
+            return _tables(*(_table(path) for path in (one, other)))
+        if one.suffix == ".safetensors":
+            return _tensors(one, other)
+    except Exception as error:  # a damaged file differs, too, and is explained by its bytes
+        print(f"{one}: cannot be compared as {one.suffix}: {error}", file=sys.stderr)
+    first, second = one.read_bytes(), other.read_bytes()
+    at = next((i for i, (a, b) in enumerate(zip(first, second)) if a != b), min(len(first), len(second)))
+    return f"{len(first):,} and {len(second):,} bytes, the first difference at byte {at:,}"
+
+
+def _table(path: Path):
+    import pandas as pd
+
+    return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+
+
+def _tables(one, other) -> str:
+    if list(one.columns) != list(other.columns) or len(one) != len(other):
+        return f"{one.shape[0]} x {one.shape[1]} and {other.shape[0]} x {other.shape[1]}, or other columns"
+    words = []
+    for name in one.columns:
+        pair = one[name], other[name]
+        if all(column.dtype.kind in "fiu" for column in pair):
+            if not pair[0].equals(pair[1]):
+                words.append(f"{name}: by {(pair[0] - pair[1]).abs().max():.2g} at most")
+        elif changed := int((pair[0].astype(str) != pair[1].astype(str)).sum()):
+            words.append(f"{name}: {changed} rows")
+    return "; ".join(words) or "the same values in other bytes"
+
+
+def _tensors(one: Path, other: Path) -> str:
+    from safetensors.numpy import load_file
+
+    pair = [load_file(path) for path in (one, other)]
+    if {name: value.shape for name, value in pair[0].items()} != {name: value.shape for name, value in pair[1].items()}:
+        return "other tensors, or other shapes"
+    far = {
+        name: abs(value.astype("float64") - pair[1][name].astype("float64")).max()
+        for name, value in pair[0].items()
+        if value.size and (value != pair[1][name]).any()
+    }
+    return "; ".join(f"{name}: by {most:.2g} at most" for name, most in far.items()) or "the same values in other bytes"
+
+
+def report(found: Comparison) -> str:
+    """A table of what differs, and a line that counts."""
+    rows = (
+        [HEADS, *([str(row.path), row.one, row.other, row.what] for row in found.differences)]
+        if found.differences
+        else []
+    )
+    width = [max(len(row[column]) for row in rows) for column in range(3)] if rows else []
+    lines = ["  ".join([*(cell.ljust(size) for cell, size in zip(row, width)), row[3]]) for row in rows]
+    aside = ", ".join(f"{name} in {count}" for name, count in sorted(found.aside.items()))
+    return "\n".join(
+        [
+            *lines,
+            f"{found.files} artifacts and {found.records} lineage records compared, {len(found.differences)} "
+            f"differences; set aside in records: {aside or 'nothing'}",
+        ]
+    )
+
+
+def twice(root: Path, target: str, scratch: Path) -> tuple[Path, Path]:
+    """Run `target` in two clones of HEAD with the params of `root`; RuntimeError if a run fails."""
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    values = params.load(root / "params.yaml")
+    changed = _git(root, "status", "--porcelain", "--", "workflow", "Snakefile", "profiles")
+    if changed:
+        print(f"not in HEAD, so not in the two runs:\n{changed}", file=sys.stderr)
+    for name, content in (("one", values), ("two", other_shards(values))):
+        folder = scratch / name
+        _git(root, "clone", "--quiet", "--shared", str(root.resolve()), str(folder.resolve()))
+        shutil.rmtree(folder / "figures", ignore_errors=True)  # git keeps those of the default model
+        (folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        _sources(root, folder, content)
+        _run(root, folder, target, CORES[name])
+    return scratch / "one", scratch / "two"
+
+
+def _git(root: Path, *words) -> str:
+    run = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True)
+    if run.returncode:
+        raise RuntimeError(f"git {words[0]}: {run.stderr.strip()}")
+    return run.stdout.rstrip()
+
+
+def _sources(root: Path, folder: Path, values: dict) -> None:
+    """Make the sources' relative paths outside of the repository lead to the same files."""
+    for source in values["sources"].values():
+        path = Path(source.get("path", ""))
+        place = Path(os.path.normpath(folder.absolute() / path))
+        if path.parts[:1] == ("..",) and (root / path).exists() and not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to((root / path).resolve())
+
+
+def _run(root: Path, folder: Path, target: str, cores: int) -> None:
+    environment = os.environ | {"PYTHONPATH": str((folder / "workflow" / "lib").resolve())}
+    if (root / ".downloads").is_dir():
+        environment.setdefault("ENGRAM_DATA_DIR", str((root / ".downloads").resolve()))
+    command = [Path(sys.executable).parent / "snakemake", target, "--cores", str(cores)]
+    print(f"{folder}: snakemake {target} --cores {cores}", file=sys.stderr)
+    with open(folder.parent / f"{folder.name}.log", "w", encoding="utf-8") as log:
+        run = subprocess.run(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    if run.returncode:
+        raise RuntimeError(f"{folder}: snakemake ended with status {run.returncode}; see {log.name}")
+
+
+def _digest(path: Path) -> str:
+    return lineage.sha256(path)[:12] if path.is_file() else "-"
+
+
+def _short(value) -> str:
+    text = json.dumps(value, sort_keys=True)
+    return text if len(text) <= 40 else text[:39] + "…"
+
+
+def main(stage: str | None, against: Path | None, scratch: Path = SCRATCH) -> int:
+    """Compare this folder with `against`, or two new runs of a stage (None: of everything) of the active models.
+
+    Returns 0 if they agree, 1 if they differ, 2 if that could not be found out.
+    """
+    root = Path(".")
+    try:
+        models = params.load(root / "params.yaml")["run"]["models"]
+        known = [*dvc_yaml.STAGES, "paper"]
+        if stage not in (None, *known):
+            raise ValueError(f"no stage {stage!r}; {params.similar(stage, known)}")
+        if against is not None and not against.is_dir():
+            raise RuntimeError(f"{against} is not a folder")
+        pair = (root, against) if against else twice(root, f"all_{stage}" if stage else "all", scratch)
+        found = compare(*pair, models)
+    except (RuntimeError, OSError, ValueError) as error:
+        print(f"engram reproducible: {error}", file=sys.stderr)
+        return 2
+    print(report(found))
+    if not found.files:
+        print("engram reproducible: no artifact is in both", file=sys.stderr)
+        return 2
+    return int(bool(found.differences))

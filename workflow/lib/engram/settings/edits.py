@@ -1,0 +1,194 @@
+"""Which edits the items of the papers want, and of how many records. Pure functions on the contents of the parameter
+file.
+
+An edit is {dataset, method, n}, n a word (together.py). An item names its methods, those of its sweep, and for all of
+them, or for each by its name, the words n.
+"""
+
+from engram.settings import fact_groups, families, hyperparameters, sweeps
+
+CAN = {"single": "each fact alone", "mass": "many facts at once", "sequential": "facts in batches, one after the other"}
+RIGHT = {"single": "1", "mass": "a number of facts, 100", "sequential": "<facts>by<batch>, 100by1"}
+
+
+def compared(spec: dict) -> dict[str, tuple]:
+    """The methods that one entry of `paper` names, and where: those it lists, and the one it sweeps over."""
+    swept = {spec["sweep"]["method"]: ("sweep", "method")} if "sweep" in spec else {}
+    return swept | {name: ("methods", index) for index, name in enumerate(spec.get("methods", []))}
+
+
+def of_item(spec: dict) -> list[dict]:
+    """The edits that one entry of `paper` compares, in its order; none if it reads no edits."""
+    named = {name: name for name in spec.get("methods", [])}
+    named |= {slug: spec["sweep"]["method"] for slug in sweeps.points(spec)}  # noqa: C420  no sweep, no key
+    return [
+        {"dataset": spec["dataset"], "method": method, "n": str(n)}
+        for method, name in named.items()
+        for n in _words(spec, name)[1]
+    ]
+
+
+def _words(spec: dict, name: str) -> tuple[tuple, list]:
+    """Where the words n of a method, or of the method that is swept, stand, and what they are."""
+    given, here = (spec["n"].get(name, []), ("n", name)) if isinstance(spec["n"], dict) else (spec["n"], ("n",))
+    return here, given if isinstance(given, list) else [given]
+
+
+def wanted(values: dict) -> list[dict]:
+    """The edits of all items, each once."""
+    return [
+        dict(row)
+        for row in dict.fromkeys(tuple(row.items()) for spec in values["paper"].values() for row in of_item(spec))
+    ]
+
+
+def counts(values: dict, model: str) -> dict[tuple, int]:
+    """(dataset, method, n) -> how many records are edited: the most that an item asks for, and n of them at least; of
+    certain relations, n.
+
+    An item that does not say `records` asks for those of its method, or else of the model. `values`: sweeps expanded.
+    """
+    found: dict[tuple, int] = {}
+    for spec in values["paper"].values():
+        for row in of_item(spec):
+            edit, group = tuple(row.values()), fact_groups.group(row["n"])
+            asked = 0 if group.of else spec.get("records", _usual(values, model, row["method"]))
+            found[edit] = max(found.get(edit, group.facts), asked)
+    return found
+
+
+def count(values: dict, model: str, dataset: str, method: str, n: str) -> int:
+    """How many records one edit edits; also of one that no item wants."""
+    group = fact_groups.group(n)
+    usual = max(group.facts, 0 if group.of else _usual(values, model, method))
+    return counts(values, model).get((dataset, method, n), usual)
+
+
+def texts(values: dict, model: str, dataset: str, method: str, n: str) -> int | None:
+    """Of how many records texts are generated: the most that an item of the edit asks for, None for all that are
+    edited.
+    """
+    edit = {"dataset": dataset, "method": method, "n": n}
+    asked = [spec.get("texts") for spec in values["paper"].values() if edit in of_item(spec)]
+    size = max(asked) if asked and None not in asked else None
+    return None if size is None or size >= count(values, model, **edit) else size
+
+
+def drifts(values: dict, dataset: str, method: str, n: str) -> bool:
+    """Whether an item reads how an edit changes what models say about text that was held out."""
+    edit = {"dataset": dataset, "method": method, "n": n}
+    return any("drift" in spec["from"] and edit in of_item(spec) for spec in values["paper"].values())
+
+
+def _usual(values: dict, model: str, method: str) -> int:
+    return values["methods"][method].get("records", values["models"][model]["records"]["count"])
+
+
+def only_known(values: dict, model: str, dataset: str) -> bool:
+    """Whether only those records of a dataset are edited that the model answers correctly."""
+    found = values["models"][model]["records"]["only_known"]
+    return found if isinstance(found, bool) else found[dataset]
+
+
+def targets(values: dict, model: str) -> dict[tuple, dict]:
+    """(dataset, family) -> the records whose optimised values are found: all that any edit reads. `values`: sweeps
+    expanded.
+    """
+    return _most(values, model, "targets", lambda dataset, method: (dataset, families.family_of(values, method, model)))
+
+
+def hypernets(values: dict, model: str) -> dict[str, dict]:
+    """Editor -> the records that it edits, none of which it is trained on. `values`: sweeps expanded."""
+    swept = sweeps.swept(values)
+    return _most(values, model, "hypernet", lambda dataset, method: swept.get(method, method))
+
+
+def _most(values: dict, model: str, need: str, artifact) -> dict:
+    """What `artifact` names -> arguments of records.chosen: the most first records, and groups of certain relations."""
+    found: dict = {}
+    for (dataset, method, n), size in counts(values, model).items():
+        if need in hyperparameters.needs(values, method):
+            which = found.setdefault(artifact(dataset, method), {"count": 0, "groups": []})
+            of = list(fact_groups.group(n).of)
+            if not of:
+                which["count"] = max(which["count"], size)
+            elif [size, of] not in which["groups"]:
+                which["groups"].append([size, of])
+    return {
+        key: {"count": which["count"]} | ({"groups": sorted(which["groups"])} if which["groups"] else {})
+        for key, which in found.items()
+    }
+
+
+def problems(values: dict, similar):
+    """(key, what was found, what would be right) for everything that the items of `paper` ask of methods in vain.
+
+    `values` as written, sweeps not expanded; `similar(name, known)` says what an unknown name may have meant.
+    """
+    for item, spec in values["paper"].items():
+        places = {name: ("paper", item, *place) for name, place in compared(spec).items()}
+        if isinstance(spec.get("n"), dict):
+            for name in sorted(set(spec["n"]) - set(places)):
+                yield ("paper", item, "n", name), f"`{name}`, which the item does not compare", similar(name, places)
+            for name in sorted(set(places) - set(spec["n"])):
+                yield (
+                    ("paper", item, "n", name),
+                    "nothing, the key is missing",
+                    f"how many facts `{name}` edits together",
+                )
+        if "drift" in spec["from"] and not values["edit"]["perplexity"]["passages"]:
+            yield (
+                ("paper", item, "from"),
+                "drift, with edit.perplexity.passages 0",
+                "at least 1 passage, or no such item",
+            )
+        if spec["kind"] == "table" and spec.get("texts") == 0 and spec["dataset"] == "counterfact":
+            yield ("paper", item, "texts"), "0, for a table with GE and RS", "at least 1: they are metrics of the texts"
+        for name, place in places.items():
+            if name not in values["methods"]:
+                yield place, f"an unknown method, `{name}`", similar(name, values["methods"])
+                continue
+            for model in values["run"]["models"]:
+                keys = hyperparameters.keys_of(hyperparameters.file_of(values, name))
+                if keys and model not in hyperparameters.blocks_of(values, name):
+                    yield (
+                        place,
+                        f"`{name}`, which has no values for the active model {model}",
+                        f"a block methods.{name}.{model}, or the method not listed",
+                    )
+            yield from _regimes(item, spec, name, hyperparameters.regimes(values, name))
+            yield from _beyond(values, item, spec, name)
+
+
+def _beyond(values: dict, item: str, spec: dict, name: str):
+    """More facts than a generated world has; how many there are of other sources is known when they are read."""
+    here, words = _words(spec, name)
+    for model in values["run"]["models"]:
+        source = values["sources"].get(values["models"][model]["source"], {})
+        most = source["subjects"] * source["relations"] if source.get("kind") == "world" else None
+        for n in words:
+            if most and fact_groups.group(n).facts > most:
+                yield ("paper", item, *here), f"{n}, more facts than the world of {model} has", f"at most {most:,}"
+
+
+def _regimes(item: str, spec: dict, name: str, can: tuple[str, ...]):
+    """What a method is asked for and cannot do (REGIMES). Many facts are one call, within which some methods go in
+    turn.
+    """
+    here, words = _words(spec, name)
+    for index, n in enumerate(words):
+        (facts, batch, of), place = fact_groups.group(n), ("paper", item, *here, *([index] if len(words) > 1 else []))
+        if batch and batch > facts:
+            yield place, f"{n}, a batch of more facts than there are", f"a batch of at most {facts}"
+        elif of and (len(of) > facts or len(set(of)) < len(of) or spec["dataset"] == "zsre"):
+            yield (
+                place,
+                f"{n} for {spec['dataset']}",
+                "relations, each once and with a fact at least; of zsre none, it has none",
+            )
+        elif not set(can) & set(("sequential",) if batch else ("single",) if facts == 1 else ("mass", "sequential")):
+            yield (
+                place,
+                f"{n} for `{name}`, which can edit {' or '.join(CAN[word] for word in can)}",
+                f"{' or '.join(RIGHT[word] for word in can)}; or `{name}` not listed",
+            )

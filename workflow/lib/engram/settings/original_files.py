@@ -1,0 +1,93 @@
+"""Which original files a run needs: those of its source, and published editors, that lie in the folder of stage
+`fetch`.
+
+Pure functions on the contents of the parameter file; no torch, no network.
+"""
+
+import re
+from pathlib import PurePath
+
+from engram.settings import edits
+
+KEYS = (
+    "facts",
+    "zsre",
+    "prompts",
+    "text",
+    "snippets",
+    "idf",
+    "vocabulary",
+)  # of a source that name files, in reading order
+TABLES = KEYS[:5]  # read by stage `dataset`; the others by `evaluate`
+
+
+def source_files(source: dict) -> dict[str, PurePath]:
+    """Key -> file of a source of kind `folder`; nothing for a generated one."""
+    return {key: PurePath(source["path"], source[key]) for key in KEYS if "path" in source and source.get(key)}
+
+
+def offline(environment) -> str | None:
+    """Why the network is not to be touched, if it is not: HF_HUB_OFFLINE, as the hub's own library reads it."""
+    word = environment.get("HF_HUB_OFFLINE", "")
+    return f"HF_HUB_OFFLINE is {word}" if word.upper() in ("1", "ON", "YES", "TRUE") else None
+
+
+def kept_name(name: str, sample: int | None) -> str:
+    """The name under which a file is kept. A sample has one of its own: it is never taken for a snapshot and replaces
+    none.
+    """
+    stem, _, suffix = name.rpartition(".")
+    return f"{stem}.{sample}.{suffix}" if sample else name
+
+
+def local_names(name: str, sample: int | None) -> list[str]:
+    """The names that a file may have in a local folder; a snapshot may be a folder or have another format."""
+    stem = name.rpartition(".")[0]
+    return [name, *([stem, f"{stem}.parquet", f"{stem}.arrow"] if sample else [])]
+
+
+def section(values: dict, name: str) -> dict:
+    """What one job of stage `fetch` depends on: its file's block, and the numbers of records of the others."""
+    fetch = values["fetch"]
+    counts = {other: block["records"] for other, block in fetch["files"].items() if block.get("records")}
+    return {key: value for key, value in fetch.items() if key != "files"} | {
+        "files": {name: fetch["files"][name]},
+        "counts": counts,
+    }
+
+
+def wanted(values: dict, model: str, folder: str) -> list[str]:
+    """The files that one model's run fetches: those of its source, and of published editors that its items compare.
+
+    `values`: the parameter file as the model sees it (items.seen), sweeps expanded.
+    """
+    found = list(source_files(values["sources"][values["models"][model]["source"]]).values())
+    published = values["hypernet"]["published"].get(model, {})
+    found += [PurePath(published[name]) for name in edits.hypernets(values, model) if name in published]
+    here = [path.name for path in dict.fromkeys(found) if path.parent == PurePath(folder)]
+    return [name for name in here if name in values["fetch"]["files"]]
+
+
+def problems(values: dict, folder: str, similar):
+    """(key, what was found, what would be right) for each place that cannot be one, and each fetched file without a
+    block.
+    """
+    files = values["fetch"]["files"]
+    for name, block in files.items():
+        for index, place in enumerate(block.get("places", [])):
+            if re.match(r"[a-z]+:", place) and not re.match(r"https?://[^/]+/|hub:[^/]+/[^/]+$", place):
+                yield (
+                    ("fetch", "files", name, "places", index),
+                    f"`{place}`",
+                    "http://…, https://…, hub:<owner>/<name>[@<revision>], or a local path",
+                )
+        if "sample" in block and block["schema"] != "articles":
+            yield (
+                ("fetch", "files", name, "sample"),
+                f"a sample of a file of schema {block['schema']}",
+                "only with `articles`",
+            )
+    for source, block in values["sources"].items():
+        for key, path in source_files(block).items():
+            if path.parent == PurePath(folder) and path.name not in files:
+                yield ("sources", source, key), f"`{path.name}`, which is not fetched", similar(path.name, files)

@@ -1,0 +1,73 @@
+"""The variants of stage `trace`: each is the section `trace` with some keys changed, and a noise rule of its own.
+
+`values` are the contents of the parameter file: trace.variants.<name> holds the changed keys and `noise`, the rule that
+takes the place of the model's.
+"""
+
+from engram.settings import noise_rules
+
+MAIN = "main"  # what an item of a paper shows that names no variant
+
+
+def section(trace: dict, variant: str) -> dict:
+    """The settings of one variant: flat, without `variants` and `noise`."""
+    merged = trace | trace["variants"][variant]
+    return {key: value for key, value in merged.items() if key not in ("variants", "noise")}
+
+
+def noise_of(values: dict, model: str, variant: str) -> str:
+    """The noise rule of one variant on one model."""
+    return str(values["trace"]["variants"][variant].get("noise", values["models"][model]["noise"]))
+
+
+def rules(values: dict, model: str) -> list[str]:
+    """The noise rules that the variants need on one model, each once."""
+    return list(dict.fromkeys(noise_of(values, model, variant) for variant in values["trace"]["variants"]))
+
+
+def of_item(spec: dict) -> list[str]:
+    """The variants that an entry of `paper` reads."""
+    return spec.get("variants", [MAIN])
+
+
+def shown(values: dict, model: str, spec: dict) -> dict:
+    """What a figure says about the variants it shows: name -> noise rule and number of extra corrupted tokens."""
+    return {
+        name: {"noise": noise_of(values, model, name), "extra_tokens": section(values["trace"], name)["extra_tokens"]}
+        for name in of_item(spec)
+    }
+
+
+def problems(values: dict):
+    """(key, what was found, what would be right) for each noise rule and precision that cannot be used."""
+    variants, models = values["trace"]["variants"], values["models"]
+    noises = {("models", name, "noise"): block["noise"] for name, block in models.items()}
+    noises |= {
+        ("trace", "variants", name, "noise"): block["noise"] for name, block in variants.items() if "noise" in block
+    }
+    for key, text in noises.items():
+        try:
+            noise_rules.rule(text)
+        except ValueError:
+            yield key, repr(text), noise_rules.RULES
+    for name in variants:
+        here = ("trace", "variants", name, "precision") if "precision" in variants[name] else ("trace", "precision")
+        if values["run"]["device"] == "cpu" and section(values["trace"], name)["precision"] == "tf32":
+            yield here, "tf32 with run.device cpu", "float32, float64 or bfloat16: only CUDA has tf32"
+
+
+def of_items(values: dict, similar):
+    """The same for each variant and model that an item of a paper names; `similar(name, known)` says what an unknown
+    name may have meant.
+    """
+    variants, models = values["trace"]["variants"], values["models"]
+    for item, spec in values["paper"].items():
+        if "variants" in spec and "trace" not in spec["from"]:
+            yield ("paper", item, "variants"), "variants of a stage that is not read", "only with `from: [trace]`"
+        for index, name in enumerate(spec.get("variants", [])):
+            if name not in variants:
+                yield ("paper", item, "variants", index), f"an unknown variant, `{name}`", similar(name, variants)
+        for option in ("prompts", "case_ids"):
+            for name in spec.get("options", {}).get(option, {}):
+                if name not in models:
+                    yield ("paper", item, "options", option, name), f"an unknown model, `{name}`", similar(name, models)

@@ -1,0 +1,317 @@
+"""Causal tracing of many prompts (ROME Sec. 2): tables of p(answer) with each restoration, and of the prompts traced.
+
+Shapes: G prompts of one length T, S noise samples, N corrupted tokens, L layers, d width.
+"""
+
+import mmap
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from engram.job import progress, shards
+from engram.model import precision, tokens
+from engram.model.adapters import Adapter
+from engram.model.halving import halving
+from engram.model.loading import LM
+from engram.model.workers import workers
+from engram.tracing import memory_plan, noise, restoration
+from engram.tracing.passes import run
+
+TOKENS = ("all", "subject_last")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Section `trace` of params.yaml."""
+
+    prompts: int  # how many of the prompts that the model answers correctly; fewer are taken if there are fewer
+    samples: int  # noise samples per prompt
+    sites: tuple  # of sweep.SITES
+    stream: str = "counter"  # of noise.STREAMS
+    replace: bool = False  # the noise takes the place of the embeddings instead of being added
+    extra_tokens: int = 0  # tokens after the subject that are corrupted too
+    tokens: str = "all"  # all, or only the last subject token (subject_last)
+    precision: str = "float32"  # of precision.PRECISIONS
+    batch: int | str = "auto"  # prompts of equal length computed together; auto: 1 on a CPU, what fits on a GPU
+    memory: float = 2.0  # GiB for tensors on a CPU, all threads together; the free memory of a GPU is measured
+    shards: int = 20  # parts after which an interrupted run can go on; they change no result
+
+    def __post_init__(self):
+        unknown = [site for site in self.sites if site not in restoration.SITES]
+        if unknown or not self.sites:
+            raise ValueError(f"trace.sites: {unknown or 'empty'}; expected some of {restoration.SITES}")
+        if self.stream not in noise.STREAMS or self.tokens not in TOKENS:
+            raise ValueError(
+                f"trace.stream is {self.stream!r}, expected one of {noise.STREAMS}; "
+                f"trace.tokens is {self.tokens!r}, expected one of {TOKENS}"
+            )
+        if min(self.prompts, self.samples) < 1 or self.extra_tokens < 0:
+            raise ValueError(
+                f"trace.prompts {self.prompts} and trace.samples {self.samples} must be positive, "
+                f"trace.extra_tokens {self.extra_tokens} must not be negative"
+            )
+        if (self.batch != "auto" and (not isinstance(self.batch, int) or self.batch < 1)) or min(
+            self.shards, self.memory
+        ) <= 0:
+            raise ValueError(
+                f"trace.batch is {self.batch!r}, expected auto or a positive number of prompts; trace.shards "
+                f"{self.shards} and trace.memory {self.memory} must be positive"
+            )
+        if self.precision not in precision.PRECISIONS:
+            raise ValueError(
+                f"trace.precision is {self.precision!r}, expected one of {', '.join(precision.PRECISIONS)}"
+            )
+
+
+def selected(lm: LM, prompts: pd.DataFrame, config: Config) -> pd.DataFrame:
+    """The first `config.prompts` rows that the model answers correctly, in the table's order. ValueError if none is.
+
+    Prompts with fewer than `config.extra_tokens` tokens after the subject are passed over.
+    PAPER: ROME App. B.1 traces prompts that the model predicts correctly; the number that passes is the tables' own.
+    """
+    known = prompts[prompts["correct"]]
+    if config.extra_tokens:
+        ends = [tokens.subject_range(lm.tokenizer, row.prompt, row.subject)[1] for row in known.itertuples()]
+        lengths = [len(tokens.prompt(lm.tokenizer, prompt)) for prompt in known["prompt"]]
+        known = known[np.subtract(lengths, ends) >= config.extra_tokens]
+    if known.empty:
+        also = f" and has {config.extra_tokens} tokens after its subject" if config.extra_tokens else ""
+        raise ValueError(f"none of the {len(prompts)} prompts is answered correctly{also}: nothing to trace")
+    return known.head(config.prompts)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt to trace: its row in the table of stage `known`, token ids, the subject's tokens and the restored
+    ones.
+    """
+
+    row: object
+    ids: tuple[int, ...]
+    begin: int
+    end: int
+    tokens: tuple[int, ...]
+
+    @property
+    def shape(self) -> memory_plan.Shape:
+        return memory_plan.Shape(len(self.ids), self.begin, self.tokens)
+
+
+def prepare(lm: LM, row, config: Config) -> Prompt:
+    """The Prompt of one row of stage `known`. ValueError if fewer tokens follow the subject than are to be corrupted.
+
+    DIFFERS: with extra_tokens the original code moves the subject's end; here the subject stays the subject.
+    """
+    ids = tokens.prompt(lm.tokenizer, row.prompt)
+    begin, end = tokens.subject_range(lm.tokenizer, row.prompt, row.subject)
+    if end + config.extra_tokens > len(ids):
+        raise ValueError(
+            f"prompt {row.prompt_id} {row.prompt!r}: trace.extra_tokens is {config.extra_tokens}, but "
+            f"only {len(ids) - end} tokens follow the subject"
+        )
+    restored = range(len(ids)) if config.tokens == "all" else [end - 1]
+    return Prompt(row, tuple(ids), begin, end, tuple(restored))
+
+
+def trace(
+    lm: LM,
+    prompts: pd.DataFrame,
+    corruption: noise.Noise,
+    config: Config,
+    width: int,
+    seed: int,
+    store: shards.Store = shards.Store(),
+):
+    """Trace the first `config.prompts` correct rows of `prompts` (stage `known`); windows are `width` layers wide.
+
+    Returns the tables effects (model, prompt_id, site, token, layer, score) and prompts (model, prompt_id, prompt,
+    subject, answer, tokens, subject_begin, subject_end, clean, corrupted). score: p(answer) with the restoration, mean
+    over samples.
+
+    What cannot change a bit of a row: the order of the prompts, the number of shards and of threads, and where a run
+    was interrupted and resumed. With one prompt at a time (a CPU's default) the other prompts cannot either, as long as
+    all restorations and as many tokens as are wanted fit into memory. What changes the shapes of the products, and with
+    them the last bits: `batch` and which prompts run together, the sites and samples (on a CPU they decide which tokens
+    share a sweep), memory that is too small for that or a GPU's free memory, the device, the libraries.
+    """
+    with precision.at(lm, config.precision) as cast:
+        work = prepared(cast, prompts, config, width, store)
+        return computed(cast, work, corruption, config, seed, store)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be done: Prompts by prompt_id in the order of the tables, the restorations, and what runs together."""
+
+    prompts: dict
+    todo: list
+    plan: memory_plan.Plan
+
+
+def prepared(lm: LM, prompts: pd.DataFrame, config: Config, width: int, store: shards.Store = shards.Store()) -> Work:
+    """Tokenise, predict the memory and group; says on stderr how many prompts there are and what they will take."""
+    chosen = selected(lm, prompts, config)
+    ready = {row.prompt_id: prepare(lm, row, config) for row in chosen.itertuples()}
+    if len(ready) < len(chosen):
+        raise ValueError(f"the table of prompts holds {len(chosen) - len(ready)} prompt_id twice")
+    todo = restoration.patches(config.sites, width, lm.layers)
+    abreast = torch.get_num_threads() if lm.device.type == "cpu" else 1
+    most = config.batch if config.batch != "auto" else 1 if lm.device.type == "cpu" else memory_plan.GPU_PROMPTS
+    limit = store.agreed("budget", memory_plan.budget(lm.device, config.memory, abreast))
+    forecast = memory_plan.Forecast(lm, todo, config.samples)
+    plan = memory_plan.plan(forecast, {name: prompt.shape for name, prompt in ready.items()}, most, limit)
+    print(
+        f"trace: {len(chosen)} of {config.prompts} prompts asked for, {len(prompts)} in the table; "
+        f"{_memory(lm, abreast * plan.peak, abreast * limit)}; in one sweep over the layers {plan.size} of {len(todo)} "
+        f"restorations of up to {plan.tokens} tokens and {max(map(len, plan.groups))} prompts, {plan.sweeps} sweeps in all",
+        file=sys.stderr,
+    )
+    return Work(ready, todo, plan)
+
+
+def _memory(lm: LM, peak: int, limit: int) -> str:
+    """The predicted tensors and the bytes given; on a CPU also the process, which will hold as much more than now."""
+    weights = sum(parameter.nbytes for parameter in lm.model.parameters())
+    said = (
+        f"predicted peak memory {peak / 2**30:.3f} GiB of tensors ({limit / 2**30:.3g} GiB are given), beside "
+        f"{weights / 2**30:.3f} GiB of weights"
+    )
+    resident = Path("/proc/self/statm")
+    if lm.device.type != "cpu" or not resident.exists():  # it exists on Linux
+        return said
+    return f"{said}; the whole process {(int(resident.read_text().split()[1]) * mmap.PAGESIZE + peak) / 2**30:.3f} GiB"
+
+
+def computed(
+    lm: LM, work: Work, corruption: noise.Noise, config: Config, seed: int, store: shards.Store = shards.Store()
+):
+    """The tables of `trace` for prepared work, `lm` in the precision that is wanted."""
+    groups = [[work.prompts[name] for name in group] for group in work.plan.groups]
+    slices = shards.split(groups, config.shards)
+    done = sum(len(group) for i, part in enumerate(slices) if store.has(i) for group in part)
+    with workers(lm.device) as pool, progress.bar(None, f"trace {lm.name}", "prompt", len(work.prompts), done) as bar:
+
+        def compute(part):
+            tasks, found = [pool.submit(_group, lm, group, corruption, config, work, seed) for group in part], []
+            for task in tasks:
+                found += task.result()
+                bar.update(len(task.result()))
+            return {
+                "effects.parquet": pd.concat([effects for effects, _ in found], ignore_index=True),
+                "prompts.parquet": pd.DataFrame([about for _, about in found]),
+            }
+
+        tables = list(shards.parts(store, slices, compute))
+    place = {name: i for i, name in enumerate(work.prompts)}
+    return tuple(
+        pd.concat([table[f"{name}.parquet"] for table in tables]).sort_values(
+            "prompt_id", key=lambda ids: ids.map(place), kind="stable", ignore_index=True
+        )
+        for name in ("effects", "prompts")
+    )
+
+
+def _group(lm, group, corruption, config, work, seed) -> list[tuple[pd.DataFrame, dict]]:
+    """The rows of effects and of prompts of each prompt of a batch; smaller batches if memory falls short after all."""
+
+    def together(part):
+        return trace_group(lm, part, corruption, config, work.todo, seed, work.plan.size, work.plan.rows)
+
+    return [
+        (_rows(lm.name, about["prompt_id"], scores), about)
+        for part in halving(together, group, len(group), "prompt")
+        for scores, about in part
+    ]
+
+
+@torch.inference_mode()
+def trace_group(
+    lm: LM,
+    group: list[Prompt],
+    corruption: noise.Noise,
+    config: Config,
+    todo: list,
+    seed: int,
+    size: int | None = None,
+    rows: int | None = None,
+) -> list[tuple[dict, dict]]:
+    """Prompts of one length together: for each, in their order, scores [T, L] per site, NaN where not asked for, and
+    its row of the table of prompts. In one sweep: `size` of `todo` (sweep.patches), at the tokens of `rows` positions;
+    None: all.
+    """
+    place = sorted(range(len(group)), key=lambda i: group[i].begin)
+    prompts = [group[i] for i in place]
+    length = len(prompts[0].ids)
+    adapter = Adapter(lm, length)
+    embeddings = torch.stack([corrupted(adapter, prompt, corruption, config, seed) for prompt in prompts])
+    answers = torch.tensor([int(prompt.row.answer_id) for prompt in prompts], device=lm.device)
+    runs = run(adapter, embeddings, tuple(prompt.begin for prompt in prompts), answers)
+    starts = restoration.starts(runs, todo)
+    swept = sorted({token for prompt in prompts for token in prompt.tokens})
+    means = (
+        restoration.restore(runs, swept, todo, starts, size or len(todo), rows or sys.maxsize).mean(-1).cpu().numpy()
+    )
+    base = torch.stack((runs.probability[:, 0], runs.probability[:, 1:].mean(1))).tolist()
+    found = [None] * len(group)
+    for i, prompt in enumerate(prompts):
+        scores = {site: np.full((length, lm.layers), np.nan) for site in config.sites}
+        for at, token in enumerate(swept):
+            for patch, mean in zip(todo, means[at, :, i] if token in prompt.tokens else ()):
+                scores[patch.site][token, list(patch.layers)] = mean
+        found[place[i]] = scores, _about(lm, prompt) | {"clean": base[0][i], "corrupted": base[1][i]}
+    return found
+
+
+def _about(lm: LM, prompt: Prompt) -> dict:
+    row = prompt.row
+    return {
+        "model": lm.name,
+        "prompt_id": row.prompt_id,
+        "prompt": row.prompt,
+        "subject": row.subject,
+        "answer": row.answer,
+        "tokens": [tokens.said(lm.tokenizer, [i]) for i in prompt.ids],
+        "subject_begin": prompt.begin,
+        "subject_end": prompt.end,
+    }
+
+
+def corrupted(adapter: Adapter, prompt: Prompt, corruption: noise.Noise, config: Config, seed: int) -> torch.Tensor:
+    """Token embeddings [1 + S, T, d]: row 0 clean, the others with noise [S, N, d] on the subject and the extra tokens.
+
+    PAPER: the sum is taken in float64 and then rounded to the model's dtype, as in the original code.
+    DIFFERS: the original's corrupted baseline adds the noise even when asked to replace; here it replaces too.
+    """
+    key = (seed, adapter.lm.name, "trace", prompt.row.prompt_id)
+    stop = prompt.end + config.extra_tokens
+    drawn = corruption.draw(config.samples, stop - prompt.begin, adapter.lm.embed_width, config.stream, key)
+    clean = adapter.embed(torch.tensor(prompt.ids, device=adapter.lm.device))
+    rows = clean.repeat(config.samples + 1, 1, 1)
+    place = rows[1:, prompt.begin : stop]
+    added = torch.from_numpy(drawn).to(clean.device)
+    place.copy_(added if config.replace else place.double() + added)
+    return rows
+
+
+def _rows(model: str, prompt_id: int, scores: dict) -> pd.DataFrame:
+    """Scores [T, L] per site as rows, without those that were not asked for."""
+    frames = []
+    for site, table in scores.items():
+        token, layer = np.nonzero(~np.isnan(table))
+        frames.append(
+            pd.DataFrame(
+                {
+                    "model": model,
+                    "prompt_id": prompt_id,
+                    "site": site,
+                    "token": token,
+                    "layer": layer,
+                    "score": table[token, layer],
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
