@@ -5,5 +5,14 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent / "support"))
+HERE = Path(__file__).parent
+
+sys.path[:0] = [
+    str(path)
+    for path in (
+        HERE / "support",
+        *sorted({file.parent for file in HERE.rglob("test_*.py") if not (file.parent / "conftest.py").exists()}),
+    )
+]
+
 torch.set_num_threads(1)

@@ -14,7 +14,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [
-    str(ROOT / path) for path in ("tests/device", "tests/scripts", "tests/support", "tests", "workflow/lib")
+    str(ROOT / path)
+    for path in (
+        "tests/device",
+        "tests/scripts",
+        "tests/methods",
+        "tests/model",
+        "tests/editing",
+        "tests/support",
+        "tests",
+        "workflow/lib",
+    )
 ]
 import pandas as pd  # noqa: E402
 import simulated  # noqa: E402  before torch is used by anything else
@@ -23,8 +33,7 @@ import test_outcomes  # noqa: E402
 import torch  # noqa: E402
 
 import toy  # noqa: E402
-from engram import methods
-from engram.editing import covariance, outcomes
+from engram.editing import covariance, editor, outcomes
 from engram.editing.values import targets
 from engram.job import io
 from engram.model import block_parts, known, runtime
@@ -99,7 +108,7 @@ def editors() -> None:
         for model in models_of("gpt2"):
             settings = contract.settings_of(name)
             aids = contract.aids_of(model, name, settings)
-            method, settings = methods.load(name), contract.fitted(name, settings, aids)
+            method, settings = editor.load(name), contract.fitted(name, settings, aids)
             deltas = [method.edit(model, contract.FACTS, settings, aids)] * 3
             if hasattr(method, "remember"):
                 with applied(model, deltas[0]):

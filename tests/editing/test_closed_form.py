@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from engram import methods
-from engram.editing import closed_form, covariance, residual_spread
+from engram.editing import closed_form, covariance, editor, residual_spread
 from engram.editing.facts import Fact, lookups, target_tokens
 from engram.editing.second_moment import Moment
 from engram.editing.values import targets
@@ -228,7 +227,7 @@ def slow_memit(model, facts, aids, layers, share, site, solve):
 def test_spreading_over_layers_agrees_with_plain_forwards(kind, name, share, site):
     model = lm(kind, torch.float64)
     aids = aids_of(model)
-    delta = methods.load(name).edit(model, FACTS, SETTINGS[name], aids)
+    delta = editor.load(name).edit(model, FACTS, SETTINGS[name], aids)
     slow = slow_memit(
         model, FACTS, aids, LAYERS, share, site, lambda layer, k: 0.5 * aids.moments[layer].mean + k.T @ k
     )
@@ -350,7 +349,7 @@ def test_alphaedit_is_the_published_solve():
 
 @pytest.mark.parametrize("name", ("alphaedit", "memit-seq"))
 def test_what_was_stored_is_remembered_with_the_keys_of_the_edited_model(name):
-    model, method = lm("gpt2", torch.float64), methods.load(name)
+    model, method = lm("gpt2", torch.float64), editor.load(name)
     aids = aids_of(model)
     first = method.edit(model, FACTS[:2], SETTINGS[name], aids)
     with applied(model, first):
@@ -423,7 +422,7 @@ def nll(model, fact):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", SETTINGS)
 def test_contract(kind, name):
-    model, method = lm(kind), methods.load(name)
+    model, method = lm(kind), editor.load(name)
     before = {key: tensor.clone() for key, tensor in model.model.state_dict().items()}
     aids, settings = real_aids(model, name), SETTINGS[name]
     if name == "alphaedit":

@@ -7,8 +7,7 @@ from test_delta import low, written
 from test_outcomes import RECORDS, ZSRE, config
 from test_sequence import ROWS, SETTINGS, aids
 
-from engram import methods
-from engram.editing import drift, outcomes, records, sequence
+from engram.editing import drift, editor, outcomes, records, sequence
 from engram.model.delta import NOTHING, Delta
 from toy import TEXT, lm
 
@@ -118,7 +117,7 @@ def test_a_shared_change_is_read_in_the_weights():
     """Facts edited together: as if each had been read with its own hooks."""
     model = lm("gpt2", torch.float64)
     held = drift.heldout(model, TEXTS, SHORT)
-    change = methods.load("rome").edit(model, records.to_facts(ROWS[:2]), SETTINGS["rome"], aids(model))
+    change = editor.load("rome").edit(model, records.to_facts(ROWS[:2]), SETTINGS["rome"], aids(model))
     found = outcomes.outcomes(model, ROWS[:2], [change] * 2, "counterfact", config(), ("key",), 0, held.after(0, 2))[
         "drift"
     ]

@@ -9,8 +9,7 @@ import torch
 from test_delta import assorted, low, random, snapshot, unchanged, written
 from test_outcomes import RECORDS, ZSRE, config
 
-from engram import methods
-from engram.editing import covariance, outcomes, records, sequence
+from engram.editing import covariance, editor, outcomes, records, sequence
 from engram.methods import ft, memit_seq, none, rome
 from engram.model.delta import NOTHING, Delta, applied
 from engram.settings import fact_groups
@@ -39,7 +38,7 @@ def aids(model):
     values = torch.randn(len(FACTS), model.width, generator=torch.Generator().manual_seed(9)).to(
         next(model.model.parameters())
     )
-    return methods.Aids(("{}", "Zürich is. {}"), moments, {fact.case_id: value for fact, value in zip(FACTS, values)})
+    return editor.Aids(("{}", "Zürich is. {}"), moments, {fact.case_id: value for fact, value in zip(FACTS, values)})
 
 
 def tables(model, method, n, rows=ROWS, dataset="counterfact", **more):
@@ -57,7 +56,7 @@ def test_in_turn_is_really_changing_the_weights_step_by_step(method, batch):
     before, found, n = snapshot(model), tables(model, method, f"6by{batch}"), len(FACTS)
     assert unchanged(model, before)
     assert sorted(found["scores"]["after"].unique()) == ([1, 2, 3, 6] if batch == 1 else [2, 6]), "checkpoints"
-    own, module, original = aids(model), methods.load(method), {k: v for k, (_, v) in before.items()}
+    own, module, original = aids(model), editor.load(method), {k: v for k, (_, v) in before.items()}
     with ExitStack() as steps:
         for start in range(0, n, batch):
             part, after = FACTS[start : start + batch], start + batch
@@ -96,7 +95,7 @@ def test_facts_alone_are_read_as_ever(method, dataset):
     """The tables of one call of outcomes.outcomes for all records, to the bit, and the column `after`."""
     model, rows = lm("gpt2"), ZSRE if dataset == "zsre" else ROWS
     found = tables(model, method, "1", rows, dataset)
-    deltas = methods.deltas(method, model, records.to_facts(rows), SETTINGS[method], aids(model))
+    deltas = editor.deltas(method, model, records.to_facts(rows), SETTINGS[method], aids(model))
     wanted = outcomes.outcomes(model, rows, deltas, dataset, config(), ("key",))
     for name, table in wanted.items():
         assert list(found[name])[0] == "after" and without(found[name]).equals(table)

@@ -7,8 +7,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from engram import methods
-from engram.editing import covariance
+from engram.editing import covariance, editor
 from engram.editing.facts import Fact, lookups, target_tokens
 from engram.editing.hypernet import editors, ke, mend
 from engram.editing.values import targets
@@ -40,10 +39,10 @@ def settings_of(name: str):
         values |= {"steps": 15, "rate": 1.0, "clamp_norm_factor": 20.0}
     elif "decay_law" in keys:  # fine-tuning
         values |= {"steps": 12, "rate": 0.02}
-    return methods.load(name).Settings(**values)
+    return editor.load(name).Settings(**values)
 
 
-def aids_of(model, name: str, settings) -> methods.Aids:
+def aids_of(model, name: str, settings) -> editor.Aids:
     """Values that were really optimised, second moments of real keys, an editor."""
     needs, found = hyperparameters.constant(name, "NEEDS"), {"contexts": CONTEXTS}
     if "covariance" in needs:
@@ -55,7 +54,7 @@ def aids_of(model, name: str, settings) -> methods.Aids:
         found["targets"] = {fact.case_id: one for fact, one in zip(FACTS, value)}
     if "hypernet" in needs:
         found["hypernet"] = editors.to_artifact(editors.build(model, name, NETS[name], 0), {"seen": []})
-    return methods.Aids(**found)
+    return editor.Aids(**found)
 
 
 def fitted(name: str, settings, aids):
@@ -80,7 +79,7 @@ def test_contract(name, kind):
     """Weights keep their bytes, the same seed gives the same delta, targets get likelier, many facts where that is
     declared.
     """
-    model, method, regimes = lm(kind), methods.load(name), hyperparameters.constant(name, "REGIMES")
+    model, method, regimes = lm(kind), editor.load(name), hyperparameters.constant(name, "REGIMES")
     assert regimes and set(regimes) <= {"single", "mass", "sequential"}
     before = {key: tensor.clone() for key, tensor in model.model.state_dict().items()}
     settings = settings_of(name)

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from engram import methods
-from engram.editing import covariance, subject_keys
+from engram.editing import covariance, editor, subject_keys
 from engram.editing.facts import Fact, lookups
 from engram.editing.values import targets
 from engram.methods import rome
@@ -50,7 +49,7 @@ def edit(model, contexts, facts=FACTS):
     wanted = torch.randn(len(facts), model.width, generator=torch.Generator().manual_seed(1)).to(
         next(model.model.parameters())
     )
-    aids = methods.Aids(
+    aids = editor.Aids(
         tuple(contexts),
         {1: random_moment(model.key_width(1))},
         {fact.case_id: value for fact, value in zip(facts, wanted)},

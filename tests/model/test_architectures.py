@@ -14,7 +14,7 @@ import torch
 from test_closed_form import Aids
 from test_covariance import LONG
 from test_outcomes import RECORDS, config, deltas
-from test_tracing import CONFIG, NOISE, table_of
+from test_causal_trace import CONFIG, NOISE, table_of
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import toy

@@ -12,8 +12,8 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import toy
-from engram import methods
 from engram.datasets import world
+from engram.editing import editor
 from engram.editing.facts import Fact
 from engram.editing.hypernet import editors
 from engram.job import io, lineage, shards
@@ -127,7 +127,7 @@ def test_an_editor_from_the_command_line(inputs, tmp_path, monkeypatch, net, tas
     lm = fresh(inputs)
     rows = records.iloc[sorted(edited)[:1]]
     fact = Fact(0, rows["subject"].iloc[0], rows["prompt"].iloc[0], rows["target_new"].iloc[0])
-    method = methods.load(net)
+    method = editor.load(net)
     delta = method.edit(lm, [fact], method.Settings(), SimpleNamespace(hypernet=(tensors, about)))
     assert all(delta.norm(name) > 0 for name in delta.parts) and len(delta.parts) == 4
     again = run(inputs, tmp_path / "b", f"{net}-x", section(net, task))

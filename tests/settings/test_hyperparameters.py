@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from engram import methods
+from engram.editing import editor
 from engram.settings import families, hyperparameters, objective
 
 VALUES = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))
@@ -41,7 +41,7 @@ def test_every_block_makes_settings(slug, model):
     values.
     """
     block = families.method_of(VALUES, slug, model)
-    settings = methods.settings(block)
+    settings = editor.settings(block)
     own = {
         key: tuple(value) if isinstance(value, list) else value for key, value in VALUES["methods"][slug][model].items()
     }
@@ -50,7 +50,7 @@ def test_every_block_makes_settings(slug, model):
     }
     if "targets" in hyperparameters.needs(VALUES, slug):
         family = families.values_of(VALUES, families.family_of(VALUES, slug, model), model)
-        wanted = objective.of_method(methods.load(family).Settings, family)
+        wanted = objective.of_method(editor.load(family).Settings, family)
         assert all(getattr(settings, key) == getattr(wanted, key) for key in objective.KEYS), "as the values were made"
 
 
@@ -58,7 +58,7 @@ def test_a_variant_is_the_method_of_its_file():
     values = {"methods": {"ft-x": {"method": "ft", "records": 50, "mini": {"layer": 3, "epsilon": 0.5}}, "none": {}}}
     block = families.method_of(values, "ft-x", "mini")
     assert block == {"name": "ft-x", "method": "ft", "layer": 3, "epsilon": 0.5}
-    assert methods.load(block) is methods.load("ft") and methods.settings(block).epsilon == 0.5
+    assert editor.load(block) is editor.load("ft") and editor.settings(block).epsilon == 0.5
     assert families.named(values, "none") == {"name": "none"} and families.named(values, None) is None
     assert hyperparameters.needs(values, "ft-x") == () and hyperparameters.regimes(values, "ft-x")[0] == "single"
     assert hyperparameters.blocks_of(values, "ft-x") == {"mini": values["methods"]["ft-x"]["mini"]}

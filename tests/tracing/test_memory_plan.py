@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_tracing import CONFIG, NOISE, TOLERANCE, expected, row_of, trace_all, trace_prompt
+from test_causal_trace import CONFIG, NOISE, TOLERANCE, expected, row_of, trace_all, trace_prompt
 
 import toy
 from engram.job import shards

@@ -10,36 +10,8 @@ import yaml
 from conftest import ROOT, remembered, scripts, stages
 
 LIBRARY = ROOT / "workflow" / "lib" / "engram"
-# these may know paths, params.yaml and DVC
-PLUMBING = {
-    "advisories",
-    "audit",
-    "bookkeeping",
-    "cache",
-    "chain",
-    "cli",
-    "code",
-    "console",
-    "crate",
-    "doctor",
-    "guard",
-    "jobs",
-    "ledger",
-    "lineage",
-    "locked",
-    "params",
-    "parcel",
-    "pipeline",
-    "readme",
-    "record",
-    "report/run",
-    "reproducible",
-    "rerun",
-    "running",
-    "supplies",
-    "tidy",
-    "value",
-}
+# packages that compute: they know no path, no params.yaml, no DVC; scripts and rules hand those in
+COMPUTING = ("datasets", "model", "tracing", "editing", "methods", "evaluation", "drawing")
 STAGES = stages()
 RULES = {stage: (ROOT / f"workflow/rules/{stage}.smk").read_text() for stage in STAGES}
 MODULES = sorted(LIBRARY.rglob("*.py"))
@@ -130,7 +102,7 @@ def test_a_path_is_typed_once(stage):
 def test_the_library_knows_no_path_and_no_workflow(path):
     names = list(imported(path))
     assert not [name for name in names if name.split(".")[0] == "snakemake"]
-    if path.relative_to(LIBRARY).with_suffix("").as_posix() in PLUMBING:
+    if path.relative_to(LIBRARY).parts[0] not in COMPUTING:
         return
     assert not [name for name in names if name.split(".")[0] in ("dvc", "yaml")]
     bad = [
@@ -186,8 +158,8 @@ def over_budget(path, lines, function=None):
 
 
 def test_budgets():
-    found = [row for path in MODULES for row in over_budget(path, 250, 40)]
-    found += [row for path in scripts() for row in over_budget(path, 80 if path.parent.name == "scripts" else 120, 40)]
+    found = [row for path in MODULES for row in over_budget(path, 400, 60)]
+    found += [row for path in scripts() for row in over_budget(path, 120 if path.parent.name == "scripts" else 150, 60)]
     for path in (ROOT / "workflow/rules").glob("*.smk"):
         found += over_budget(path, 120 if path.stem == "common" else 150)
     found += [*over_budget(ROOT / "Snakefile", 50), *over_budget(ROOT / "workflow/schemas/params.schema.yaml", 600)]

@@ -2,8 +2,7 @@
 
 import sys
 
-from engram import methods
-from engram.editing import drift, outcomes, records, second_moment, sequence
+from engram.editing import drift, editor, outcomes, records, second_moment, sequence
 from engram.job import arguments, io
 from engram.model import contexts, loading, runtime
 from engram.settings import config, fact_groups
@@ -53,7 +52,7 @@ def main(argv=None):
         lm,
         chosen,
         job.config["method"],
-        methods.settings(job.config["method"]),
+        editor.settings(job.config["method"]),
         aids,
         job.keys.n,
         job.keys.dataset,
@@ -80,11 +79,11 @@ def heldout_of(job, lm, sizes: outcomes.Config) -> drift.Heldout | None:
     return drift.heldout(lm, io.read_table(job.inputs.heldout), settings)
 
 
-def aids_of(job, chosen, lm) -> methods.Aids:
+def aids_of(job, chosen, lm) -> editor.Aids:
     """What the method's NEEDS brought along, checked against the records at hand."""
     given, found = job.inputs, {}
     if given.prefixes:
-        family = getattr(methods.settings(job.config["method"]), "contexts", "rome")
+        family = getattr(editor.settings(job.config["method"]), "contexts", "rome")
         found["contexts"] = tuple(contexts.templates(io.read_table(given.prefixes), family))
     if given.moments:
         found["moments"] = second_moment.load(given.moments, job, lm)
@@ -99,7 +98,7 @@ def aids_of(job, chosen, lm) -> methods.Aids:
             )
     if given.hypernet:
         found["hypernet"] = io.read_tensors(given.hypernet)
-    return methods.Aids(**found)
+    return editor.Aids(**found)
 
 
 if __name__ == "__main__":

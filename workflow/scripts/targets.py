@@ -1,7 +1,6 @@
 """Optimised values v* or z, one per record."""
 
-from engram import methods
-from engram.editing import records
+from engram.editing import editor, records
 from engram.editing.values import targets
 from engram.job import arguments, io, shards
 from engram.model import contexts, loading, runtime
@@ -21,7 +20,7 @@ def main(argv=None):
     chosen = records.chosen(
         io.read_table(job.inputs.facts), io.read_table(job.inputs.known_facts), **job.config["model"]["records"]
     )
-    settings = objective.of_method(methods.load(job.config["method"]).Settings, job.config["method"])
+    settings = objective.of_method(editor.load(job.config["method"]).Settings, job.config["method"])
     templates = contexts.templates(io.read_table(job.inputs.prefixes), settings.contexts)
     records.check_lengths(lm, chosen, job.keys.dataset, templates)
     sizes = job.config["targets"]

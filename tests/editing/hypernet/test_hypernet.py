@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 import toy
-from engram import methods
-from engram.editing import records
+from engram.editing import editor, records
 from engram.editing.facts import Fact
 from engram.editing.hypernet import editors, factors, ke, mend, published_editors, tasks, training
 from engram.job import io, shards
@@ -58,9 +57,7 @@ def slopes(lm, layers, text):
 
 
 def delta_of(lm, kind, net, facts, scale=1.0):
-    return methods.load(kind).edit(
-        lm, facts, methods.load(kind).Settings(scale), SimpleNamespace(hypernet=artifact(net))
-    )
+    return editor.load(kind).edit(lm, facts, editor.load(kind).Settings(scale), SimpleNamespace(hypernet=artifact(net)))
 
 
 def close(found, wanted, tolerance=2e-5):
@@ -474,7 +471,7 @@ def test_a_published_editor_edits_as_it_did(kind, tmp_path):
     tensors = {"mend": published_mend, "ke": published_ke}[kind](lm, net)
     torch.save({"model": tensors, "step": 7}, tmp_path / "good.pt")
     loaded = published_editors.load(tmp_path / "good.pt", lm, kind)
-    module = methods.load(kind)
+    module = editor.load(kind)
     found = module.edit(lm, FACTS[:1], module.Settings(), SimpleNamespace(hypernet=loaded))
     wanted = delta_of(lm, kind, net, FACTS[:1])
     assert all(close(found.dense(name), wanted.dense(name), 1e-5) for name in wanted.parts)

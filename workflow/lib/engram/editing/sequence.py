@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from engram import methods
-from engram.editing import drift, outcomes, records
+from engram.editing import drift, editor, outcomes, records
 from engram.model.delta import NOTHING, Delta, applied
 from engram.settings import fact_groups
 
@@ -16,7 +15,7 @@ def tables(
     rows: pd.DataFrame,
     method: str | dict,
     settings,
-    aids: methods.Aids,
+    aids: editor.Aids,
     n: str,
     dataset: str,
     config: outcomes.Config,
@@ -26,7 +25,7 @@ def tables(
 ) -> dict[str, pd.DataFrame]:
     """The tables of `outcomes.outcomes` for the records `rows`, edited as the word n says (together.py).
 
-    `method` is what `methods.load` takes. The first column of the tables, `after`, is the number of facts that the
+    `method` is what `editor.load` takes. The first column of the tables, `after`, is the number of facts that the
     model holds when it is read. The last group has the facts that are left. Texts are those of the first `written`
     records (None: all); the first models (`held.models`) read what is held out. ValueError for a word n that is none.
     """
@@ -59,7 +58,7 @@ def at_once(lm, rows, method, settings, aids, size: int, count: int, read: Calla
     step = size * max(1, count // size)
     for start in range(0, len(rows), step):
         part = rows.iloc[start : start + step]
-        deltas = methods.deltas(method, lm, records.to_facts(part), settings, aids, size)
+        deltas = editor.deltas(method, lm, records.to_facts(part), settings, aids, size)
         after = [min(size, len(part) - index // size * size) for index in range(len(part))]
         yield _marked(read(part, deltas, start), dict(zip(part["case_id"], after)))
 
@@ -71,13 +70,13 @@ def in_turn(lm, rows, method, settings, aids, size: int, batch: int, read: Calla
     for start in range(0, len(rows), size):
         part = rows.iloc[start : start + size]
         checkpoints = fact_groups.checkpoints(len(part), batch)
-        for after, total in totals(lm, methods.load(method), records.to_facts(part), settings, aids, batch):
+        for after, total in totals(lm, editor.load(method), records.to_facts(part), settings, aids, batch):
             if after in checkpoints:
                 found = read(part[:after], [total] * after, start, after == len(part))
                 yield _marked(found, dict.fromkeys(part["case_id"], after))
 
 
-def totals(lm, method, facts: list, settings, aids: methods.Aids, batch: int) -> Iterator[tuple[int, Delta]]:
+def totals(lm, method, facts: list, settings, aids: editor.Aids, batch: int) -> Iterator[tuple[int, Delta]]:
     """After every batch, the number of facts edited so far and the sum of all changes.
 
     Each call of the method sees the model as it was left by those before it; what it remembers of them is

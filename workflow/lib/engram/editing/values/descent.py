@@ -100,7 +100,7 @@ class Batch:
     """A few facts, with everything that does not change while delta does."""
 
     head: object  # block output [.., d] -> logits [.., V], at least float32
-    moved_forward: moved_forward.Suffix
+    suffix: moved_forward.Suffix
     initial: torch.Tensor  # [F, d]
     goal: torch.Tensor  # [F, m]
     share: torch.Tensor  # [C]
