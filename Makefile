@@ -1,4 +1,18 @@
-# `make` sets up and runs everything; `make test` runs the tests. See README.md.
+#   make               set up, run everything that is out of date, record it: figures/ and results/
+#   make again         run once more: nothing may be left to do, every artifact must verify, DVC must agree
+#   make setup         .venv from requirements.lock, in one go, nothing resolved
+#   make check         style, formatting, types, contracts between packages, params.yaml, known vulnerabilities
+#   make test          the checks, then the tests
+#   make faults        kill a small run at 30 random moments, resume it, compare it with an undisturbed one (long)
+#   make reproducible  run twice in scratch folders and compare every byte (long); STAGE=trace, AGAINST=folder
+#   make bench         time the engines beside the plain ways of computing the same (long)
+#   make doctor        can the active run start on this machine, what will it build, what will it take
+#   make audit         verify every artifact
+#   make record        verify the artifacts of the active models and put the run into dvc.lock
+#   make restore       pull artifacts, verify them, and tell Snakemake that they are up to date
+#   make report        one page of the finished run, report.html
+#   make help          this list
+# After `make setup`, `source .venv/bin/activate` gives the plain commands. See README.md and CONTRIBUTING.md.
 SHELL := /bin/bash
 BIN := .venv/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -6,35 +20,35 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: all again test setup check doctor audit report record restore bench reproducible faults
+.PHONY: all again setup check test faults reproducible bench doctor audit record restore report help
 
 all: setup
 	snakemake --cores all
 	engram record
 
-# Run everything once more: nothing may be left to do, every artifact must verify, DVC must agree.
 again: setup
 	snakemake -n | grep "Nothing to be done"
 	engram record
 	engram audit
 	dvc status --quiet || { dvc status; exit 1; }
 
-test: setup
+test: check
 	pytest
 
 check: setup
 	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
 	engram check
 	engram advisories || [ $$? = 3 ]  # 1: vulnerabilities; 3: they could not be asked for, as it then says
 
-# Can the active run start on this machine, what will it build, what will it take?
 doctor: setup
 	engram doctor
 
 audit: setup
 	engram audit
 
-# One page of the finished run, report.html: every figure and table, the prompts, the edits, and where each is from.
 report: setup
 	engram report
 
@@ -53,7 +67,6 @@ restore: setup
 reproducible: setup
 	engram reproducible $(if $(STAGE),--stage "$(STAGE)") $(if $(AGAINST),--against "$(AGAINST)")
 
-# Kill a small run at 30 random moments and in four ways, resume it each time, and compare it with one that nobody disturbed.
 faults: setup
 	python tests/faults/kills.py
 
@@ -62,6 +75,9 @@ bench: setup
 	python tests/bench/bench_covariance.py
 	python tests/bench/bench_targets.py
 	python tests/bench/bench_evaluation.py
+
+help:
+	@sed -n 's/^#   //p' Makefile
 
 setup: .venv/.ready
 

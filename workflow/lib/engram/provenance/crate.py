@@ -34,7 +34,7 @@ PARAMETER = "https://bioschemas.org/profiles/FormalParameter/1.0-RELEASE"
 CODE = ("Snakefile", "params.yaml", "dvc.yaml", "dvc.lock", "ledger.jsonl", "README.md", "requirements.lock")
 FOLDERS = ("workflow", "profiles")
 TYPES = {"int": "Integer", "float": "Float", "bool": "Boolean", "str": "Text"}
-TERMS = "all rights reserved by the authors of the workflow; the terms of the sources of data are named in params.yaml"
+TERMS = "the workflow: MIT licence (file LICENSE of its repository); the sources of data: the licences in params.yaml"
 
 
 def export(root, out, models: list[str]) -> int:
