@@ -16,3 +16,6 @@ sys.path[:0] = [
 ]
 
 torch.set_num_threads(1)
+
+from fake_tables import drawn, fakes, runner  # noqa: E402, F401  fixtures of the items' tests
+from sandboxes import built, library, sandbox  # noqa: E402, F401  fixtures of a copy of the workflow

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
-import oracle_targets  # noqa: E402
+import targets_oracle  # noqa: E402
 import toy  # noqa: E402
 from engram.editing import records
 from engram.editing.facts import Fact
@@ -117,7 +117,7 @@ def compare(lm, facts, texts, settings, args):
         part = facts[start : start + args.facts]
         few = list(range(0, len(part), -(-len(part) // args.oracle_facts)))
         begin = clock(args.device)
-        expected = [oracle_targets.optimised(lm, part[index], texts, settings) for index in few]
+        expected = [targets_oracle.optimised(lm, part[index], texts, settings) for index in few]
         middle = clock(args.device)
         found = targets.optimise(lm, part, texts, settings, args.batch)
         end = clock(args.device)
@@ -145,7 +145,7 @@ def main(argv=None):
     seconds, worst, same = compare(lm, facts, texts, settings, args)
     slow, fast = (median(pair[i] for pair in seconds) for i in (0, 1))
     some = facts[: min(args.facts, 4)]
-    asked = operations(lambda: [oracle_targets.optimised(lm, fact, texts, settings) for fact in some]) / len(some)
+    asked = operations(lambda: [targets_oracle.optimised(lm, fact, texts, settings) for fact in some]) / len(some)
     shared = descent.plan(lm, texts, settings)
     todo = [descent.work(lm.tokenizer, fact, shared) for fact in some]
     needed = operations(lambda: [descent.optimised(lm, [one], shared) for one in todo]) / len(some)

@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-import oracle
+import tracing_oracle as oracle
 from engram.tracing import causal_trace, restoration
 
 

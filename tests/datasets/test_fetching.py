@@ -12,7 +12,7 @@ import pytest
 from engram.datasets import fetching, wikipedia_snapshots
 from engram.datasets.download import Patience
 from engram.datasets.fetching import Original, Where
-from origin import serve
+from file_server import serve
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:d017\nsize 45108470\n"
 
@@ -224,7 +224,7 @@ def test_only_http_and_local_places(tmp_path, place):
 
 
 def test_a_redirection_cannot_leave_http(tmp_path, monkeypatch):
-    import origin as server
+    import file_server as server
 
     def elsewhere(self):
         self.send_response(302)

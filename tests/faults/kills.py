@@ -177,7 +177,8 @@ def verdict(undisturbed: Path, tormented: Path, figures: Figures) -> int:
 
 
 def main(argv=None) -> int:
-    import small
+    sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+    import small_run
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=30)
@@ -189,7 +190,7 @@ def main(argv=None) -> int:
     args = parser.parse_args(argv)
     base = Path(args.folder or tempfile.mkdtemp(prefix="engram-kills-"))
     undisturbed, tormented = base / "undisturbed", base / "tormented"
-    made = small.sandbox(undisturbed, real=not args.stand_ins)
+    made = small_run.sandbox(undisturbed, real=not args.stand_ins)
     shutil.copytree(undisturbed, tormented, symlinks=True)
     environments = [type(made)(folder).environment for folder in (undisturbed, tormented)]
     began = time.monotonic()

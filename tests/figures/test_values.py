@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT, TRACES, fake_effects, fake_gradients, fake_traced, fake_zsre
+from fake_tables import ROOT, TRACES, fake_effects, fake_gradients, fake_traced, fake_zsre
 from test_curves import load
 
 from engram.job import arguments

@@ -30,7 +30,7 @@ from engram.model.delta import applied
 from engram.model.hooks import captured, resumed
 from engram.settings import objective
 from engram.tracing import causal_trace, noise
-from oracle import first
+from tracing_oracle import first
 from toy import PROMPTS, loaded
 
 BEHIND = ("gemma2", "gemma3_text", "opt_350m")  # a norm stands between an MLP and its block's output

@@ -1,6 +1,5 @@
 """A small finished run with everything that the report shows, and a real browser to open the page in."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -12,6 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
+import fake_tables
 from engram.job import arguments
 from engram.provenance import audit
 from engram.report import page, run
@@ -49,17 +49,6 @@ PAPER = {
         "models": ["mini"],
     },
 }
-
-
-def _fakes():
-    """The fake tables of the figures' tests: another folder's conftest, so loaded by its path."""
-    spec = importlib.util.spec_from_file_location("figure_fakes", ROOT / "tests/figures/conftest.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-FAKES = _fakes()
 
 
 def facts(cases: int = 7) -> pd.DataFrame:
@@ -125,7 +114,7 @@ def scores(table: pd.DataFrame, method: str, dataset: str) -> pd.DataFrame:
 
 
 def texts(table: pd.DataFrame, method: str) -> pd.DataFrame:
-    rows = FAKES.fake_texts(table.head(4), method)
+    rows = fake_tables.fake_texts(table.head(4), method)
     rows.loc[rows["case_id"] == 11, "text"] += NASTY
     return rows
 
@@ -164,17 +153,17 @@ class Site:
             "paper": {},
             "variants": {"main": {"noise": "s3", "extra_tokens": 0}},
         }
-        FAKES.load(item.split("/")[1]).main([*inputs, *outputs, "--model", model, "--config", json.dumps(config)])
+        fake_tables.load(item.split("/")[1]).main([*inputs, *outputs, "--model", model, "--config", json.dumps(config)])
 
     def trace(self, model: str) -> None:
-        traced = FAKES.fake_traced(prompts=6).assign(model=model)
+        traced = fake_tables.fake_traced(prompts=6).assign(model=model)
         traced["tokens"] = [
             ["In", f" Name{i}", f" unique{i}", " Lee", *row[4:]] for i, row in enumerate(traced["tokens"])
         ]
         traced.at[1, "tokens"][-1] = " <b>&\n"
         traced["prompt"] = traced["tokens"].map("".join)
         traced["subject"] = traced["tokens"].map(lambda row: "".join(row[1:4]).strip())
-        effects = FAKES.fake_effects(traced).assign(model=model)
+        effects = fake_tables.fake_effects(traced).assign(model=model)
         effects["score"] = effects["score"].clip(0, 1)
         known = self.put("known", {f"results/known/{model}/prompts.parquet": traced[["prompt_id", "prompt"]]})
         made = self.put(
@@ -189,7 +178,7 @@ class Site:
             self.draw(item, ["--effects", made[0], "--traced", made[1]], model)
 
     def edit(self) -> None:
-        tables = {"counterfact": facts(), "zsre": FAKES.fake_zsre()}
+        tables = {"counterfact": facts(), "zsre": fake_tables.fake_zsre()}
         reverse = pd.DataFrame([{"case_id": 10 + at, "prompt": f"The player of record {at} is"} for at in REVERSED])
         paths = self.put(
             "dataset",
@@ -221,7 +210,7 @@ class Site:
                 texts=4,
             )
             written[dataset, method] = made[1]
-            summary = FAKES.fake_summary(method, 20.0 + len(summaries[dataset]) * 30).assign(
+            summary = fake_tables.fake_summary(method, 20.0 + len(summaries[dataset]) * 30).assign(
                 after=1, ci=lambda table: table["ci"].astype(float)
             )
             summaries[dataset] += self.put("evaluate", {f"results/evaluate/{folder}/summary.csv": summary}, made)

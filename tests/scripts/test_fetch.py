@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engram.job import io, lineage
-from origin import serve
+from file_server import serve
 
 ROOT = Path(__file__).parents[2]
 PROMPTS = [

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers.models.gptj.modeling_gptj import GPTJAttention
 
-import oracle
+import tracing_oracle as oracle
 import toy
 from engram.model import adapters, block_parts, tokens
 from engram.tracing import causal_trace, memory_plan, noise, restoration

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, Sandbox, remembered, restore, small_params, stages
+from sandboxes import ROOT, Sandbox, remembered, restore, small_params, stages
 
 from engram.job import lineage
 from engram.provenance import dvc_yaml, record_run

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from conftest import ROOT, Sandbox
+from sandboxes import ROOT, Sandbox
 
 from engram.cli import main
 from engram.job import arguments, lineage

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import yaml
-from conftest import ROOT, small_params
+from sandboxes import ROOT, small_params
 
 from engram.settings import edits, items, sweeps
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import yaml
-from conftest import ROOT, remembered, scripts, stages
+from sandboxes import ROOT, remembered, scripts, stages
 
 LIBRARY = ROOT / "workflow" / "lib" / "engram"
 # packages that compute: they know no path, no params.yaml, no DVC; scripts and rules hand those in

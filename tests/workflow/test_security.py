@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import yaml
-from conftest import ROOT
+from sandboxes import ROOT
 
 from engram.job import lineage
 from engram.machine import advisories

@@ -11,7 +11,7 @@ from engram.editing.values import block_gradient, descent, targets
 from engram.job import shards
 from engram.model import contexts
 from engram.settings import objective
-from oracle_targets import optimised
+from targets_oracle import optimised
 from toy import PROMPTS, lm, loaded
 
 KINDS = toy.ARCHITECTURES

@@ -1,14 +1,10 @@
 """A real run small enough for minutes: every stage of the default run, on a world of twenty people."""
 
-import sys
 from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "workflow"))
-
-import conftest  # noqa: E402
+import sandboxes
 
 VARIANTS = ("main", "severed")
 ITEMS = (
@@ -49,7 +45,7 @@ SMALL = {  # of params.yaml
 
 def values() -> dict:
     """params.yaml with the few edits of the workflow's tests and small numbers."""
-    found = yaml.safe_load(conftest.small_params())
+    found = yaml.safe_load(sandboxes.small_params())
     for place, changes in SMALL.items():
         block = found
         for key in place:
@@ -60,9 +56,9 @@ def values() -> dict:
     return found
 
 
-def sandbox(path: Path, real: bool = True, params: dict | None = None) -> conftest.Sandbox:
+def sandbox(path: Path, real: bool = True, params: dict | None = None) -> sandboxes.Sandbox:
     """A repository in `path` with small params and the scripts that compute (`real`) or stand-ins, nothing built."""
-    made, found = conftest.make_sandbox(path, real), params or values()
+    made, found = sandboxes.make_sandbox(path, real), params or values()
     found["run"]["preload"] *= real  # stand-ins import nothing
     (path / "params.yaml").write_text(yaml.safe_dump(found, sort_keys=False), encoding="utf-8")
     made.git("commit", "--all", "--quiet", "--message", "small params")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT
+from sandboxes import ROOT
 
 from engram.cli import main
 from engram.job import lineage

@@ -5,7 +5,7 @@ import shutil
 import zipfile
 
 import pytest
-from conftest import Sandbox, restore
+from sandboxes import Sandbox, restore
 
 from engram.provenance import crate, crate_verify
 

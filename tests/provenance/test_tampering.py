@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import Sandbox
+from sandboxes import Sandbox
 
 from engram.job import ledger_entry, lineage
 from engram.provenance import audit, dvc_lock, planned_jobs, rerun

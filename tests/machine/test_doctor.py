@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 import yaml
-from conftest import ROOT
+from sandboxes import ROOT
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import GPT2Config
 

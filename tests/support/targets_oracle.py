@@ -5,7 +5,7 @@ step.
 import torch
 
 from engram.editing.facts import essence, lookups, target_tokens
-from oracle import first, hooks
+from tracing_oracle import first, hooks
 
 
 def optimised(lm, fact, contexts, s):
