@@ -75,8 +75,8 @@ def test_a_good_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "body, more, said",
-    (
+    ("body", "more", "said"),
+    [
         (BODY[:-1] + b" ", {"sha256": HASH}, "sha256 .*, expected .*: truncated or damaged: not valid"),
         (BODY[:-1] + b"\n]", {"bytes": len(BODY) + 1, "sha256": HASH}, "another version of it, with 120 records"),
         (BODY[:90000], {"bytes": len(BODY)}, f"has 90,000 bytes, expected {len(BODY):,}"),
@@ -87,7 +87,7 @@ def test_a_good_file(tmp_path):
         (b"", {"bytes": None, "sha256": None}, "the file is empty"),
         (json.dumps(FACTS[:-1]).encode(), {"bytes": None, "sha256": None}, "119 records, expected 120"),
         (json.dumps([*FACTS, fact(7)]).encode(), {"bytes": None, "sha256": None}, "case_id 7 occurs twice"),
-    ),
+    ],
 )
 def test_another_file_is_named_and_nothing_stays(tmp_path, body, more, said):
     with serve(body) as origin:
@@ -124,7 +124,7 @@ def test_a_server_that_recovers(tmp_path):
         assert "503 Service Unavailable (tried 3 times)" in text and len(origin.asked) == 3
 
 
-@pytest.mark.parametrize("kind", ("cut", "stall"))
+@pytest.mark.parametrize("kind", ["cut", "stall"])
 def test_an_interrupted_download_goes_on_where_it_was(tmp_path, kind):
     with serve(BODY, [(kind, 140000)]) as origin:
         assert fetching.obtain(wanted(origin.address), where(tmp_path)).path.read_bytes() == BODY
@@ -133,7 +133,7 @@ def test_an_interrupted_download_goes_on_where_it_was(tmp_path, kind):
 
 
 @pytest.mark.parametrize(
-    "kind, said", (("cut", "ended after 196,608 .*truncated"), ("stall", "no byte for 0.5 seconds"))
+    ("kind", "said"), [("cut", "ended after 196,608 .*truncated"), ("stall", "no byte for 0.5 seconds")]
 )
 def test_a_part_stays_under_its_own_name_and_serves_the_next_run(tmp_path, kind, said):
     with serve(BODY, [(kind, 70000)] * 3) as origin:
@@ -205,18 +205,18 @@ def test_offline_touches_no_network(tmp_path, monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", refuse)
     text = failure(tmp_path, wanted("https://origin.invalid/facts.json", "hub:a/b"), around)
     assert text.count("not asked: HF_HUB_OFFLINE is 1") == 3
-    with pytest.raises(fetching.NotFound, match="ENGRAM_DATA_DIR: .*nowhere is not a folder"):
+    with pytest.raises(fetching.NotFound, match=r"ENGRAM_DATA_DIR: .*nowhere is not a folder"):
         fetching.where(section, tmp_path, {"ENGRAM_DATA_DIR": str(tmp_path / "nowhere")})
 
 
-@pytest.mark.parametrize("name", ("../facts.json", "/etc/passwd", "a/b.json", ".hidden", "", "a\n"))
+@pytest.mark.parametrize("name", ["../facts.json", "/etc/passwd", "a/b.json", ".hidden", "", "a\n"])
 def test_names_cannot_leave_the_folder(tmp_path, name):
     with pytest.raises(ValueError, match="is not the name of a file"):
         fetching.obtain(Original(name, "counterfact", "none"), where(tmp_path))
 
 
 @pytest.mark.parametrize(
-    "place", ("file:///etc/passwd", "ftp://host/facts.json", "http:///facts.json", "hub:a/b", "gopher:x")
+    "place", ["file:///etc/passwd", "ftp://host/facts.json", "http:///facts.json", "hub:a/b", "gopher:x"]
 )
 def test_only_http_and_local_places(tmp_path, place):
     text = failure(tmp_path, wanted(place), where(tmp_path))
@@ -264,7 +264,7 @@ def test_counterfact_under_the_other_name(tmp_path):
 ARTICLES = [{"id": str(number), "title": f"Title {number}", "text": f"Text\u2028of {number}."} for number in range(50)]
 
 
-@pytest.mark.parametrize("form", ("jsonl", "parquet", "stream", "file", "folder"))
+@pytest.mark.parametrize("form", ["jsonl", "parquet", "stream", "file", "folder"])
 def test_a_sample_of_articles_from_any_snapshot(tmp_path, form):
     import random
 

@@ -72,7 +72,7 @@ def test_what_is_held_out_of_a_world_is_not_trained_on():
     lists = {part.strip() for text in documents for part in text.split(".")}
     assert len(passages) == 30 and len(listings) > 30 and not {part.strip() for part in listings} & lists
     assert not any(passage in text for text in documents for passage in passages)
-    known = {name for name in tables["facts"]["subject"]}
+    known = set(tables["facts"]["subject"])
     assert all(any(name in text for name in known) for text in passages)
 
 
@@ -94,13 +94,13 @@ def test_every_fact_of_a_world_can_be_asked_in_the_other_order():
 
 
 @pytest.mark.parametrize(
-    "change, message",
-    (
+    ("change", "message"),
+    [
         ({"subjects": 7}, "subjects must be even"),
         ({"relations": 99}, "at most 8 relations"),
         ({"colour": 1}, "unknown keys .'colour'."),
         ({"subjects": 4}, "no other subject shares object"),
-    ),
+    ],
 )
 def test_impossible_worlds_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
@@ -108,11 +108,11 @@ def test_impossible_worlds_are_refused(change, message):
 
 
 @pytest.mark.parametrize(
-    "row, message",
-    (
+    ("row", "message"),
+    [
         ({"article_id": 1}, "expected .'article_id', 'text', 'title'."),
         ({"article_id": "1", "title": "a", "text": "b"}, "column article_id: '1' is not a int64"),
-    ),
+    ],
 )
 def test_tables_name_what_is_wrong(row, message):
     with pytest.raises(ValueError, match=message):
@@ -219,14 +219,14 @@ def test_a_relation_without_wording_is_left_out(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "lines, message",
-    (
+    ("lines", "message"),
+    [
         ("relation_id,a,b,c", "right is .'relation_id', 'relation', 'subject_first', 'relation_first'."),
         ("P1,x,{} is,The x of {} is\nP1,x,{} is,The x of {} is", "line 3: relation P1 a second time"),
         ("P1,x,It is {},The x of {} is", "line 2: .*the first beginning with it"),
         ("P1,x,{} is,{} has x", "line 2"),
         ("P1,x,{} is,The x is", "line 2: .*each with one {}"),
-    ),
+    ],
 )
 def test_wordings_that_are_none_are_named(tmp_path, lines, message):
     head = "" if lines.startswith("relation_id") else "relation_id,relation,subject_first,relation_first\n"
@@ -242,8 +242,8 @@ def broken(field, value, inside=None):
 
 
 @pytest.mark.parametrize(
-    "files, message",
-    (
+    ("files", "message"),
+    [
         (
             {"facts": broken("case_id", "3")},
             r"f: record 1 \(case_id 3\): field 'case_id' should be a non-empty int, found '3'",
@@ -266,7 +266,7 @@ def broken(field, value, inside=None):
         ({"zsre": [{k: v for k, v in ZSRE.items() if k != "loc"}]}, "field 'loc' is missing"),
         ({"known": [KNOWN | {"subject": "Ann"}]}, "subject 'Ann' does not occur in prompt"),
         ({"text": '{"title": "T", "te'}, "line 1: not json .* truncated"),
-    ),
+    ],
 )
 def test_bad_files_are_named(tmp_path, files, message):
     with pytest.raises(ValueError, match=message):

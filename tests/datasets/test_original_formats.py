@@ -74,8 +74,8 @@ def test_many_problems_are_counted(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "parse, values, lines",
-    (
+    ("parse", "values", "lines"),
+    [
         (
             original_formats.zsre,
             [{"subject": "Zoë", "src": "What?", "answers": [], "rephrase": "x", "loc": "who won", "loc_ans": "nobody"}],
@@ -129,7 +129,7 @@ def test_many_problems_are_counted(tmp_path):
         ),
         (original_formats.idf, "NUMPY", ["not an array of numpy (.npy), or truncated: "]),
         (original_formats.editor, "text", ["not an archive that torch writes (.pt)"]),
-    ),
+    ],
     ids=lambda value: getattr(value, "__name__", None),
 )
 def test_the_other_formats(tmp_path, parse, values, lines):

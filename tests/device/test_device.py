@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
     not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"),
     reason="this torch knows no devices of Python",
 )
-@pytest.mark.parametrize("part", ("stages", "editors", "architectures", "hypernet"))
+@pytest.mark.parametrize("part", ["stages", "editors", "architectures", "hypernet"])
 def test_on_another_device(part, tmp_path):
     folder = [tmp_path] if part in ("stages", "hypernet") else []
     done = subprocess.run([sys.executable, HERE / "on_device.py", part, *folder], capture_output=True, text=True)

@@ -112,7 +112,7 @@ def test_other_arithmetic(numbers):
 
 
 @pytest.mark.parametrize(
-    "key, value, ci",
+    ("key", "value", "ci"),
     [  # of each table one, typed in once more
         (("rome", "Table 1", "gpt2-xl", "mend-zsre", "PA"), 99.3, 0.1),
         (("rome", "Table 4", "gpt2-xl", "ke-cf", "NM"), -63.2, 0.7),

@@ -64,7 +64,7 @@ def test_methods_have_a_fixed_order_and_unlisted_ones_follow():
     assert style.method_label("none", "mini") == "Unedited (mini)" and style.method_label("emmet", "mini") == "EMMET"
 
 
-@pytest.mark.parametrize("layers, count", [(6, 6), (8, 8), (12, 6), (24, 5), (48, 5)])
+@pytest.mark.parametrize(("layers", "count"), [(6, 6), (8, 8), (12, 6), (24, 5), (48, 5)])
 def test_layers_are_labelled_sparsely(layers, count):
     ax = style.figure(2, 2).subplots()
     style.layer_ticks(ax, layers)

@@ -101,7 +101,7 @@ def c_norm(change, c):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("dtype", (torch.float32, torch.float64))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_r_rome_stores_the_value_under_the_mean_key_with_rank_one(kind, dtype):
     model = lm(kind, dtype)
     aids = aids_of(model)
@@ -150,7 +150,7 @@ def test_r_rome_of_several_facts_is_one_after_the_other():
 
 
 def test_a_key_orthogonal_to_its_direction_is_refused():
-    with pytest.raises(ValueError, match="fact 1: .*orthogonal"):
+    with pytest.raises(ValueError, match=r"fact 1: .*orthogonal"):
         closed_form.in_turn(torch.eye(2), torch.tensor([[1.0, 0], [1, 0]]), torch.ones(2, 3))
 
 
@@ -182,7 +182,7 @@ def test_least_squares_solves_the_stacked_system():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("contexts", (("{}",), CONTEXTS))
+@pytest.mark.parametrize("contexts", [("{}",), CONTEXTS])
 def test_memit_of_one_fact_and_one_layer_meets_its_value_as_lambda_vanishes(kind, contexts):
     model = lm(kind, torch.float64)
     aids, fact = aids_of(model, contexts=contexts), FACTS[1]
@@ -223,7 +223,9 @@ def slow_memit(model, facts, aids, layers, share, site, solve):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name, share, site", (("memit", lambda n: 1 / n, "block"), ("pmet", lambda n: n**-0.5, "mlp")))
+@pytest.mark.parametrize(
+    ("name", "share", "site"), [("memit", lambda n: 1 / n, "block"), ("pmet", lambda n: n**-0.5, "mlp")]
+)
 def test_spreading_over_layers_agrees_with_plain_forwards(kind, name, share, site):
     model = lm(kind, torch.float64)
     aids = aids_of(model)
@@ -347,7 +349,7 @@ def test_alphaedit_is_the_published_solve():
         closed_form.null_space(c, 1e9)
 
 
-@pytest.mark.parametrize("name", ("alphaedit", "memit-seq"))
+@pytest.mark.parametrize("name", ["alphaedit", "memit-seq"])
 def test_what_was_stored_is_remembered_with_the_keys_of_the_edited_model(name):
     model, method = lm("gpt2", torch.float64), editor.load(name)
     aids = aids_of(model)

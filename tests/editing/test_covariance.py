@@ -97,17 +97,17 @@ def test_shards_and_passes_do_not_change_a_bit():
     plain = covariance.second_moments(lm(), [0, 1, 3], LONG, LIMIT, 40, torch.float32)
     assert same(plain, covariance.second_moments(lm(), [0, 1, 3], LONG, LIMIT, 40, torch.float32, memory=one))
     with pytest.raises(
-        MemoryError, match="layer 0 of toy-gpt2: .* width 128 takes .* bytes, but 100 are free for it on cpu"
+        MemoryError, match=r"layer 0 of toy-gpt2: .* width 128 takes .* bytes, but 100 are free for it on cpu"
     ):
         covariance.second_moments(lm(), [0, 1], TEXT, LIMIT, 40, memory=100)
 
 
 def test_float32_sums_come_from_one_shard():
-    with pytest.raises(ValueError, match="covariance.shards: 2 with dtype float32"):
+    with pytest.raises(ValueError, match=r"covariance.shards: 2 with dtype float32"):
         covariance.second_moments(lm(), [0], TEXT, LIMIT, 40, torch.float32, 2)
-    with pytest.raises(ValueError, match="covariance.shards: 2 with dtype float32"):
+    with pytest.raises(ValueError, match=r"covariance.shards: 2 with dtype float32"):
         covariance.Settings(10, dtype="float32", shards=2)
-    with pytest.raises(ValueError, match="covariance.dtype: 'bfloat16'; right is one of float64, float32"):
+    with pytest.raises(ValueError, match=r"covariance.dtype: 'bfloat16'; right is one of float64, float32"):
         covariance.Settings(10, dtype="bfloat16")
 
 
@@ -147,7 +147,7 @@ def test_a_sum_that_leaves_its_grid_is_an_error():
     one.update(31 * torch.ones(90, 4))
     assert one.result().count == 100
     one.update(200 * torch.ones(10, 4))
-    with pytest.raises(OverflowError, match="layer 5: the sum has an entry of .*, but its grid ends at 1.31e.05"):
+    with pytest.raises(OverflowError, match=r"layer 5: the sum has an entry of .*, but its grid ends at 1.31e.05"):
         one.result()
     wild = summed([torch.tensor([[1.0, math.nan]])], expected=1)
     with pytest.raises(ValueError, match="not finite"):
@@ -155,8 +155,8 @@ def test_a_sum_that_leaves_its_grid_is_an_error():
     assert torch.equal(summed([torch.zeros(3, 2)], expected=3).result().total, torch.zeros(2, 2, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("width", (1, 7, 64, 130, 1100))
-@pytest.mark.parametrize("expected", (None, 50))
+@pytest.mark.parametrize("width", [1, 7, 64, 130, 1100])
+@pytest.mark.parametrize("expected", [None, 50])
 def test_stripes_make_up_the_whole_matrix(width, expected):
     keys = keys_of(50, width)
     found = summed(list(keys.split([1, 29, 20])), expected=expected).result()
@@ -267,7 +267,7 @@ def test_solve_inverts_and_reports_a_missing_rank():
 
 
 @pytest.mark.parametrize(
-    "true, dtype",
+    ("true", "dtype"),
     [(1, torch.float64), (17, torch.float64), (39, torch.float64), (1, torch.float32), (17, torch.float32)],
 )
 def test_rank_is_found_behind_the_noise_of_the_products(true, dtype):
@@ -335,10 +335,10 @@ def test_a_statistic_of_another_model_width_or_tokenizer_is_refused(tmp_path):
 
     other = lm("llama")
     with pytest.raises(
-        ValueError, match="model toy-gpt2 / .* cannot be used with model toy-llama / .*: the model differs"
+        ValueError, match=r"model toy-gpt2 / .* cannot be used with model toy-llama / .*: the model differs"
     ):
         second_moment.load(path, job, other)
-    with pytest.raises(ValueError, match="revision weights [0-9a-f]{16} .* cannot be used .*: the revision differs"):
+    with pytest.raises(ValueError, match=r"revision weights [0-9a-f]{16} .* cannot be used .*: the revision differs"):
         second_moment.load(path, a_job(tmp_path, "b", b"other"), model)
     text = json.loads(model.tokenizer.backend_tokenizer.to_str())
     text["added_tokens"][0]["content"] = "<end>"
@@ -346,7 +346,7 @@ def test_a_statistic_of_another_model_width_or_tokenizer_is_refused(tmp_path):
     renamed = PreTrainedTokenizerFast(
         tokenizer_object=type(model.tokenizer.backend_tokenizer).from_str(json.dumps(text))
     )
-    with pytest.raises(ValueError, match="toy-gpt2 .* cannot be used with model toy-gpt2 .*: the tokenizer differs"):
+    with pytest.raises(ValueError, match=r"toy-gpt2 .* cannot be used with model toy-gpt2 .*: the tokenizer differs"):
         second_moment.load(path, job, type(model)(model.name, model.model, renamed, model.arch))
     with pytest.raises(ValueError, match="toy-gpt2 have width 128, but the keys of toy-gpt2 there have width 256"):
         second_moment.load(path, job, lm(width=64))
@@ -358,10 +358,10 @@ def test_a_statistic_of_another_model_width_or_tokenizer_is_refused(tmp_path):
         SimpleNamespace(),
         SimpleNamespace(),
     )
-    with pytest.raises(ValueError, match="/ revision x/y 0{40} / .*: the revision differs"):
+    with pytest.raises(ValueError, match=r"/ revision x/y 0{40} / .*: the revision differs"):
         second_moment.load(path, hub, model)
     tensors, _ = io.read_tensors(path)
-    with pytest.raises(ValueError, match="second moments of model unknown / .*: the model differs"):
+    with pytest.raises(ValueError, match=r"second moments of model unknown / .*: the model differs"):
         second_moment.from_tensors(tensors, {"count": {"0": 1, "2": 1}}, model, second_moment.identity(job, model))
 
 

@@ -32,7 +32,7 @@ def slow(model, passage, counted):
     return -sum(float(logs[at - 1, passage.ids[at]]) for at in counted) / len(counted)
 
 
-@pytest.mark.parametrize("kind", ("gpt2", "gemma", "mistral"))
+@pytest.mark.parametrize("kind", ["gpt2", "gemma", "mistral"])
 def test_tables_are_those_of_one_passage_at_a_time(kind):
     """Start tokens or none; a change of low rank for each record, the first two of which read."""
     model = lm(kind, torch.float64)
@@ -75,21 +75,23 @@ def test_a_passage_without_a_token_that_counts_has_no_row():
 
 
 def test_too_few_passages_are_said():
-    with pytest.raises(ValueError, match="4 passages of 12 tokens are wanted .* the source keeps 3 of 4 from training"):
+    with pytest.raises(
+        ValueError, match=r"4 passages of 12 tokens are wanted .* the source keeps 3 of 4 from training"
+    ):
         drift.heldout(lm("gpt2"), TEXTS, drift.Settings(4, 12, 1))
 
 
 @pytest.mark.parametrize(
-    "method, n, rows",
-    (
+    ("method", "n", "rows"),
+    [
         ("rome", "1", [(1, 10), (1, 11), (1, 12)]),
         ("rome", "2", [(2, 10), (2, 12), (2, 21)]),
         ("rome", "3by1", [(after, case) for case in (10, 20) for after in (1, 2, 3)]),
         ("none", "1", [(1, 10), (1, 11), (1, 12)]),
         ("none", "3by1", [(after, case) for case in (10, 20) for after in (1, 2, 3)]),
-    ),
+    ],
 )
-@pytest.mark.parametrize("together_read", (2, 200))
+@pytest.mark.parametrize("together_read", [2, 200])
 def test_every_model_of_a_job_reads_until_enough_have(method, n, rows, together_read):
     """The models as the word n says, under the first record that they hold, whatever is read together."""
     model = lm("gpt2")

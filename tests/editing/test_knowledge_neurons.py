@@ -95,7 +95,7 @@ def test_a_score_is_the_slope_of_one_neuron_found_by_moving_it():
         )
 
 
-@pytest.mark.parametrize("kind", ("gpt2", "gpt_neox"))
+@pytest.mark.parametrize("kind", ["gpt2", "gpt_neox"])
 def test_the_scores_of_a_layer_add_up_to_what_it_does_for_the_answer(kind):
     """Completeness of integrated gradients: the sum over neurons tends to p(answer) with the layer minus p without."""
     model, (text, _) = lm(kind, torch.float64), PROMPTS[0]
@@ -167,7 +167,7 @@ def test_the_edit_is_the_published_one(kind, truth):
             assert torch.allclose(delta.dense(layer), change, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ("gpt2", "llama"))
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
 def test_facts_are_edited_in_turn_and_the_model_stays_as_it_was(kind):
     model, s = lm(kind), kn.Settings(points=5)
     before = {name: value.clone() for name, value in model.model.state_dict().items()}
@@ -250,7 +250,7 @@ def test_refined_neurons_are_those_of_many_contexts():
 
 def test_what_cannot_be_done_is_said():
     model, fact = lm("gpt2"), Fact(7, "Beats Music", "{} is owned by", "chess")
-    with pytest.raises(ValueError, match="record 7.*truth: own"):
+    with pytest.raises(ValueError, match=r"record 7.*truth: own"):
         kn.edit(model, [fact], kn.Settings(truth="fact"), AIDS)
     for more in ({"truth": "both"}, {"adaptive_threshold": 1.0}, {"points": 1}, {"batch": 0}):
         with pytest.raises(ValueError, match=next(iter(more))):

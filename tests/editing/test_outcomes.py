@@ -86,7 +86,7 @@ def check_scores(model, table, changes, tolerance):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("batch", (1, 7, 64))
+@pytest.mark.parametrize("batch", [1, 7, 64])
 def test_scores_equal_one_prompt_at_a_time(kind, batch):
     model = loaded(kind, torch.float64)
     table = outcomes.scores(model, RECORDS, deltas(model), "counterfact", config(batch))
@@ -156,7 +156,7 @@ def test_zsre_equals_the_published_procedure_one_text_at_a_time(kind):
 
 def test_zsre_records_that_cannot_be_asked_and_unknown_datasets():
     model = lm("gpt2")
-    with pytest.raises(ValueError, match="zsRE record 20: the prompt 'Where' must hold exactly one {}"):
+    with pytest.raises(ValueError, match=r"zsRE record 20: the prompt 'Where' must hold exactly one {}"):
         records.queries(model.tokenizer, ZSRE.assign(prompt="Where"), "zsre")
     with pytest.raises(ValueError, match="no dataset 'mcf'; there are counterfact, zsre"):
         records.queries(model.tokenizer, ZSRE, "mcf")
@@ -195,7 +195,7 @@ def check_texts(model, table, changes, length, top_k, case_ids=(10, 11, 12)):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("batch", (4, 64))
+@pytest.mark.parametrize("batch", [4, 64])
 def test_texts_equal_sampling_one_prompt_at_a_time_without_cache(kind, batch):
     model = loaded(kind, torch.float64)
     check_texts(model, outcomes.texts(model, RECORDS, deltas(model), config(batch), ("key",)), deltas(model), 24, 3)
@@ -210,7 +210,7 @@ def test_greedy_texts_are_identical_in_float32(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("cache", (decoding.Fixed, decoding.Packed))
+@pytest.mark.parametrize("cache", [decoding.Fixed, decoding.Packed])
 def test_both_caches_hold_the_past(kind, cache, monkeypatch):
     """The buffers of a GPU and those of a CPU, over several stretches and with equal beginnings read once, in memory
     that holds anything.
@@ -233,12 +233,12 @@ def test_both_caches_hold_the_past(kind, cache, monkeypatch):
             if packed:
                 assert len(spare) == model.layers + 1, "one for each layer, and one for the layer that moves"
     with pytest.raises(
-        ValueError, match="a text of 65 tokens, but (it has 64 positions|some of its layers look back 48)"
+        ValueError, match=r"a text of 65 tokens, but (it has 64 positions|some of its layers look back 48)"
     ):
         decoding.Decoder(model, 65)
 
 
-@pytest.mark.parametrize("count, most", ((1, 320), (2, 1), (640, 320), (641, 320), (2000, 320), (7, 3)))
+@pytest.mark.parametrize(("count", "most"), [(1, 320), (2, 1), (640, 320), (641, 320), (2000, 320), (7, 3)])
 def test_texts_come_in_an_even_number_of_batches(count, most):
     size = generation._even(count, most)
     assert 1 <= size <= most and (count == 1 or -(-count // size) % 2 == 0)
@@ -300,7 +300,7 @@ def test_a_change_that_all_records_share_is_put_into_the_weights():
     check_texts(model, tables["texts"], [change] * 3, 24, 3)
 
 
-@pytest.mark.parametrize("shared", (False, True))
+@pytest.mark.parametrize("shared", [False, True])
 def test_out_of_memory_halves_the_batch_with_one_warning(shared, monkeypatch, capsys):
     model = lm("gpt2")
     before, real = snapshot(model), type(model).hidden
@@ -377,7 +377,9 @@ def test_known_needs_every_token_of_the_object():
     assert result["correct"][0] == (target == [first])
 
 
-@pytest.mark.parametrize("dataset, rows, column", (("counterfact", RECORDS, "target_true"), ("zsre", ZSRE, "answer")))
+@pytest.mark.parametrize(
+    ("dataset", "rows", "column"), [("counterfact", RECORDS, "target_true"), ("zsre", ZSRE, "answer")]
+)
 def test_known_records_go_on_with_their_true_answer(dataset, rows, column):
     model = lm("gpt2")
     table = known.records(model, rows, dataset)
@@ -425,7 +427,7 @@ def test_a_context_in_front_counts_and_the_last_token_does_not():
     fits, longer = (scoring.Query(0, (5,) * 64, target) for target in ((1,), (1, 2)))
     scoring.check_lengths(model, [fits], str)
     assert len(scoring.score(model, [fits])) == 1
-    with pytest.raises(ValueError, match="^0: 66 tokens.*; 1 more texts are too long for it: right is"):
+    with pytest.raises(ValueError, match=r"^0: 66 tokens.*; 1 more texts are too long for it: right is"):
         scoring.check_lengths(model, [longer, longer], str)
     with pytest.raises(IndexError):
         scoring.score(model, [longer])
@@ -436,7 +438,7 @@ def test_a_fact_longer_than_the_model_reads_is_named_before_it_is_known():
     with pytest.raises(ValueError, match="zsre record 20, its prompt with its true object: "):
         known.records(model, ZSRE.assign(answer=[LONG, "Rome"]), "zsre")
     prompts = pd.DataFrame({"prompt_id": [7], "prompt": [LONG], "attribute": ["Rome"]})
-    with pytest.raises(ValueError, match="^fact prompt 7 with its attribute: "):
+    with pytest.raises(ValueError, match=r"^fact prompt 7 with its attribute: "):
         known.prompts(model, prompts)
 
 

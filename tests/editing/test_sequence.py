@@ -49,7 +49,7 @@ def without(table):
     return table.drop(columns="after").reset_index(drop=True)
 
 
-@pytest.mark.parametrize("batch", (1, 2))
+@pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("method", SETTINGS)
 def test_in_turn_is_really_changing_the_weights_step_by_step(method, batch):
     model = lm("gpt2", torch.float64)
@@ -90,7 +90,7 @@ def test_three_by_one_is_one_call_with_three_facts_for_a_method_that_goes_in_tur
     assert first["nll"].tolist() == pytest.approx(alone["nll"].tolist(), rel=1e-5), "the first of them, as if alone"
 
 
-@pytest.mark.parametrize("method, dataset", (("rome", "counterfact"), ("none", "zsre"), ("ft", "counterfact")))
+@pytest.mark.parametrize(("method", "dataset"), [("rome", "counterfact"), ("none", "zsre"), ("ft", "counterfact")])
 def test_facts_alone_are_read_as_ever(method, dataset):
     """The tables of one call of outcomes.outcomes for all records, to the bit, and the column `after`."""
     model, rows = lm("gpt2"), ZSRE if dataset == "zsre" else ROWS
@@ -98,11 +98,11 @@ def test_facts_alone_are_read_as_ever(method, dataset):
     deltas = editor.deltas(method, model, records.to_facts(rows), SETTINGS[method], aids(model))
     wanted = outcomes.outcomes(model, rows, deltas, dataset, config(), ("key",))
     for name, table in wanted.items():
-        assert list(found[name])[0] == "after" and without(found[name]).equals(table)
+        assert next(iter(found[name])) == "after" and without(found[name]).equals(table)
         assert (found[name]["after"] == 1).all() and found[name]["after"].dtype == "int64"
 
 
-@pytest.mark.parametrize("together_read", (1, 200))
+@pytest.mark.parametrize("together_read", [1, 200])
 def test_groups_are_edited_by_one_call_each_and_the_last_has_what_is_left(together_read):
     model = lm("gpt2", torch.float64)
     found = tables(model, "memit-seq", "4", records=together_read)
@@ -125,7 +125,7 @@ def test_several_sequences_start_from_the_unedited_model():
             pd.testing.assert_frame_equal(found[name][found[name]["case_id"].isin(cases)].reset_index(drop=True), table)
 
 
-@pytest.mark.parametrize("n", ("1", "2", "3by2"))
+@pytest.mark.parametrize("n", ["1", "2", "3by2"])
 def test_texts_of_the_first_records_are_those_of_all(n):
     model = lm("gpt2", torch.float64)
     whole = tables(model, "rome", n, records=2)

@@ -80,7 +80,7 @@ def test_summary_by_hand():
 
 
 def test_errors_name_the_site_and_the_prompts():
-    with pytest.raises(ValueError, match="'attn'.*mlp"):
+    with pytest.raises(ValueError, match=r"'attn'.*mlp"):
         indirect_effects.average_effects(EFFECTS, PROMPTS, "attn")
     with pytest.raises(ValueError, match=r"\[9\]"):
         indirect_effects.average_effects(EFFECTS, PROMPTS.head(1), "mlp")

@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from readable import assert_readable
 from test_curves import load
 
 from engram.drawing import style
 from engram.job import io
+from readable import assert_readable
 
 KEYS = {"model": "mini", "dataset": "counterfact", "n": 1}
 METHODS = ("ft-l", "mend-cf", "rome", "r-rome", "memit")
@@ -132,7 +132,7 @@ def test_edits_that_change_nothing_are_counted(fakes, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "low, high, ticks",
+    ("low", "high", "ticks"),
     [(0.03, 1.1, [0.05, 0.1, 0.2, 0.5, 1]), (0.51, 0.52, [0.52]), (1e-4, 10.5, [1e-4, 1e-3, 1e-2, 0.1, 1, 10])],
 )
 def test_ticks_of_a_logarithmic_axis_are_round(low, high, ticks):
@@ -140,7 +140,7 @@ def test_ticks_of_a_logarithmic_axis_are_round(low, high, ticks):
 
 
 @pytest.mark.parametrize(
-    "item, more, says",
+    ("item", "more", "says"),
     [
         ("beyond/relations", {"records": [records("rome").assign(n=100)]}, "rome, n 100: right is 1, each fact alone"),
         (
@@ -194,7 +194,7 @@ MANY = [
 ]
 
 
-@pytest.mark.parametrize("tables, panels", [(MANY, 2), (MANY[:4], 1)])
+@pytest.mark.parametrize(("tables", "panels"), [(MANY, 2), (MANY[:4], 1)])
 def test_drift_can_be_read_and_is_the_same_again(tables, panels, fakes, tmp_path, monkeypatch):
     files, figure = run("beyond/perplexity", fakes, tmp_path / "a", drift=tables)
     assert_readable(figure, monkeypatch)
@@ -219,7 +219,7 @@ def test_perplexity_of_one_model_has_the_interval_of_its_passages(fakes, tmp_pat
 
 
 def test_no_passages_are_no_figure(fakes, tmp_path):
-    with pytest.raises(ValueError, match="right is edit.perplexity.passages above 0"):
+    with pytest.raises(ValueError, match=r"right is edit.perplexity.passages above 0"):
         run("beyond/perplexity", fakes, tmp_path, drift=[MANY[0][:0]])
 
 

@@ -4,11 +4,11 @@ import json
 
 import pandas as pd
 import pytest
-from readable import assert_readable
 from test_curves import load, summary
 
 from engram.evaluation import metrics
 from engram.job import io
+from readable import assert_readable
 
 RELATIONS = {"1": ["born in"], "2": ["works as"], "1+2": ["born in", "works as"]}
 LAYERS = {f"memit-{index}": {"layers": layers} for index, layers in enumerate(([2], [0, 1, 2], [0], [0, 2]))}
@@ -131,7 +131,7 @@ def test_the_same_bytes_again(drawn, fakes, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "item, tables, says",
+    ("item", "tables", "says"),
     [
         (
             "memit/fig6_categories",

@@ -5,9 +5,9 @@ import json
 
 import pandas as pd
 import pytest
-from readable import assert_readable
 
 from engram.drawing import style
+from readable import assert_readable
 
 METRICS = ("S", "ES", "EM", "PS", "PM", "NS", "NM", "GE", "RS")
 FACTS = [1, 10, 100, 1000]
@@ -112,7 +112,7 @@ def test_the_same_bytes_again(drawn, fakes, tmp_path):
     )
 
 
-@pytest.mark.parametrize("item, lines", list(zip(SUMMARIES, (6, 4, 3, 1))))
+@pytest.mark.parametrize(("item", "lines"), list(zip(SUMMARIES, (6, 4, 3, 1))))
 def test_pictures_can_be_read(item, lines, drawn, monkeypatch):
     fig = drawn[item][1]
     assert_readable(fig, monkeypatch)
@@ -134,7 +134,7 @@ FIVE, SEVENTEEN = "memit/fig5_scaling", "rome/fig17_ft_layers"
 
 
 @pytest.mark.parametrize(
-    "item, change, says",
+    ("item", "change", "says"),
     [
         (
             FIVE,

@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from readable import assert_readable, contrast
 from test_curves import load, summary
 
 from engram.drawing import single_records, style, text_samples
 from engram.job import io
+from readable import assert_readable, contrast
 
 
 def csv(drawn, item):
@@ -61,7 +61,7 @@ def test_texts_of_all_editors_stand_below_each_other(drawn, fakes, monkeypatch):
         assert step == pytest.approx(most * 7 * 1.35 + 0.04 * 72, abs=0.1), f"{most} lines and a step"
 
 
-@pytest.mark.parametrize("item, table", [("fig21_counterfact_record", "facts"), ("fig22_zsre_record", "zsre")])
+@pytest.mark.parametrize(("item", "table"), [("fig21_counterfact_record", "facts"), ("fig22_zsre_record", "zsre")])
 def test_a_record_is_shown_whole(item, table, drawn, fakes, monkeypatch):
     rows, module = getattr(fakes, table)(), fakes.load(item)
     frame, first = csv(drawn, item), rows.iloc[0]
@@ -217,7 +217,7 @@ def test_bars_and_lines_of_sites_stand_out(fakes):
     assert all(contrast(colour) >= 3 for colour in [*colours, style.NEW, style.TRUE]), colours
 
 
-@pytest.mark.parametrize("colour, value", [("white", 1.0), ("black", 21.0), ("#767676", 4.54), ("0.5", 3.95)])
+@pytest.mark.parametrize(("colour", "value"), [("white", 1.0), ("black", 21.0), ("#767676", 4.54), ("0.5", 3.95)])
 def test_contrast_is_that_of_the_recommendation(colour, value):
     assert contrast(colour) == pytest.approx(value, abs=0.03)
     assert contrast((0, 0, 0, 0.0)) == 1.0, "nothing on white"

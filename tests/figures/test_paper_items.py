@@ -10,11 +10,11 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from readable import assert_readable
 
 from engram.drawing import text_samples
 from engram.evaluation.indirect_effects import average_effects
 from engram.job import lineage
+from readable import assert_readable
 
 
 def test_items_write_their_files_and_records(drawn, fakes):

@@ -102,7 +102,7 @@ def test_the_published_file_stands_in_the_lineage(fakes, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "item, dataset, model",
+    ("item", "dataset", "model"),
     [
         ("rome/table4_counterfact", "counterfact", "mini"),
         ("memit/table2_counterfact", "counterfact", "mini"),

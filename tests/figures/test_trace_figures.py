@@ -5,11 +5,11 @@ rules.
 import numpy as np
 import pandas as pd
 import pytest
-from readable import assert_readable
 
 from engram.drawing import style, trace_panels, trace_tables
 from engram.evaluation import indirect_effects as averages
 from engram.tracing import selection
+from readable import assert_readable
 
 AWKWARD = [
     "The",
@@ -77,7 +77,7 @@ def test_figures_are_readable(world, fakes, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "item, variant, sites",
+    ("item", "variant", "sites"),
     [("fig1_trace_example", "main", 3), ("fig10_examples", "main", 3), ("fig14_severed_cases", "severed", 3)],
 )
 def test_galleries_hold_each_cell_of_the_chosen_prompts(drawn, fakes, item, variant, sites):
@@ -141,7 +141,7 @@ def test_a_variant_that_does_not_fit_is_named(runner, fakes):
 
 
 @pytest.mark.parametrize(
-    "item, variants",
+    ("item", "variants"),
     [("fig7_lines", ["main"]), ("fig15_extra_token", ["extra"]), ("fig13_noise_kinds", ["gaussian", "uniform"])],
 )
 def test_lines_hold_each_point_and_its_interval(drawn, fakes, item, variants):

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from fake_tables import ROOT, TRACES, fake_effects, fake_gradients, fake_traced, fake_zsre
 from test_curves import load
 
 from engram.job import arguments
 from engram.settings import edits, items, sweeps
+from fake_tables import ROOT, TRACES, fake_effects, fake_gradients, fake_traced, fake_zsre
 
 VALUES = sweeps.expanded(items.seen(yaml.safe_load((ROOT / "params.yaml").read_text()), "mini"))
 PAPER = VALUES["paper"]

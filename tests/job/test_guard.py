@@ -80,7 +80,7 @@ def test_an_error_of_a_file_is_one_line_and_keeps_its_traceback(folder, capsys):
 
 
 @pytest.mark.parametrize(
-    "error, words",
+    ("error", "words"),
     [
         (
             OSError(errno.ENOSPC, "No space left on device", "x.parquet"),
@@ -132,7 +132,7 @@ def test_inputs_are_as_they_were_made(folder, damage):
     job = job_of(folder, table=path)
     guard.verify(job.hashed_inputs())
     damage(path)
-    with pytest.raises(ValueError, match="table.parquet: not what stage maker wrote.*delete it and run again"):
+    with pytest.raises(ValueError, match=r"table.parquet: not what stage maker wrote.*delete it and run again"):
         guard.verify(job_of(folder, table=path).hashed_inputs())
     record = lineage.record_path(path)
     record.write_text(record.read_text().replace("maker", "baker"))
@@ -143,7 +143,7 @@ def test_inputs_are_as_they_were_made(folder, damage):
 
 
 @pytest.mark.parametrize(
-    "name, value, reader",
+    ("name", "value", "reader"),
     [
         ("x.parquet", FRAME, io.read_table),
         ("x.safetensors", {"a": torch.ones(3)}, io.read_tensors),
@@ -167,7 +167,7 @@ def test_a_second_moment_that_is_no_number(folder, monkeypatch):
     for bad in (float("nan"), float("inf")):
         io.write(path, second_moment.to_tensors({0: second_moment.Moment(total.clone().fill_(bad), 9)}))
         with pytest.raises(
-            ValueError, match="moments.safetensors: the second moment of layer 0 has entries that are not finite"
+            ValueError, match=r"moments.safetensors: the second moment of layer 0 has entries that are not finite"
         ):
             second_moment.load(path, None, None)
 
@@ -177,7 +177,7 @@ def test_a_value_that_diverges(monkeypatch):
     monkeypatch.setattr(descent, "batch_of", lambda *args: None)
     monkeypatch.setattr(descent, "descend", lambda *args: found)
     work = SimpleNamespace(fact=SimpleNamespace(case_id=7))
-    with pytest.raises(ValueError, match="fact 7 diverged: after 2 steps its loss is nan; lower the rate, 0.5,"):
+    with pytest.raises(ValueError, match=r"fact 7 diverged: after 2 steps its loss is nan; lower the rate, 0.5,"):
         descent.optimised(None, [work], SimpleNamespace(settings=Settings(layer=0)))
 
 

@@ -5,12 +5,12 @@ import shutil
 import pytest
 import torch
 import yaml
-from sandboxes import ROOT
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import GPT2Config
 
 from engram.machine import devices, doctor, estimate, external_inputs
 from engram.settings import items, sweeps
+from sandboxes import ROOT
 from toy import lm
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())

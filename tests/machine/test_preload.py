@@ -87,7 +87,7 @@ def test_without_the_process_it_is_ordinary_python(place):
 
 
 @pytest.mark.parametrize(
-    "code, status, said",
+    ("code", "status", "said"),
     [
         ("raise SystemExit(3)", 3, ""),
         ("import sys; sys.exit('no such file')", 1, "no such file\n"),

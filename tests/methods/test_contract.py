@@ -73,7 +73,7 @@ def nll(model, fact) -> float:
     return float(torch.nn.functional.cross_entropy(logits, torch.tensor(goal)))
 
 
-@pytest.mark.parametrize("kind", ("gpt2", "llama", "mistral", "opt"))
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "mistral", "opt"])
 @pytest.mark.parametrize("name", hyperparameters.files())
 def test_contract(name, kind):
     """Weights keep their bytes, the same seed gives the same delta, targets get likelier, many facts where that is

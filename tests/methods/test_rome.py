@@ -64,7 +64,7 @@ def test_rome_stores_the_value_under_the_key_with_rank_one(kind):
     for fact, delta, value in zip(FACTS, deltas, wanted):
         (row,) = lookups(model.tokenizer, fact, ["{}"])
         with applied(model, delta):
-            key, now = subject_keys.keys_values(model, 1, [row])
+            _key, now = subject_keys.keys_values(model, 1, [row])
         assert torch.allclose(now[0], value, atol=1e-4), "W'k = v*"
         assert torch.linalg.matrix_rank(delta.dense(1)) == 1
 
@@ -72,7 +72,7 @@ def test_rome_stores_the_value_under_the_key_with_rank_one(kind):
 def test_rome_is_the_smallest_change_in_the_c_norm():
     """Among all changes with W'k = v* (here one key, so mean and bare key agree), ROME's has the least tr(D C Dᵀ)."""
     model = lm("gpt2", torch.float64)
-    (delta, *_), wanted, c = edit(model, ["{}"])
+    (delta, *_), _wanted, c = edit(model, ["{}"])
     change = delta.dense(1).double()
     key = subject_keys.fact_keys(model, targets.Settings(layer=1), FACTS[:1], ["{}"]).bare[0].double()
     cost = torch.trace(change @ c @ change.T)

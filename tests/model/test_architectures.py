@@ -11,10 +11,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from test_causal_trace import CONFIG, NOISE, table_of
 from test_closed_form import Aids
 from test_covariance import LONG
 from test_outcomes import RECORDS, config, deltas
-from test_causal_trace import CONFIG, NOISE, table_of
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import toy
@@ -30,8 +30,8 @@ from engram.model.delta import applied
 from engram.model.hooks import captured, resumed
 from engram.settings import objective
 from engram.tracing import causal_trace, noise
-from tracing_oracle import first
 from toy import PROMPTS, loaded
+from tracing_oracle import first
 
 BEHIND = ("gemma2", "gemma3_text", "opt_350m")  # a norm stands between an MLP and its block's output
 FACT = Fact(3, PROMPTS[0][1], "He said: {} premieres on", "French")
@@ -157,12 +157,12 @@ def test_opt_is_transformers_opt():
             assert torch.equal(model.model(ids).logits, plain(ids).logits)
         assert model.model.state_dict().keys() == plain.state_dict().keys()
         with pytest.raises(
-            ValueError, match="modeling_opt.OPTForCausalLM; right is the one in engram.model.loading.CLASSES"
+            ValueError, match=r"modeling_opt.OPTForCausalLM; right is the one in engram.model.loading.CLASSES"
         ):
             loading.wrap("x", plain, model.tokenizer)
 
 
-@pytest.mark.parametrize("kind", ("mistral", "gemma2", "gemma3_text"))
+@pytest.mark.parametrize("kind", ["mistral", "gemma2", "gemma3_text"])
 def test_a_text_that_attention_does_not_look_back_on_is_refused(kind):
     model = loaded(kind)
     assert block_parts.room(model) == toy.WINDOW
@@ -200,7 +200,7 @@ def test_positions_that_are_turned_by_length(tmp_path):
             x = adapter.add(layer, "mlp", attended, adapter.mlp(layer, x, attended))
         assert torch.allclose(lm.logits(lm.final(x)), lm.model(ids).logits, atol=1e-5)
     causal_trace.trace(lm, table_of(lm), NOISE, replace(CONFIG, samples=2), 2, 0)
-    with pytest.raises(ValueError, match="a prompt of 33 tokens.* turn positions differently from there on"):
+    with pytest.raises(ValueError, match=r"a prompt of 33 tokens.* turn positions differently from there on"):
         adapters.Adapter(lm, 33)
 
 
@@ -237,7 +237,7 @@ def test_spreading_over_gpus_needs_accelerate_and_gpus(monkeypatch):
     job = job_of(toy._folder("llama").name, devices="auto")
     monkeypatch.setattr(placement, "is_accelerate_available", lambda: False)
     with pytest.raises(
-        ImportError, match="model x: `devices: auto` needs the package accelerate.*pip install accelerate"
+        ImportError, match=r"model x: `devices: auto` needs the package accelerate.*pip install accelerate"
     ):
         loading.open_lm(job, "cuda")
     monkeypatch.setattr(placement, "is_accelerate_available", lambda: True)
@@ -246,7 +246,7 @@ def test_spreading_over_gpus_needs_accelerate_and_gpus(monkeypatch):
     assert placement.auto("x", "cuda") == {"device_map": "auto"}
 
 
-@pytest.mark.parametrize("kind", ("gpt2", "gptj", "llama", "gemma2", "opt"))
+@pytest.mark.parametrize("kind", ["gpt2", "gptj", "llama", "gemma2", "opt"])
 def test_modules_that_call_there_and_back_change_nothing(kind):
     """As in a model on several devices, where one is all there is: not a bit of a trace, a value, a score, a text or an
     edit differs, copies of the model stay apart, and its weights can be exchanged.
@@ -310,7 +310,7 @@ def test_every_file_is_asked_for_at_the_revision_without_remote_code(monkeypatch
     assert asked[-1][1]["use_safetensors"] is True
 
 
-@pytest.mark.parametrize("kind", ("llama", "opt"))
+@pytest.mark.parametrize("kind", ["llama", "opt"])
 def test_only_safetensors_are_read(kind, tmp_path):
     toy.checkpoint(kind, tmp_path)
     (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
@@ -318,7 +318,7 @@ def test_only_safetensors_are_read(kind, tmp_path):
         loading.load("x", tmp_path)
 
 
-@pytest.mark.parametrize("kind", ("llama", "own"))
+@pytest.mark.parametrize("kind", ["llama", "own"])
 def test_code_of_a_checkpoint_is_not_run(kind, tmp_path):
     toy.checkpoint("llama", tmp_path)
     path, marker = tmp_path / "config.json", tmp_path / "ran"

@@ -88,7 +88,7 @@ def unchanged(model, before):
     return all(id(now[name]) == kept and torch.equal(now[name], tensor) for name, (kept, tensor) in before.items())
 
 
-@pytest.mark.parametrize("dtype, tolerance", ((torch.float64, 1e-9), (torch.float32, 2e-4)))
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 2e-4)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_batch_of_edited_models_equals_really_changing_the_weights(kind, dtype, tolerance):
     model = lm(kind, dtype)
@@ -142,16 +142,18 @@ def test_what_cannot_be_stacked_is_refused_and_kept_apart():
     model = lm("llama")
     norm = Delta({"model.layers.1.input_layernorm.weight": torch.ones(model.width)})
     one, dense = Delta({0: low(model, 0, 1, 0)}), Delta({0: random(place(model, 0).weight.shape, model, 0)})
-    with pytest.raises(
-        ValueError, match="2 differently edited models cannot share a batch: they change model.layers.1.input"
+    with (
+        pytest.raises(
+            ValueError, match=r"2 differently edited models cannot share a batch: they change model.layers.1.input"
+        ),
+        edited(model, [norm, one]),
     ):
-        with edited(model, [norm, one]):
-            pass
+        pass
     size = model.value_weight(0).nbytes
     assert groups(model, [one, NOTHING, norm, one, dense, one], 2 * size) == [[0, 1], [2], [3, 4, 5]]
     assert groups(model, [dense, one, dense, dense, one, dense], 2 * size) == [[0, 1, 2], [3, 4, 5]]
     assert groups(model, [dense, dense], 1) == [[0], [1]], "one is never too much"
-    with pytest.raises(ValueError, match="model toy-llama has no parameter 'model.layers.9.mlp.down_proj.weight'"):
+    with pytest.raises(ValueError, match=r"model toy-llama has no parameter 'model.layers.9.mlp.down_proj.weight'"):
         place(model, 9)
 
 

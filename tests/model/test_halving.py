@@ -20,13 +20,13 @@ def limited(limit, error, seen):
 
 @pytest.mark.parametrize(
     "error",
-    (
+    [
         torch.OutOfMemoryError("CUDA out of memory"),
         MemoryError(),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
-    ),
+    ],
 )
-@pytest.mark.parametrize("limit, sizes", ((3, [8, 4, 2, 2, 2, 2, 2, 2, 1]), (8, [8, 5]), (1, [8, 4, 2] + [1] * 13)))
+@pytest.mark.parametrize(("limit", "sizes"), [(3, [8, 4, 2, 2, 2, 2, 2, 2, 1]), (8, [8, 5]), (1, [8, 4, 2] + [1] * 13)])
 def test_chunks_are_halved_and_nothing_is_lost(limit, sizes, error, capsys):
     seen = []
     found = [one for result in halving(limited(limit, error, seen), list(range(13)), 8) for one in result]

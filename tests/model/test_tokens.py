@@ -78,7 +78,7 @@ def test_zsre_asks_for_every_token_after_the_text_so_far(kind):
     assert [query.target_ids for query in rewrite] == [(token,) for token in whole[first:]]
 
 
-@pytest.mark.parametrize("kind", ("opt", "mistral", "qwen2"))
+@pytest.mark.parametrize("kind", ["opt", "mistral", "qwen2"])
 def test_context_texts_start_with_the_start_token_and_do_not_hold_it(kind, monkeypatch):
     """Of 6 tokens in all, that one counted; in front of a prompt they get it again, once."""
     model, sampled, real = toy.loaded(kind), [], generation.sample

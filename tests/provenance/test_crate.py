@@ -5,9 +5,9 @@ import shutil
 import zipfile
 
 import pytest
-from sandboxes import Sandbox, restore
 
 from engram.provenance import crate, crate_verify
+from sandboxes import Sandbox, restore
 
 SECRET = "not-a-real-secret-0123456789"
 FIGURE = "figures/mini/rome/table4_counterfact.csv"
@@ -76,7 +76,7 @@ def test_what_is_wrong_is_said_and_not_unpacked(exported, tmp_path):
     assert "unaccounted: figures/mini/rome/extra.csv is not described" in found
     described = json.loads((folder / "ro-crate-metadata.json").read_text())
     (folder / "ro-crate-metadata.json").write_text("{")
-    with pytest.raises(ValueError, match="no RO-Crate: ro-crate-metadata.json cannot be read"):
+    with pytest.raises(ValueError, match=r"no RO-Crate: ro-crate-metadata.json cannot be read"):
         crate_verify.verify(folder)
     described["@graph"].append({"@id": "../outside.txt", "@type": "File"})
     (folder / "ro-crate-metadata.json").write_text(json.dumps(described))

@@ -130,7 +130,9 @@ def step(number, name: str):
     return next(one for one in number.steps if one.path.name == name)
 
 
-@pytest.mark.parametrize("metric, kinds", [("EM", ["rewrite"]), ("NM", ["neighborhood"]), ("S", list(metrics.KINDS))])
+@pytest.mark.parametrize(
+    ("metric", "kinds"), [("EM", ["rewrite"]), ("NM", ["neighborhood"]), ("S", list(metrics.KINDS))]
+)
 def test_a_score_of_a_table(repository, metric, kinds):
     number = number_lineage.find(".", f"figures/toy/t.csv:method=memit,metric={metric},value")
     assert [one.path.as_posix().split("/")[3] for one in number.steps] == ["memit"] * 3, "nothing of the other editor"
@@ -180,7 +182,7 @@ def test_a_number_that_does_not_follow_is_not_said_to(repository):
 
 
 @pytest.mark.parametrize(
-    "spec, words",
+    ("spec", "words"),
     [
         ("figures/toy/t.csv:99,value", "no row 99; there are 20, counted from 1"),
         ("figures/toy/t.csv:1,nothing", "no column 'nothing'"),

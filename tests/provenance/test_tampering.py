@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from sandboxes import Sandbox
 
 from engram.job import ledger_entry, lineage
 from engram.provenance import audit, dvc_lock, planned_jobs, rerun
 from engram.settings import params
+from sandboxes import Sandbox
 
 EFFECTS = Path("results/trace/mini/main/effects.parquet")
 PROMPTS = EFFECTS.with_name("prompts.parquet")
@@ -167,7 +167,7 @@ def test_a_forged_end_of_the_chain(look, sandbox):
 
 
 @pytest.mark.parametrize(
-    "old, new",
+    ("old", "new"),
     [
         ("outs", lambda entry: entry["outs"][0].update(md5="0" * 32 + ".dir")),
         ("size", lambda entry: entry["outs"][0].update(size=1)),
@@ -251,7 +251,7 @@ def test_made_again(sandbox, asked, library):
     assert sandbox.git("status", "--short", "--ignored") == before
     forge(sandbox, EFFECTS, b"other numbers", everything=True)
     assert {one.path: one.same for one in rerun.rerun(sandbox.path, EFFECTS, asked)} == {EFFECTS: False, PROMPTS: True}
-    with pytest.raises(ValueError, match="input changed .* only what is in order can be made again"):
+    with pytest.raises(ValueError, match=r"input changed .* only what is in order can be made again"):
         rerun.rerun(sandbox.path, FIGURE, asked)
 
 

@@ -160,7 +160,7 @@ def test_rounding_and_gaps():
         kept[-1] == packed.NOTHING and (kept[:-1] <= packed.STEPS).all() and kept[-3] == 0 and kept[-2] == packed.STEPS
     )
     assert np.abs(kept[:-1] / packed.STEPS - values[:-1]).max() <= 0.5 / packed.STEPS + 1e-12
-    with pytest.raises(ValueError, match="1.5"):
+    with pytest.raises(ValueError, match=r"1.5"):
         packed.probabilities([0.5, 1.5])
 
 
@@ -175,7 +175,7 @@ def test_a_missing_score_is_an_error(finished):
             traced.browser(wrong, prompts, 2, "mini")
 
 
-@pytest.mark.parametrize("dataset, path", [("counterfact", "facts"), ("zsre", "zsre")])
+@pytest.mark.parametrize(("dataset", "path"), [("counterfact", "facts"), ("zsre", "zsre")])
 def test_prompts_are_those_that_were_asked(finished, dataset, path):
     table = finished.table(f"data/mini/{path}.parquet")
     if dataset == "counterfact":
@@ -203,7 +203,7 @@ def test_scores_of_unknown_prompts_are_refused(finished):
     scores = finished.table("results/edit/mini/counterfact/rome/n1/scores.parquet").assign(prompt_index=99)
     texts = finished.table("results/edit/mini/counterfact/rome/n1/texts.parquet")
     table, read = finished.table("data/mini/facts.parquet"), {"rome": {"scores": scores, "texts": texts}}
-    with pytest.raises(ValueError, match="99.* not among the records"):
+    with pytest.raises(ValueError, match=r"99.* not among the records"):
         edited.browser("counterfact", table, read, "mini")
 
 

@@ -89,7 +89,7 @@ def test_a_changed_number_is_named(clone, capsys):
 
 
 @pytest.mark.parametrize(
-    "old, new, message",
+    ("old", "new", "message"),
     [
         ("<!-- begin:table4 -->\nold table\n<!-- end:table4 -->\n", "", "once"),
         ("<!-- begin:table4 -->", "<!-- begin:table5 -->", "table5"),

@@ -82,7 +82,7 @@ def test_the_folder_of_an_offline_cluster(fetch, tmp_path, monkeypatch):
     assert (tmp_path / OUTPUTS["original"]).resolve() == (tmp_path / "cluster/known.json").resolve()
     assert io.read_json(tmp_path / OUTPUTS["receipt"])["place"] == "local folder"
     (tmp_path / "cluster/known.json").unlink()
-    with pytest.raises(SystemExit, match="known.json: no place has it(.|\n)*not asked: HF_HUB_OFFLINE is 1"):
+    with pytest.raises(SystemExit, match=r"known.json: no place has it(.|\n)*not asked: HF_HUB_OFFLINE is 1"):
         fetch("https://origin.invalid/known.json")
 
 

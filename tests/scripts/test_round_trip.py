@@ -326,7 +326,7 @@ def edit_again(found, folder, count, n):
 
 
 def test_targets_are_taken_by_record_and_missing_ones_are_refused(artifacts, tmp_path):
-    with pytest.raises(ValueError, match="no value for record .* and 0 more of the 5 that are edited here; it has 4"):
+    with pytest.raises(ValueError, match=r"no value for record .* and 0 more of the 5 that are edited here; it has 4"):
         edit_again(artifacts, tmp_path, 5, 1)
     assert list(tmp_path.iterdir()) == []
     scores = edit_again(artifacts, tmp_path, 3, 1)["scores"]

@@ -108,7 +108,7 @@ def fresh(inputs):
     return loading.load("toy", inputs["weights"].parent)
 
 
-@pytest.mark.parametrize("net, task", [("mend", "gen"), ("mend", "facts"), ("ke", "zsre")])
+@pytest.mark.parametrize(("net", "task"), [("mend", "gen"), ("mend", "facts"), ("ke", "zsre")])
 def test_an_editor_from_the_command_line(inputs, tmp_path, monkeypatch, net, task):
     monkeypatch.chdir(tmp_path)
     made = run(inputs, tmp_path / "a", f"{net}-x", section(net, task))

@@ -195,7 +195,7 @@ def test_points_share_optimised_values_wherever_they_are_the_same():
 
 
 @pytest.mark.parametrize(
-    "spec, key, says",
+    ("spec", "key", "says"),
     [
         ({"methods": ["rome", "ke"], "n": [1, 10]}, "n[1]", "10 for `ke`, which can edit each fact alone"),
         (

@@ -60,7 +60,7 @@ def test_a_method_sees_its_own_block_and_what_its_family_says():
 
 
 @pytest.mark.parametrize(
-    "block, key, says",
+    ("block", "key", "says"),
     [
         ({"family": "roome"}, "family", "unknown method"),
         ({"family": "r-rome"}, "family", "a family of its own"),

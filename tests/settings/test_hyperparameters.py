@@ -35,7 +35,7 @@ def test_what_is_read_is_what_is_imported(file):
     )
 
 
-@pytest.mark.parametrize("slug, model", BLOCKS, ids=[f"{slug}-{model}" for slug, model in BLOCKS])
+@pytest.mark.parametrize(("slug", "model"), BLOCKS, ids=[f"{slug}-{model}" for slug, model in BLOCKS])
 def test_every_block_makes_settings(slug, model):
     """As a job gets them: what the dataclass itself refuses would stop a run halfway; and its family makes the
     values.
@@ -103,11 +103,11 @@ def test_a_new_file_is_read_like_the_others(tmp_path, monkeypatch):
     }
     assert all(keys[name].fits(value) for name, values in fits.items() for value in values)
     assert not any(keys[name].fits(value) for name, values in bad.items() for value in values)
-    with pytest.raises(ValueError, match="bad.py: the default of field a must be written out, found len"):
+    with pytest.raises(ValueError, match=r"bad.py: the default of field a must be written out, found len"):
         hyperparameters.keys_of("bad")
-    with pytest.raises(ValueError, match="worse.py: field a of type complex; known are int, float"):
+    with pytest.raises(ValueError, match=r"worse.py: field a of type complex; known are int, float"):
         hyperparameters.keys_of("worse")
-    with pytest.raises(ValueError, match="toy.py: no NEEDS"):
+    with pytest.raises(ValueError, match=r"toy.py: no NEEDS"):
         hyperparameters.constant("toy", "NEEDS")
     values = {"models": {"mini": {}}, "methods": {"toy": {"mini": {"f": 1, "a": "1"}}}}
     assert [key for key, _, _ in hyperparameters.problems(values, "toy", "mini", similar)] == [

@@ -44,7 +44,7 @@ def test_a_line_holds_for_all_models_but_for_what_it_gives_one():
 
 
 @pytest.mark.parametrize(
-    "spec, key, says",
+    ("spec", "key", "says"),
     [
         ({"for": {"mnii": {"n": 1}}}, "for.mnii", "did you mean `mini`?"),
         ({"models": ["mnii"]}, "models[0]", "did you mean `mini`?"),
@@ -74,7 +74,7 @@ def test_what_is_wrong_for_one_model_is_said_where_it_stands(spec, key, says, tm
     )
 
 
-@pytest.mark.parametrize("model", [model for model in SHIPPED["models"]])
+@pytest.mark.parametrize("model", list(SHIPPED["models"]))
 def test_every_shipped_model_can_be_made_the_active_one(model, tmp_path, monkeypatch):
     """`run.models: [<model>]` is the one line: its items, hyperparameters, networks and layers are all there."""
     monkeypatch.chdir(tmp_path)

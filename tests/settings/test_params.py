@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from sandboxes import ROOT
 
 from engram.cli import main
 from engram.job import lineage
 from engram.settings import families, hyperparameters, items, params
+from sandboxes import ROOT
 
 GOOD = (ROOT / "params.yaml").read_text(encoding="utf-8")
 # (text of params.yaml, what stands there instead, key of the message, what else the message must say)
@@ -129,7 +129,9 @@ def test_the_shipped_file_is_good(folder, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("old, new, key, says", BAD, ids=[bad[1].strip()[:40].replace("\n", " ") for bad in BAD])
+@pytest.mark.parametrize(
+    ("old", "new", "key", "says"), BAD, ids=[bad[1].strip()[:40].replace("\n", " ") for bad in BAD]
+)
 def test_bad_files(folder, capsys, old, new, key, says):
     assert old in GOOD, f"params.yaml no longer holds {old!r}: change this test"
     (folder / "params.yaml").write_text(GOOD.replace(old, new, 1))
@@ -152,7 +154,7 @@ def replaced(section: list, value):
 
 
 @pytest.mark.parametrize(
-    "section, value, key, says",
+    ("section", "value", "key", "says"),
     [
         (["models", "mini", "train", "heads"], 5, "models.mini.train.width", "a multiple of heads, 5"),
         (["models", "mini", "train", "length"], 4096, "models.mini.train.length", "at most context"),
@@ -228,7 +230,7 @@ def cpu_seconds() -> float:
 
 
 @pytest.mark.parametrize(
-    "old, new, says",
+    ("old", "new", "says"),
     [
         (old, new, says)
         for old, new, key, says in BAD

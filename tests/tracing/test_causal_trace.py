@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers.models.gptj.modeling_gptj import GPTJAttention
 
-import tracing_oracle as oracle
 import toy
+import tracing_oracle as oracle
 from engram.model import adapters, block_parts, tokens
 from engram.tracing import causal_trace, memory_plan, noise, restoration
 
@@ -108,7 +108,7 @@ def test_every_architecture_and_site_agrees_with_the_oracle(kind, dtype, request
     tolerance = (
         1e-6 if (kind, dtype) == ("gemma2", torch.float64) else TOLERANCE[dtype]
     )  # its own softmax is in float32
-    scores, about = agree(lm, row_of(lm, " is in James Martin in is"), CONFIG, 2, tolerance)
+    scores, _about = agree(lm, row_of(lm, " is in James Martin in is"), CONFIG, 2, tolerance)
     assert np.ptp(np.stack(list(scores.values()))) > 1000 * TOLERANCE[torch.float32]  # there is something to agree on
 
 
@@ -118,7 +118,7 @@ def test_gptj_in_float64_as_it_is_agrees_to_the_precision_of_its_float32_attenti
 
 
 @pytest.mark.parametrize(
-    "rule, options",
+    ("rule", "options"),
     [
         ("number", {"replace": True, "samples": 1}),
         ("uniform", {"extra_tokens": 1}),
@@ -133,7 +133,7 @@ def test_every_option_agrees_with_the_oracle(kind, rule, options):
     moments = {"mean": np.linspace(-0.5, 0.5, lm.embed_width), "factor": np.tri(lm.embed_width) / 4}
     vectors = moments if rule in ("normal", "student") else {}
     corruption = noise.Noise(rule, None if vectors else 0.8, 5.0 if rule == "student" else None, **vectors)
-    scores, about = agree(lm, row_of(lm), replace(CONFIG, sites=("mlp", "no_attn"), **options), 2, 1e-5, corruption)
+    _scores, about = agree(lm, row_of(lm), replace(CONFIG, sites=("mlp", "no_attn"), **options), 2, 1e-5, corruption)
     assert about["clean"] != about["corrupted"]
 
 
@@ -228,8 +228,8 @@ def test_results_do_not_depend_on_the_order_or_the_number_of_prompts(monkeypatch
     monkeypatch.setattr(memory_plan, "CPU_BATCH", 80_000)  # about half of the tokens of a prompt
     lm = toy.lm()
     table = table_of(lm)
-    effects, prompts = causal_trace.trace(lm, table, NOISE, CONFIG, 2, 0)
-    again, turned = causal_trace.trace(lm, table.iloc[::-1], NOISE, CONFIG, 2, 0)
+    effects, _prompts = causal_trace.trace(lm, table, NOISE, CONFIG, 2, 0)
+    again, _turned = causal_trace.trace(lm, table.iloc[::-1], NOISE, CONFIG, 2, 0)
     order = ["prompt_id", "site", "token", "layer"]
     pd.testing.assert_frame_equal(*(table.sort_values(order, ignore_index=True) for table in (effects, again)))
     few, _ = causal_trace.trace(lm, table, NOISE, replace(CONFIG, prompts=1), 2, 0)
@@ -296,7 +296,7 @@ def test_tracing_leaves_the_model_as_it_was():
 
 
 @pytest.mark.parametrize(
-    "change, message",
+    ("change", "message"),
     [
         ({"sites": ("mpl",)}, "mpl"),
         ({"sites": ()}, "empty"),
@@ -312,7 +312,7 @@ def test_a_wrong_setting_is_named(change, message):
 
 def test_errors_name_the_prompt():
     lm = toy.lm()
-    with pytest.raises(ValueError, match="prompt 3 .*only 5 tokens follow"):
+    with pytest.raises(ValueError, match=r"prompt 3 .*only 5 tokens follow"):
         trace_prompt(lm, row_of(lm), NOISE, replace(CONFIG, extra_tokens=9), 2, 0)
     with pytest.raises(ValueError, match="has 9 tokens after its subject: nothing to trace"):
         causal_trace.trace(lm, table_of(lm), NOISE, replace(CONFIG, extra_tokens=9), 2, 0)

@@ -13,7 +13,7 @@ TEXTS = pd.DataFrame({"text": toy.TEXT})
 
 
 @pytest.mark.parametrize(
-    "text, expected",
+    ("text", "expected"),
     [
         ("s3", ("std", 3)),
         ("s", ("std", 1)),

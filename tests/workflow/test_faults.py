@@ -11,12 +11,12 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from sandboxes import ROOT, Sandbox
 
 from engram.cli import main
 from engram.job import arguments, lineage
 from engram.machine import liveness
 from engram.provenance import reproducible
+from sandboxes import ROOT, Sandbox
 
 sys.path.insert(0, str(ROOT / "tests" / "faults"))
 import kills
@@ -77,7 +77,7 @@ def test_other_shards_are_set_aside_and_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "spoil, what",
+    ("spoil", "what"),
     [
         (
             lambda path: pd.DataFrame({"site": ["mlp", "attn"], "score": [0.25, 0.75]}).to_parquet(path),

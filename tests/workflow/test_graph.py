@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 import yaml
-from sandboxes import ROOT, small_params
 
 from engram.settings import edits, items, sweeps
+from sandboxes import ROOT, small_params
 
 PARAMS = yaml.safe_load(small_params())
 SEEN = sweeps.expanded(items.seen(PARAMS, "mini"))
@@ -155,7 +155,7 @@ def test_code_reruns_what_depends_on_it(sandbox):
     ), "not edit/none"
 
 
-@pytest.mark.parametrize("model", ("gpt2-xl", "gpt-j-6b", "cf20k"))
+@pytest.mark.parametrize("model", ["gpt2-xl", "gpt-j-6b", "cf20k"])
 def test_a_model_on_real_data_lists_every_job_without_network(sandbox, model):
     """All items of params.yaml as they are: every original file is fetched by a job of its own, and nothing is
     missing.

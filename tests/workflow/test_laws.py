@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import yaml
+
 from sandboxes import ROOT, remembered, scripts, stages
 
 LIBRARY = ROOT / "workflow" / "lib" / "engram"

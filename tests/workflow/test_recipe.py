@@ -6,6 +6,7 @@ import re
 
 import pandas as pd
 import yaml
+
 from sandboxes import ROOT, Sandbox, make_sandbox
 
 METHOD = '''"""Least change: the smallest one, in the plain norm, that stores a new value under the subject's key."""

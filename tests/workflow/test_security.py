@@ -6,11 +6,11 @@ import sys
 
 import pytest
 import yaml
-from sandboxes import ROOT
 
 from engram.job import lineage
 from engram.machine import advisories
 from engram.settings import params
+from sandboxes import ROOT
 
 CODE = sorted([*ROOT.glob("workflow/**/*.py"), *ROOT.glob("tests/**/*.py")])
 UNSAFE = {"dill", "joblib", "marshal", "shelve", "cloudpickle"}

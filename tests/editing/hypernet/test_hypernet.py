@@ -68,7 +68,7 @@ def close(found, wanted, tolerance=2e-5):
 
 
 @pytest.mark.parametrize("kind", toy.ARCHITECTURES)
-@pytest.mark.parametrize("layers", (1, 3, toy.LAYERS))
+@pytest.mark.parametrize("layers", [1, 3, toy.LAYERS])
 def test_factors_are_those_of_the_gradient(kind, layers):
     """Sum over tokens of v uT is autograd's gradient, for texts of different lengths in one batch."""
     lm = toy.lm(kind)
@@ -107,7 +107,7 @@ def test_a_changed_row_is_a_changed_model():
 # -- the updates against their formulas
 
 
-@pytest.mark.parametrize("kind", ("gpt2", "llama"))
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
 def test_untrained_mend_is_a_scaled_gradient_step(kind):
     lm = toy.lm(kind)
     net = net_of(lm, "mend")
@@ -133,7 +133,7 @@ def plain_mend(net, u, v, name):
     return -net.rates[list(net.shapes).index(name)] * total
 
 
-@pytest.mark.parametrize("kind", ("gpt2", "llama"))
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
 def test_mend_against_its_formula(kind):
     """A moved network, statistics of some texts, another text: the change is what a loop over its tokens gives."""
     lm = toy.lm(kind)
@@ -161,7 +161,7 @@ def test_statistics_are_those_of_all_vectors():
     assert torch.allclose(found(x), (x - x.mean(0)) / x.std(0), atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ("gpt2", "llama"))
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
 def test_ke_against_its_formula(kind):
     """max_scale * sigmoid(gate) * (autograd's gradient * (linear x softmax) + linear x softmax), text by text."""
     lm = toy.lm(kind)
@@ -188,7 +188,7 @@ def test_ke_against_its_formula(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("architecture", ("gpt2", "llama"))
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
 def test_an_edit_leaves_the_weights_alone_and_is_the_same_twice(kind, architecture):
     lm = toy.lm(architecture)
     before = {name: value.clone() for name, value in lm.model.state_dict().items()}
@@ -201,7 +201,7 @@ def test_an_edit_leaves_the_weights_alone_and_is_the_same_twice(kind, architectu
     assert not any(module._forward_hooks or "forward" in vars(module) for module in lm.model.modules())
 
 
-@pytest.mark.parametrize("copies", (1, 40))
+@pytest.mark.parametrize("copies", [1, 40])
 def test_mend_sums_over_facts(copies):
     """Many facts at once are the sum of their single changes; dense as soon as that is smaller. KE refuses."""
     lm = toy.lm("gpt2")
@@ -267,7 +267,7 @@ def task_of(lm, name="facts", edited=4, data=DATA, seed=0):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("architecture", ("gpt2", "llama"))
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
 def test_training_makes_the_target_likelier(kind, architecture):
     """After a short training the loss on held-out records is lower, and an edit of a new fact raises its target."""
     lm = toy.lm(architecture)
@@ -314,7 +314,7 @@ def test_no_evaluated_record_is_trained_on(name):
 def test_a_record_too_long_for_the_model_is_named():
     found = tables()
     found["facts"]["paraphrase_prompts"] = [["chess " * 40 + "{}"]] * len(found["facts"])
-    with pytest.raises(ValueError, match="reads at most 64 tokens, but this text .* chess chess"):
+    with pytest.raises(ValueError, match=r"reads at most 64 tokens, but this text .* chess chess"):
         tasks.make(toy.lm(), "facts", found, found["facts"].head(2), DATA, (0, "toy"))
 
 
@@ -489,10 +489,10 @@ def test_a_published_editor_edits_as_it_did(kind, tmp_path):
 def test_a_published_file_that_could_run_code_is_refused(tmp_path):
     lm = toy.lm("gpt2")
     torch.save({"model": {"edit_lrs": nn.Linear(2, 2)}}, tmp_path / "object.pt")
-    with pytest.raises(ValueError, match="object.pt: cannot be loaded as tensors alone"):
+    with pytest.raises(ValueError, match=r"object.pt: cannot be loaded as tensors alone"):
         published_editors.load(tmp_path / "object.pt", lm, "mend")
     (tmp_path / "broken.pt").write_bytes(b"not an archive")
-    with pytest.raises(ValueError, match="broken.pt: cannot be loaded"):
+    with pytest.raises(ValueError, match=r"broken.pt: cannot be loaded"):
         published_editors.load(tmp_path / "broken.pt", lm, "mend")
     torch.save({"state": {}}, tmp_path / "other.pt")
     with pytest.raises(ValueError, match="under the key 'model'"):

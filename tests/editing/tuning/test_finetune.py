@@ -88,8 +88,8 @@ def changes(model, delta):
     return found
 
 
-@pytest.mark.parametrize("more", ({"teacher_forced": True}, {"batch_size": 2, "weight_decay": 0.1, "epsilon": 5e-3}))
-@pytest.mark.parametrize("kind", ("gpt2", "gptj", "gpt_neox", "llama"))
+@pytest.mark.parametrize("more", [{"teacher_forced": True}, {"batch_size": 2, "weight_decay": 0.1, "epsilon": 5e-3}])
+@pytest.mark.parametrize("kind", ["gpt2", "gptj", "gpt_neox", "llama"])
 @pytest.mark.parametrize("name", METHODS)
 def test_the_change_is_that_of_the_published_loop(name, kind, more):
     model, s = lm(kind, torch.float64), settings(**more)
@@ -163,9 +163,9 @@ def test_weights_come_back_after_an_error(monkeypatch):
     assert not any(value.requires_grad for value in model.model.parameters())
 
 
-@pytest.mark.parametrize("more", ({"teacher_forced": True, "epsilon": 5e-3}, {"weight_decay": 0.1, "side_by_side": 2}))
-@pytest.mark.parametrize("kind", ("gpt2", "gptj", "gpt_neox", "llama"))
-@pytest.mark.parametrize("name", ("ft", "attn_edit"))
+@pytest.mark.parametrize("more", [{"teacher_forced": True, "epsilon": 5e-3}, {"weight_decay": 0.1, "side_by_side": 2}])
+@pytest.mark.parametrize("kind", ["gpt2", "gptj", "gpt_neox", "llama"])
+@pytest.mark.parametrize("name", ["ft", "attn_edit"])
 def test_facts_side_by_side_are_those_facts_alone(name, kind, more):
     model, method, s = lm(kind, torch.float64), METHODS[name], settings(**more)
     before = {key: value.clone() for key, value in model.model.state_dict().items()}
@@ -192,13 +192,13 @@ def test_a_fact_that_is_done_leaves_the_others():
 
 def test_side_by_side_is_for_linear_maps():
     model = lm("gpt2")
-    with pytest.raises(ValueError, match="ln_1.weight .* linear map"):
+    with pytest.raises(ValueError, match=r"ln_1.weight .* linear map"):
         batched_finetune.tune_each(model, FACTS, finetune.block_names(model, 1), settings())
 
 
-@pytest.mark.parametrize("epsilon", (5e-4, 2e-3, 0.1))
+@pytest.mark.parametrize("epsilon", [5e-4, 2e-3, 0.1])
 @pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("dtype", (torch.float32, torch.float64))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_box_is_never_left(name, epsilon, dtype):
     model = lm("llama" if name == "ft_w" else "gpt2", dtype)
     delta = METHODS[name].edit(model, FACTS, settings(rate=1e-3 if epsilon < 0.1 else 0.05, epsilon=epsilon), AIDS)

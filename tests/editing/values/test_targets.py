@@ -113,8 +113,8 @@ def test_the_number_of_threads_changes_no_bit():
     assert torch.equal(*found)
 
 
-@pytest.mark.parametrize("clamp", (0.02, 4.0))
-@pytest.mark.parametrize("dtype, tolerance", ((torch.float64, 1e-9), (torch.float32, 1e-4)))
+@pytest.mark.parametrize("clamp", [0.02, 4.0])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
 def test_in_a_batch_each_fact_stops_on_its_own_and_keeps_its_value(clamp, dtype, tolerance):
     model, facts = lm("gpt2", dtype), many(25)[8:18]
     s = targets.Settings(layer=1, steps=20, rate=0.5, stop_loss=8.0, clamp_norm_factor=clamp)
@@ -188,7 +188,7 @@ def test_the_model_is_as_before():
 
 
 @pytest.mark.parametrize(
-    "more, says",
+    ("more", "says"),
     [
         ({"site": "mpl"}, "site is 'mpl'"),
         ({"kl_position": "start"}, "kl_position is 'start'"),
@@ -257,7 +257,7 @@ def test_context_texts_have_their_starts_and_lengths():
     assert [text.startswith(start) for text, start in zip(memit, ("The", "The", "He", "He"))] == [True] * 4
     assert memit.nunique() == 4, "each text has draws of its own"
     assert contexts.templates(table, "memit") == ["{}"] + [text + ". {}" for text in memit]
-    with pytest.raises(ValueError, match="no context texts of the family 'pmet'.*'memit', 'rome'"):
+    with pytest.raises(ValueError, match=r"no context texts of the family 'pmet'.*'memit', 'rome'"):
         contexts.templates(table, "pmet")
 
 
