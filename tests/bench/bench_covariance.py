@@ -33,7 +33,7 @@ from engram.editing import covariance
 from engram.editing.second_moment import stripes_of
 from engram.model import runtime
 from engram.model import tokens as tokens_
-from engram.model.hooks import captured, run
+from engram.model.hooks import call_until_stop, captured
 from engram.model.loading import LM, wrap
 
 
@@ -78,7 +78,7 @@ def oracle(lm, layers, rows, limit) -> dict[int, torch.Tensor]:
         for batch in covariance.batches(rows, 3 * limit):
             ids, lengths = tokens_.pad(batch, lm.device)
             with captured(module, "input", stop="value") as keys:
-                run(lm.hidden, ids)
+                call_until_stop(lm.hidden, ids)
             flat = keys["value"][torch.arange(ids.shape[1], device=lm.device) < lengths[:, None]]
             total = total + flat.T @ flat
         found[layer] = total

@@ -166,13 +166,13 @@ def timed(lm, call, *args) -> tuple[float, float, list]:
 
 def operations(call, *args) -> int:
     """Operations of matrix products, counted while it runs on one thread (the counter sees no others)."""
-    each = batches.each
-    batches.each = lambda lm, parts, compute, what: [compute(lm, part) for part in parts]
+    each = batches.map_batches
+    batches.map_batches = lambda lm, parts, compute, what: [compute(lm, part) for part in parts]
     try:
         with FlopCounterMode(display=False) as counter:
             call(*args)
     finally:
-        batches.each = each
+        batches.map_batches = each
     return counter.get_total_flops()
 
 

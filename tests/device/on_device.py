@@ -142,7 +142,9 @@ def architectures() -> None:
             tables = outcomes.outcomes(
                 model, test_outcomes.RECORDS, changes, "counterfact", test_outcomes.config(), (0, kind)
             )
-            settings = objective.Settings(layer=1, steps=3, site="mlp" if block_parts.behind_mlp(model) else "hidden")
+            settings = objective.Settings(
+                layer=1, steps=3, site="mlp" if block_parts.has_norm_after_mlp(model) else "hidden"
+            )
             found.append(
                 (
                     tables,

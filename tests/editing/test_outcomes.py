@@ -217,7 +217,7 @@ def test_both_caches_hold_the_past(kind, cache, monkeypatch):
     """
     model, ids = loaded(kind, torch.float64), torch.randint(1, 220, (3, 60), generator=torch.Generator().manual_seed(0))
     monkeypatch.setattr(decoding, "CACHES", {"cpu": cache})
-    ids = ids[:, : block_parts.room(model)]
+    ids = ids[:, : block_parts.longest_text(model)]
     length, copies = ids.shape[1], torch.tensor([0, 2, 1, 2])
     spare = [torch.full((100_000,), torch.nan, dtype=torch.float64), torch.zeros(3)]
     with torch.no_grad():

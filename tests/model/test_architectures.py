@@ -165,7 +165,7 @@ def test_opt_is_transformers_opt():
 @pytest.mark.parametrize("kind", ["mistral", "gemma2", "gemma3_text"])
 def test_a_text_that_attention_does_not_look_back_on_is_refused(kind):
     model = loaded(kind)
-    assert block_parts.room(model) == toy.WINDOW
+    assert block_parts.longest_text(model) == toy.WINDOW
     with pytest.raises(
         ValueError, match=f"a prompt of 49 tokens, but some of its layers look back {toy.WINDOW} tokens at most"
     ):
@@ -243,7 +243,7 @@ def test_spreading_over_gpus_needs_accelerate_and_gpus(monkeypatch):
     monkeypatch.setattr(placement, "is_accelerate_available", lambda: True)
     with pytest.raises(ValueError, match="spreads it over GPUs, not over a cpu"):
         loading.open_lm(job, "cpu")
-    assert placement.auto("x", "cuda") == {"device_map": "auto"}
+    assert placement.spread_options("x", "cuda") == {"device_map": "auto"}
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "gptj", "llama", "gemma2", "opt"])
@@ -257,7 +257,7 @@ def test_modules_that_call_there_and_back_change_nothing(kind):
         for module in model.model.modules() if away else ():
             if module._parameters and model.module("embed") is not module:
                 placement.call_from(module, torch.device("cpu"))
-        placement.homing(model.model)
+        placement.keep_states_home(model.model)
         effects, _ = causal_trace.trace(
             model, table_of(model), NOISE, replace(CONFIG, samples=2, precision="bfloat16"), 2, 0
         )
@@ -285,7 +285,7 @@ def test_an_architecture_without_a_row_is_told_what_to_add(tmp_path):
     for word in (
         "mine",
         "'bloom'",
-        "engram.model.loading.ARCHITECTURES",
+        "engram.model.architectures.ARCHITECTURES",
         "engram.model.block_parts.PARTS",
         "'gpt2'",
         "block, attn, mlp, value, embed, norm, head",

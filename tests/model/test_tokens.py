@@ -31,9 +31,9 @@ def test_what_follows_has_the_tokens_that_it_has_in_the_whole_text(kind):
         for at in [i for i, letter in enumerate(text) if letter == " " and i]:
             found = tokens.prompt(tokenizer, text[:at]) + tokens.following(tokenizer, text[at:])
             assert found == tokenizer(text)["input_ids"]
-            assert tokens.said(tokenizer, tokens.following(tokenizer, text[at:])) == text[at:]
+            assert tokens.decode_following(tokenizer, tokens.following(tokenizer, text[at:])) == text[at:]
     assert scoring.target_ids(tokenizer, "French") == tuple(tokens.following(tokenizer, " French"))
-    assert tokens.said(tokenizer, []) == ""
+    assert tokens.decode_following(tokenizer, []) == ""
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -75,7 +75,7 @@ def test_factors_are_those_of_the_gradient(kind, layers):
     texts = texts_of(lm, FACTS)
     batch = factors.batch_of(lm, texts, layers)
     found = factors.factors(lm, factors.maps(lm, layers), batch, layers)
-    assert len(found) == layers * (3 if block_parts.of(lm).gated and kind != "phi3" else 2)
+    assert len(found) == layers * (3 if block_parts.parts_of(lm).gated and kind != "phi3" else 2)
     for row, text in enumerate(texts):
         for name, wanted in slopes(lm, layers, text).items():
             u, v = (side[row] for side in found[name])

@@ -18,7 +18,7 @@ from engram.editing.second_moment import Moment, SecondMoment, bytes_of, from_te
 from engram.job import progress, shards
 from engram.model import tokens
 from engram.model.halving import halving
-from engram.model.hooks import Stop, run
+from engram.model.hooks import Stop, call_until_stop
 
 __all__ = [
     "Moment",
@@ -224,7 +224,7 @@ class Feed:
                         taken[i].add(layer)
 
             with keys_going_in(modules, keep):
-                run(self.lm.hidden, ids)
+                call_until_stop(self.lm.hidden, ids)
             return len(chunk)
 
         size = max(1, min(len(batch), self.room // len(batch[0]))) if self.room < math.inf else len(batch)

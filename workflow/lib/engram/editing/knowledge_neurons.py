@@ -16,7 +16,7 @@ import torch
 
 from engram.model import tokens
 from engram.model.adapters import Adapter
-from engram.model.halving import Room, halving
+from engram.model.halving import ChunkLimit, halving
 from engram.model.hooks import captured
 
 Neuron = tuple[int, int]  # layer, index within the layer
@@ -53,7 +53,7 @@ def read(lm, text: str) -> Prompt:
 
 
 def scores(
-    prompt: Prompt, answers: list[int], points: int, batch: int | None = None, room: Room | None = None
+    prompt: Prompt, answers: list[int], points: int, batch: int | None = None, room: ChunkLimit | None = None
 ) -> torch.Tensor:
     """Score [L, D] of every neuron for the mean of p(answer) over the token ids `answers`, all read after the prompt.
 

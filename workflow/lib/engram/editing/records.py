@@ -96,7 +96,7 @@ def check_lengths(lm, records: pd.DataFrame, dataset: str, contexts=()) -> None:
         ),
     )
     longest = sorted(contexts, key=lambda text: len(tokens.prompt(lm.tokenizer, text)))[-1:]
-    scoring.check_room(
+    scoring.check_token_counts(
         lm,
         (
             (
@@ -150,11 +150,11 @@ def zsre(tokenizer, row):
     for kind, text, name, answer in asked:
         ids = scoring.target_ids(tokenizer, answer)
         for at, token in enumerate(ids):
-            goal = tokens.following(tokenizer, tokens.said(tokenizer, [token]))
+            goal = tokens.following(tokenizer, tokens.decode_following(tokenizer, [token]))
             if not goal:
                 raise ValueError(f"zsRE record {row.case_id}: token {at} of the answer {answer!r} decodes to nothing")
             yield (
-                tokens.prompt(tokenizer, text + tokens.said(tokenizer, ids[:at])),
+                tokens.prompt(tokenizer, text + tokens.decode_following(tokenizer, ids[:at])),
                 goal[:1],
                 {"kind": kind, "prompt_index": 0, "token": at, "target": name},
             )

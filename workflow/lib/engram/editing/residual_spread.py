@@ -13,10 +13,10 @@ import torch
 from engram.editing import closed_form
 from engram.editing.facts import Fact, Lookup, lookups
 from engram.model import tokens
-from engram.model.block_parts import behind_mlp
+from engram.model.block_parts import has_norm_after_mlp
 from engram.model.delta import Delta, applied
 from engram.model.halving import halving
-from engram.model.hooks import captured, run
+from engram.model.hooks import call_until_stop, captured
 from engram.settings import objective
 
 BATCH = 512  # rows of a forward
@@ -89,7 +89,7 @@ def looked_up(lm, rows: list[Lookup], layers, output=None, batch: int = BATCH):
             captured(values, "input", None if above else max(layers)) as keys,
             captured(above, stop="above") as outputs,
         ):
-            run(lm.hidden, ids)
+            call_until_stop(lm.hidden, ids)
         return {**{layer: keys[layer][at] for layer in layers}, **{name: outputs[name][at] for name in above}}
 
     parts = list(halving(compute, rows, batch, "row"))
@@ -129,7 +129,7 @@ def edit(lm, facts: list[Fact], settings: Settings, aids, solution, share=lambda
     model with the layers below edited, at the bare prompts: ΔW = Rᵀ Xᵀ with X = solution(layer, keys [F, D]), [D, F].
     PAPER: MEMIT Algorithm 1.
     """
-    if settings.site == "hidden" and behind_mlp(lm):
+    if settings.site == "hidden" and has_norm_after_mlp(lm):
         raise ValueError(
             f"model {lm.name} norms what its MLPs return, so what a block's output lacks is not what its MLP's last "
             "projection lacks; right is `site: mlp`"

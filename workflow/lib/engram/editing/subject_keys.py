@@ -9,7 +9,7 @@ import torch
 
 from engram.editing.facts import Fact, Lookup, lookups
 from engram.model import tokens
-from engram.model.hooks import captured, run
+from engram.model.hooks import call_until_stop, captured
 
 
 @torch.no_grad()
@@ -23,7 +23,7 @@ def keys_values(lm, layer: int, rows: list[Lookup], batch: int = 512) -> tuple[t
         at = torch.tensor([row.position for row in part], device=lm.device)
         index = torch.arange(len(part), device=lm.device)
         with captured(module, "input", stop="value") as inputs:
-            run(lm.hidden, ids)
+            call_until_stop(lm.hidden, ids)
         key = inputs["value"][index, at]
         keys.append(key)
         values.append(module["value"](key))

@@ -12,7 +12,7 @@ from engram.editing import knowledge_neurons
 from engram.editing.facts import Fact
 from engram.model import tokens
 from engram.model.delta import Delta, applied
-from engram.model.halving import Room
+from engram.model.halving import ChunkLimit
 
 NEEDS = ("prefixes",)
 REGIMES = ("single", "sequential")
@@ -50,14 +50,14 @@ def edit(lm, facts: list[Fact], settings: Settings, aids) -> Delta:
     DIFFERS: it is published for GPT-2 alone. Elsewhere the embeddings are the head's (GPT-2's are the same), and a
     neuron of a gated MLP that is negative gets the opposite change, or it would write the answer and erase the target.
     """
-    room, terms = Room(), []
+    room, terms = ChunkLimit(), []
     for fact in facts:
         with applied(lm, _together(terms)):
             terms.append(_term(lm, fact, settings, aids, room))
     return _together(terms)
 
 
-def _term(lm, fact: Fact, settings: Settings, aids, room: Room) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
+def _term(lm, fact: Fact, settings: Settings, aids, room: ChunkLimit) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
     """The change for one fact: by layer a value [d, 1] and, [D, 1], 1 or -1 at the neurons that get it."""
     texts = [context.replace("{}", fact.prompt).replace("{}", fact.subject) for context in _contexts(settings, aids)]
     prompts = [knowledge_neurons.read(lm, text) for text in texts]

@@ -30,12 +30,14 @@ class Adapter:
     def __init__(self, lm: LM, length: int, device: str | None = None, what: str = "prompt"):
         self.lm, self.length, self.layers = lm, length, lm.layers
         self.on_cpu = (device or lm.device.type) == "cpu"
-        self.parts = block_parts.of(lm)
+        self.parts = block_parts.parts_of(lm)
         block_parts.check_length(lm, length, what)
         self.parallel, self.norms_first = (
             ask(lm.model.config) for ask in (self.parts.parallel, self.parts.norms_first)
         )
-        self.plain = self.norms_first and self.parts.behind is None  # a result is added as it is, and so is the sum
+        self.plain = (
+            self.norms_first and self.parts.norms_after is None
+        )  # a result is added as it is, and so is the sum
         self.rotary = self.parts.rotary and self.parts.rotary(lm, length)
         self.mask = torch.full((length, length), -torch.inf, device=lm.device, dtype=lm.model.dtype).triu(1)
         self._blocks = [lm.module("block", layer) for layer in range(lm.layers)]
@@ -124,16 +126,16 @@ class Adapter:
         """The norm before "attn" or "mlp", or of the sum after it."""
         return getattr(self._blocks[layer], self.parts.attn_norm if part == "attn" else self.parts.mlp_norm)
 
-    def behind(self, layer: int, part: str) -> torch.nn.Module | None:
+    def norm_after(self, layer: int, part: str) -> torch.nn.Module | None:
         """The norm of what "attn" or "mlp" returns, where there is one."""
-        return self.parts.behind and getattr(self._blocks[layer], self.parts.behind[part == "mlp"])
+        return self.parts.norms_after and getattr(self._blocks[layer], self.parts.norms_after[part == "mlp"])
 
     def add(self, layer: int, part: str, x: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         """The state [.., d] after the module "attn" or "mlp" has returned `output` in the state x; after "mlp" the
         block's.
         """
-        if self.parts.behind is not None:
-            output = self.behind(layer, part)(output)
+        if self.parts.norms_after is not None:
+            output = self.norm_after(layer, part)(output)
         return x + output if self.norms_first else self.norm(layer, part)(x + output)
 
     def probability(self, x: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:

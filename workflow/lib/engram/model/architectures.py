@@ -85,7 +85,7 @@ ARCHITECTURES = {
 }
 
 
-def row(name: str, kind: str) -> Architecture:
+def architecture_of(name: str, kind: str) -> Architecture:
     """The row of a model_type. ValueError, with what is to be added, if there is none."""
     if kind not in ARCHITECTURES:
         names = ", ".join(field.name for field in fields(Architecture))

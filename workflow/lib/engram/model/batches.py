@@ -9,7 +9,7 @@ import torch
 
 from engram.job import progress
 from engram.model.delta import groups
-from engram.model.halving import Room, halving
+from engram.model.halving import ChunkLimit, halving
 from engram.model.workers import workers
 
 
@@ -28,13 +28,13 @@ def sorted_batches(lm, deltas: list, which: list[int], order: list, rows: int, b
     return found
 
 
-def each(lm, batches: list[list], compute, what: str) -> list[list]:
+def map_batches(lm, batches: list[list], compute, what: str) -> list[list]:
     """For every batch the list of its items' results: `compute(lm, items)` gives one per item.
 
     Every thread has a model of its own (shared weights), so that hooks do not meet. A batch that does not fit into
     memory is halved, and so are those after it.
     """
-    room, models = Room(), SimpleQueue()
+    room, models = ChunkLimit(), SimpleQueue()
     for _ in range(torch.get_num_threads() if lm.device.type == "cpu" else 1):
         models.put(twin(lm))
 

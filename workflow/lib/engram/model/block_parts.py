@@ -27,7 +27,7 @@ class Parts:
         False  # those projections and that function belong to the block, which has no module for its MLP
     )
     gated: bool = False  # the MLP's activations are products with a gate, of either sign
-    behind: tuple[str, str] | None = None  # norms of the attention's and the MLP's result, before it is added
+    norms_after: tuple[str, str] | None = None  # norms of the attention's and the MLP's result, before it is added
     norms_first: Callable = lambda config: True  # False: attn_norm and mlp_norm are of the sums instead
     cap: Callable = lambda attn: None  # (attention module) -> c, if scores s become c tanh(s / c)
 
@@ -112,7 +112,7 @@ def _halves(lm, length, *kind):
 
 _LLAMA = Parts("input_layernorm", "post_attention_layernorm", "o_proj", None, _heads_llama, _rotary_halves, gated=True)
 _GEMMA = replace(
-    _LLAMA, mlp_norm="pre_feedforward_layernorm", behind=("post_attention_layernorm", "post_feedforward_layernorm")
+    _LLAMA, mlp_norm="pre_feedforward_layernorm", norms_after=("post_attention_layernorm", "post_feedforward_layernorm")
 )
 PARTS = {
     "gpt2": Parts("ln_1", "ln_2", "c_proj", ("c_fc", "c_proj"), _heads_gpt2),
@@ -167,7 +167,7 @@ PARTS = {
 }
 
 
-def of(lm) -> Parts:
+def parts_of(lm) -> Parts:
     """The row of a model. ValueError if there is none."""
     kind = lm.model.config.model_type
     if kind not in PARTS:
@@ -178,15 +178,15 @@ def of(lm) -> Parts:
     return PARTS[kind]
 
 
-def behind_mlp(lm) -> bool:
+def has_norm_after_mlp(lm) -> bool:
     """Whether a norm stands between the MLP's last projection and the block's output, so that a sum there is none
     here.
     """
-    row = of(lm)
-    return row.behind is not None or not row.norms_first(lm.model.config)
+    row = parts_of(lm)
+    return row.norms_after is not None or not row.norms_first(lm.model.config)
 
 
-def room(lm) -> int | None:
+def longest_text(lm) -> int | None:
     """Tokens up to which a text is computed as it is here: positions, what every attention reaches, one table of
     rotations.
     """
@@ -202,7 +202,7 @@ def room(lm) -> int | None:
 
 def check_length(lm, length: int, what: str) -> None:
     """ValueError if a text of `length` tokens has no room."""
-    limit, positions = room(lm), getattr(lm.model.config, "max_position_embeddings", None)
+    limit, positions = longest_text(lm), getattr(lm.model.config, "max_position_embeddings", None)
     if limit is None or length <= limit:
         return
     if limit == positions:

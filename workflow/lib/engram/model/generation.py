@@ -54,7 +54,7 @@ def generate(
     rows = _even(len(todo), rows) if lm.device.type == "cpu" else rows
     parts = batches.sorted_batches(lm, different, which, order, rows, budget)
     memory = threading.local()  # a thread's batches keep their keys and values in the same place
-    found = batches.each(
+    found = batches.map_batches(
         lm,
         [[todo[i] for i in part] for part in parts],
         lambda own, some: sample(own, some, length, top_k, vars(memory).setdefault("spare", [])),

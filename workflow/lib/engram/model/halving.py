@@ -10,13 +10,13 @@ _SAID = ("can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAIL
 
 
 @dataclass
-class Room:
+class ChunkLimit:
     """What several calls of `halving` have learnt: the largest chunk that may fit, once one did not."""
 
     size: int | None = None
 
 
-def halving(compute, items, size: int, what: str = "item", room: Room | None = None):
+def halving(compute, items, size: int, what: str = "item", room: ChunkLimit | None = None):
     """Yields `compute(chunk)` for consecutive chunks of `items` (a sequence) with at most `size` of them.
 
     Where the device is out of memory the size is halved, for this chunk and all that follow (also of later calls with
@@ -25,7 +25,7 @@ def halving(compute, items, size: int, what: str = "item", room: Room | None = N
     """
     if size < 1:
         raise ValueError(f"chunks of {size} {what}s: at least 1 is needed")
-    start, room = 0, room or Room()
+    start, room = 0, room or ChunkLimit()
     while start < len(items):
         chunk, failed = items[start : start + min(size, room.size or size)], None
         try:

@@ -38,7 +38,7 @@ def hooked(*pairs):
 def captured(modules: dict, side: str = "output", stop=None):
     """Yields a dict that after a forward holds, under each name, the module's input or output [B, T, *].
 
-    `stop` names the last module needed: the forward ends there (wrap the call in `run`).
+    `stop` names the last module needed: the forward ends there (wrap the call in `call_until_stop`).
     """
     kept = {}
 
@@ -54,7 +54,7 @@ def captured(modules: dict, side: str = "output", stop=None):
         yield kept
 
 
-def run(call, *args, **kwargs):
+def call_until_stop(call, *args, **kwargs):
     """`call(...)`, or None where a hook stopped it."""
     try:
         return call(*args, **kwargs)

@@ -27,7 +27,7 @@ def prompts(lm, table: pd.DataFrame, rows: int = scoring.ROWS) -> pd.DataFrame:
         {
             "model": lm.name,
             **{name: table[name] for name in ("prompt_id", "relation_id", "prompt", "subject", "attribute")},
-            "answer": [tokens.said(lm.tokenizer, [token]) for token, _ in answers],
+            "answer": [tokens.decode_following(lm.tokenizer, [token]) for token, _ in answers],
             "answer_id": [token for token, _ in answers],
             "probability": [probability for _, probability in answers],
             "correct": [score.correct for score in scores],

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from engram.model import opt, placement
-from engram.model.architectures import Architecture, row
+from engram.model.architectures import Architecture, architecture_of
 
 logging.disable_progress_bar()
 
@@ -98,8 +98,8 @@ def load(
     """
     where = {"revision": revision, "trust_remote_code": False}
     kind = AutoConfig.from_pretrained(place, **where).model_type
-    row(name, kind)
-    spread = placement.auto(name, device) if devices == "auto" else {}
+    architecture_of(name, kind)
+    spread = placement.spread_options(name, device) if devices == "auto" else {}
     tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True, **where)
     model = CLASSES.get(kind, AutoModelForCausalLM).from_pretrained(
         place, dtype=dtype, use_safetensors=True, **where, **spread
@@ -110,7 +110,7 @@ def load(
 def wrap(name: str, model, tokenizer) -> LM:
     """The LM of a model in memory: eval mode, gradients off."""
     kind = model.config.model_type
-    arch = row(name, kind)
+    arch = architecture_of(name, kind)
     if not isinstance(model, CLASSES.get(kind, torch.nn.Module)):
         raise ValueError(
             f"model {name}: a {type(model).__module__}.{type(model).__name__}; right is the one in "

@@ -11,7 +11,7 @@ import torch
 from transformers.utils import is_accelerate_available
 
 
-def auto(name: str, device) -> dict:
+def spread_options(name: str, device) -> dict:
     """What from_pretrained is told to spread a model over the GPUs. ImportError without accelerate, ValueError without
     a GPU.
     """
@@ -28,7 +28,7 @@ def auto(name: str, device) -> dict:
 
 
 def joined(model: torch.nn.Module) -> torch.nn.Module:
-    """A model that from_pretrained has spread: accelerate's hooks, which let the states wander, give way to `homing`.
+    """A model that from_pretrained has spread: without accelerate's hooks, which let the states wander.
 
     ValueError if some weights are on no GPU.
     """
@@ -41,10 +41,10 @@ def joined(model: torch.nn.Module) -> torch.nn.Module:
             f"the GPUs do not hold all of this {type(model).__name__}: parts of it are left on {', '.join(lost)}; "
             "right are more GPUs, or a smaller `dtype`"
         )
-    return homing(model)
+    return keep_states_home(model)
 
 
-def homing(model: torch.nn.Module) -> torch.nn.Module:
+def keep_states_home(model: torch.nn.Module) -> torch.nn.Module:
     """The model, with its tables where its embeddings are, and modules whose weights are elsewhere calling there and
     back.
     """

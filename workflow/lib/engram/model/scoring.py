@@ -69,7 +69,7 @@ def score(
     order = [(len(sequence.ids), number) for sequence, number in zip(todo, which)]
     parts = batches.sorted_batches(lm, distinct(list(deltas))[0], which, order, rows, budget)
     goals = [query.target_ids for query in queries]
-    results = batches.each(
+    results = batches.map_batches(
         lm, [[todo[i] for i in part] for part in parts], lambda own, some: _read(own, some, goals), what
     )
     for result in results:
@@ -80,10 +80,12 @@ def score(
 
 def check_lengths(lm, queries: list[Query], names: Callable[[int], str]) -> None:
     """ValueError with `names(i)` of the first query i that has more tokens than the model has positions."""
-    check_room(lm, ((names(i), len(query.prompt_ids) + len(query.target_ids)) for i, query in enumerate(queries)))
+    check_token_counts(
+        lm, ((names(i), len(query.prompt_ids) + len(query.target_ids)) for i, query in enumerate(queries))
+    )
 
 
-def check_room(lm, texts: Iterable[tuple[str, int]]) -> None:
+def check_token_counts(lm, texts: Iterable[tuple[str, int]]) -> None:
     """The same for texts as (name, number of tokens), the last of which only has to be predicted."""
     limit = getattr(lm.model.config, "max_position_embeddings", None)
     long = {} if limit is None else {name: length for name, length in texts if length - 1 > limit}
@@ -174,7 +176,9 @@ def predict(lm, prompts: list[list[int]], rows: int = ROWS) -> list[tuple[int, f
 
     parts = batches.sorted_batches(lm, [NOTHING], [0] * len(prompts), [len(ids) for ids in prompts], rows, BUDGET)
     found: list[tuple[int, float] | None] = [None] * len(prompts)
-    for part, results in zip(parts, batches.each(lm, [[prompts[i] for i in part] for part in parts], best, "prompt")):
+    for part, results in zip(
+        parts, batches.map_batches(lm, [[prompts[i] for i in part] for part in parts], best, "prompt")
+    ):
         for i, result in zip(part, results):
             found[i] = result
     return found

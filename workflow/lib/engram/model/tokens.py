@@ -52,7 +52,7 @@ def following(tokenizer, text: str) -> list[int]:
     return both[len(before) :]
 
 
-def said(tokenizer, ids) -> str:
+def decode_following(tokenizer, ids) -> str:
     """What token ids say where they follow others: with the space that a decoder takes from the beginning of a text."""
     if _keeps_spaces(tokenizer):
         return tokenizer.decode(ids)

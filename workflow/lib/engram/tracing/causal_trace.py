@@ -274,7 +274,7 @@ def _about(lm: LM, prompt: Prompt) -> dict:
         "prompt": row.prompt,
         "subject": row.subject,
         "answer": row.answer,
-        "tokens": [tokens.said(lm.tokenizer, [i]) for i in prompt.ids],
+        "tokens": [tokens.decode_following(lm.tokenizer, [i]) for i in prompt.ids],
         "subject_begin": prompt.begin,
         "subject_end": prompt.end,
     }

@@ -21,7 +21,7 @@ import torch
 from engram.job import progress
 from engram.model import hooks
 from engram.model.adapters import Adapter
-from engram.model.halving import Room, halving
+from engram.model.halving import ChunkLimit, halving
 from engram.model.loading import LM
 from engram.tracing import causal_trace, noise, selection
 
@@ -105,7 +105,7 @@ class Lines:
             with hooks.hooked((lm.module("embed"), lambda _module, _inputs, _output: embeddings)):
                 ends = self._chances(self.ids.expand(len(embeddings), -1))
         self.kept = {key: value.clone() for key, value in kept.items()}  # [1 + S, T, d]
-        self.clean, self.corrupted, self.room = ends[0].item(), ends[1:].mean().item(), Room()
+        self.clean, self.corrupted, self.room = ends[0].item(), ends[1:].mean().item(), ChunkLimit()
 
     def integral(self, site: str, layer: int, points: int, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Attribution [S, T] of every token, and f(0) [S], in float64."""

@@ -11,7 +11,7 @@ import torch
 
 from engram.model import tokens
 from engram.model.delta import LINEAR, Delta
-from engram.model.hooks import captured, hooked, resumed, run
+from engram.model.hooks import call_until_stop, captured, hooked, resumed
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def below(lm, ids: torch.Tensor, layers: int) -> torch.Tensor | None:
     if layers == lm.layers:
         return None
     with captured({"block": lm.module("block", lm.layers - layers - 1)}, stop="block") as kept:
-        run(lm.hidden, ids)
+        call_until_stop(lm.hidden, ids)
     return kept["block"]
 
 

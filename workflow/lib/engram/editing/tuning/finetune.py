@@ -13,7 +13,7 @@ import torch
 from engram.editing.facts import Fact, target_tokens
 from engram.model import tokens
 from engram.model.delta import Delta, Place, applied, place
-from engram.model.hooks import captured, resumed, run
+from engram.model.hooks import call_until_stop, captured, resumed
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ def batch_of(lm, facts: list[Fact], settings: Settings) -> Batch:
     hidden = None
     if settings.layer > 0:
         with captured({"below": lm.module("block", settings.layer - 1)}, stop="below") as kept:
-            run(lm.hidden, ids)
+            call_until_stop(lm.hidden, ids)
         hidden = kept["below"]
     position, token = (torch.tensor(values, device=lm.device) for values in (position, token))
     return Batch(ids, hidden, position, token, torch.tensor(weight, device=lm.device, dtype=lm.model.dtype))

@@ -143,7 +143,7 @@ class Block:
 
     def _behind(self, part: str) -> list:
         """The norm of what "attn" or "mlp" returns, as a piece, if there is one."""
-        module = self.adapter.behind(self.layer, part)
+        module = self.adapter.norm_after(self.layer, part)
         return [] if module is None else [lambda x: norm(module, x)]
 
     def _summed(self, part: str, x: torch.Tensor):

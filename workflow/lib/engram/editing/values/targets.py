@@ -54,7 +54,7 @@ def optimise(
     chunks = _chunks([descent.work(lm.tokenizer, fact, shared) for fact in facts], batch or BATCH[lm.device.type])
 
     def part_of(part: list[list[descent.Work]]) -> dict:
-        found = batches.each(lm, part, lambda own, chunk: descent.optimised(own, chunk, shared), "fact")
+        found = batches.map_batches(lm, part, lambda own, chunk: descent.optimised(own, chunk, shared), "fact")
         return _tables([one.fact for chunk in part for one in chunk], [one for results in found for one in results])
 
     tables = list(shards.parts(store, shards.split(chunks, count), part_of))
