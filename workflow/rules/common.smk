@@ -64,6 +64,7 @@ wildcard_constraints:
 
 
 threads_of, slice_of = partial(slices.threads_of, config), partial(slices.slice_of, config)
+Derived = slices.Derived
 
 
 def checkpoint(wc):

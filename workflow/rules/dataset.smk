@@ -41,7 +41,9 @@ rule dataset:
     benchmark:
         "logs/dataset/{model}.tsv"
     params:
-        config=lambda wc: slice_of("dataset", wc.model, torch=False, source=source_of(wc)),
+        config=lambda wc: slice_of(
+            "dataset", wc.model, torch=False,
+            source=Derived(source_of(wc), original_files.source_keys(config, wc.model))),
         wordings=flags("wordings"),
         code=code_of("scripts/dataset"),
     shell:

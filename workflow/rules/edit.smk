@@ -14,7 +14,12 @@ OUT  results/edit/{model}/{dataset}/{method}/n{n}/scores.parquet   one row per r
 def texts_of_edit(wc):
     """How many records' texts are generated, if not those of all."""
     count = edits.texts(seen(wc.model), wc.model, wc.dataset, wc.method, wc.n)
-    return {} if count is None else {"texts": count}
+    return {} if count is None else {"texts": Derived(count, wanted_by(wc))}
+
+
+def wanted_by(wc):
+    """The keys of params.yaml that say that there is this edit, and of how many records."""
+    return edits.keys_of(seen(wc.model), [{"dataset": wc.dataset, "method": wc.method, "n": wc.n}])
 
 
 def asked_of(wc):
@@ -49,9 +54,12 @@ rule edit:
         gpu=GPU,
     params:
         config=lambda wc: slice_of(
-            "edit", wc.model, "records", method=families.method_of(seen(wc.model), wc.method, wc.model),
-            chosen={"count": edits.count(seen(wc.model), wc.model, wc.dataset, wc.method, wc.n),
-                    "only_known": edits.only_known(config, wc.model, wc.dataset)}, **texts_of_edit(wc)),
+            "edit", wc.model, "records",
+            method=Derived(families.method_of(seen(wc.model), wc.method, wc.model),
+                           sweeps.keys_of(seen(wc.model), wc.method, wc.model)),
+            chosen=Derived({"count": edits.count(seen(wc.model), wc.model, wc.dataset, wc.method, wc.n),
+                            "only_known": edits.only_known(config, wc.model, wc.dataset)}, wanted_by(wc)),
+            **texts_of_edit(wc)),
         aids=flags("prefixes", "moments", "counts", "targets", "hypernet"),
         asked=flags("reversed", "heldout"),
         weights=flags("weights"),

@@ -31,7 +31,7 @@ rule evaluate:
     benchmark:
         "logs/evaluate/{model}/{dataset}/{method}/n{n}.tsv"
     params:
-        config=lambda wc: slice_of("evaluate", wc.model, torch=False),
+        config=lambda wc: slice_of("evaluate", wc.model, torch=False, decided_by=wanted_by(wc)),
         texts=flags("texts", "facts", "snippets", "idf", "vocabulary"),
         code=code_of("scripts/evaluate"),
     shell:

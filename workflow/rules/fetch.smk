@@ -6,8 +6,6 @@ OUT  data/original/{name}                    a link to the file, checked: size, 
      results/fetch/{name}/records.parquet    id and hash of each record: another version is a visible difference
 """
 
-import json
-
 
 rule fetch:
     """One original file; on a cluster, fetched by the node that runs Snakemake, as others may have no network."""
@@ -23,7 +21,8 @@ rule fetch:
     wildcard_constraints:
         name=one_of(config["fetch"]["files"]),
     params:
-        config=lambda wc: json.dumps({"fetch": original_files.section(config, wc.name)}),
+        config=lambda wc: slices.Slice(
+            {"fetch": original_files.section(config, wc.name)}, original_files.section_keys(config, wc.name)),
         code=code_of("scripts/fetch"),
     shell:
         "python workflow/scripts/fetch.py"

@@ -32,7 +32,10 @@ rule gradients:
     resources:
         gpu=GPU,
     params:
-        config=lambda wc: slice_of("gradients", wc.model, trace=trace_variants.section(config["trace"], trace_variants.MAIN)),
+        config=lambda wc: slice_of(
+            "gradients", wc.model,
+            trace=Derived(trace_variants.section(config["trace"], trace_variants.MAIN),
+                          trace_variants.keys_of(config, wc.model, trace_variants.MAIN))),
         weights=flags("weights"),
         code=code_of("scripts/gradients"),
     shell:

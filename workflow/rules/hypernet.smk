@@ -40,9 +40,12 @@ rule hypernet:
         gpu=GPU,
     params:
         config=lambda wc: slice_of(
-            "hypernet", wc.model, "records", hypernet=trained_editors.section(config, wc.model, wc.name),
-            chosen={"only_known": edits.only_known(config, wc.model, "counterfact")}
-            | edits.hypernets(seen(wc.model), wc.model).get(wc.name, {})),
+            "hypernet", wc.model, "records",
+            hypernet=Derived(trained_editors.section(config, wc.model, wc.name),
+                             trained_editors.keys_of(config, wc.model, wc.name)),
+            chosen=Derived({"only_known": edits.only_known(config, wc.model, "counterfact")}
+                           | edits.hypernets(seen(wc.model), wc.model).get(wc.name, {}),
+                           edits.keys_of(seen(wc.model), edits.with_hypernet(seen(wc.model), wc.name)))),
         weights=flags("weights", "published"),
         code=code_of("scripts/hypernet"),
     shell:

@@ -23,7 +23,8 @@ rule noise:
     resources:
         gpu=GPU,
     params:
-        config=lambda wc: slice_of("noise", wc.model),
+        config=lambda wc: slice_of(
+            "noise", wc.model, decided_by=trace_variants.keys_of_rule(config, wc.model, wc.corruption)),
         weights=flags("weights"),
         code=code_of("scripts/noise"),
     shell:

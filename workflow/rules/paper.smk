@@ -11,10 +11,13 @@ OUT  figures/{model}/{paper}/{item}.{pdf,png,csv}   a figure and the numbers in 
 def item_slice(wc):
     """The slice of a paper item: its options; of traces, variants and width of the window; of a sweep, its points."""
     spec = seen(wc.model)["paper"][wc.item]
-    keys, more = [], {"points": sweeps.points(spec)} if "sweep" in spec else {}
+    line = [f"paper.{wc.item}"]
+    keys, more = [], {"points": Derived(sweeps.points(spec), line)} if "sweep" in spec else {}
     if "trace" in spec["from"]:
-        keys, more = ["trace_window"], more | {"variants": trace_variants.shown(config, wc.model, spec)}
-    return slice_of("paper", wc.model, *keys, torch=False, paper=spec.get("options", {}), **more)
+        shown = [key for name in trace_variants.of_item(spec) for key in trace_variants.keys_of(config, wc.model, name)]
+        keys, more = ["trace_window"], more | {
+            "variants": Derived(trace_variants.shown(config, wc.model, spec), [*line, *shown])}
+    return slice_of("paper", wc.model, *keys, torch=False, paper=Derived(spec.get("options", {}), line), **more)
 
 
 def tables_of(wc):

@@ -25,9 +25,13 @@ rule targets:
         gpu=GPU,
     params:
         config=lambda wc: slice_of(
-            "targets", wc.model, "records", method=families.values_of(seen(wc.model), wc.family, wc.model),
-            chosen={"only_known": edits.only_known(config, wc.model, wc.dataset)}
-            | edits.targets(seen(wc.model), wc.model).get((wc.dataset, wc.family), {})),
+            "targets", wc.model, "records",
+            method=Derived(families.values_of(seen(wc.model), wc.family, wc.model),
+                           sweeps.keys_of(seen(wc.model), wc.family, wc.model)),
+            chosen=Derived({"only_known": edits.only_known(config, wc.model, wc.dataset)}
+                           | edits.targets(seen(wc.model), wc.model).get((wc.dataset, wc.family), {}),
+                           edits.keys_of(seen(wc.model),
+                                         edits.with_targets(seen(wc.model), wc.model, wc.dataset, wc.family)))),
         weights=flags("weights"),
         code=code_of("scripts/targets", "family"),
     shell:

@@ -31,7 +31,9 @@ rule trace:
         gpu=GPU,
     params:
         config=lambda wc: slice_of(
-            "trace", wc.model, "trace_window", trace=trace_variants.section(config["trace"], wc.variant)),
+            "trace", wc.model, "trace_window",
+            trace=Derived(trace_variants.section(config["trace"], wc.variant),
+                          trace_variants.keys_of(config, wc.model, wc.variant))),
         weights=flags("weights"),
         code=code_of("scripts/trace"),
     shell:

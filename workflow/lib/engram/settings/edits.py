@@ -80,6 +80,37 @@ def drifts(values: dict, dataset: str, method: str, n: str) -> bool:
     return any("drift" in spec["from"] and edit in of_item(spec) for spec in values["paper"].values())
 
 
+def keys_of(values: dict, rows: list[dict]) -> list[str]:
+    """The dotted keys of params.yaml that ask for any of these edits, and say of how many records and texts: items, and
+    `records` of methods. `values`: sweeps expanded; the model's own number is not among them.
+    """
+    items = [f"paper.{item}" for item, spec in values["paper"].items() if any(row in rows for row in of_item(spec))]
+    swept = sweeps.swept(values)
+    names = dict.fromkeys(swept.get(row["method"], row["method"]) for row in rows)
+    return [*items, *(f"methods.{name}.records" for name in names if "records" in values["methods"][name])]
+
+
+def with_targets(values: dict, model: str, dataset: str, family: str) -> list[dict]:
+    """The wanted edits that read the optimised values of a family for a dataset. `values`: sweeps expanded."""
+    return [
+        row
+        for row in wanted(values)
+        if "targets" in hyperparameters.needs(values, row["method"])
+        and (row["dataset"], families.family_of(values, row["method"], model)) == (dataset, family)
+    ]
+
+
+def with_hypernet(values: dict, name: str) -> list[dict]:
+    """The wanted edits that a trained editor makes. `values`: sweeps expanded."""
+    swept = sweeps.swept(values)
+    return [
+        row
+        for row in wanted(values)
+        if "hypernet" in hyperparameters.needs(values, row["method"])
+        and swept.get(row["method"], row["method"]) == name
+    ]
+
+
 def _usual(values: dict, model: str, method: str) -> int:
     return values["methods"][method].get("records", values["models"][model]["records"]["count"])
 

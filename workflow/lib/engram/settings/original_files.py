@@ -56,6 +56,18 @@ def section(values: dict, name: str) -> dict:
     }
 
 
+def section_keys(values: dict, name: str) -> list[str]:
+    """The dotted keys of params.yaml that `section` holds."""
+    fetch = values["fetch"]
+    counts = [f"fetch.files.{other}.records" for other, block in fetch["files"].items() if block.get("records")]
+    return [*(f"fetch.{key}" for key in fetch if key != "files"), f"fetch.files.{name}", *counts]
+
+
+def source_keys(values: dict, model: str) -> list[str]:
+    """The dotted keys of params.yaml that say what the source of a model is."""
+    return [f"models.{model}.source", f"sources.{values['models'][model]['source']}"]
+
+
 def wanted(values: dict, model: str, folder: str) -> list[str]:
     """The files that one model's run fetches: those of its source, and of published editors that its items compare.
 

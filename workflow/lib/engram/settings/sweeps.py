@@ -65,6 +65,20 @@ def swept(values: dict) -> dict[str, str]:
     return {name: spec["sweep"]["method"] for spec in values["paper"].values() for name in points(spec)}
 
 
+def keys_of(values: dict, method: str, model: str) -> list[str]:
+    """The dotted keys of params.yaml that the settings of a method, or of a point of a sweep, follow from: its block
+    for the model, what file it has, those of the method whose values it reads. `values`: sweeps expanded.
+    """
+    family, swept_over = families.family_of(values, method, model), swept(values).get(method)
+    if swept_over is None:
+        block = values["methods"][method]
+        keys = [f"methods.{method}.{key}" for key in (hyperparameters.FILE, model) if key in block]
+    else:
+        items = [f"paper.{item}" for item, spec in values["paper"].items() if method in points(spec)]
+        keys = [*items, *keys_of(values, swept_over, model)]
+    return list(dict.fromkeys([*keys, *(keys_of(values, family, model) if family != method else [])]))
+
+
 def _block(values: dict, method: str, name: str, point: dict, lenders: dict) -> dict:
     models = hyperparameters.blocks_of(values, method)
     kept = {key: value for key, value in values["methods"][method].items() if key not in models}

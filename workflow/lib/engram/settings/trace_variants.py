@@ -20,6 +20,20 @@ def noise_of(values: dict, model: str, variant: str) -> str:
     return str(values["trace"]["variants"][variant].get("noise", values["models"][model]["noise"]))
 
 
+def keys_of(values: dict, model: str, variant: str) -> list[str]:
+    """The dotted keys of params.yaml that the settings of one variant and its noise rule on one model are read from."""
+    own = [] if "noise" in values["trace"]["variants"][variant] else [f"models.{model}.noise"]
+    shared = [f"trace.{key}" for key in values["trace"] if key != "variants"]
+    return [*shared, f"trace.variants.{variant}", *own]
+
+
+def keys_of_rule(values: dict, model: str, rule: str) -> list[str]:
+    """The dotted keys of params.yaml in which variants of tracing ask one model for this noise rule."""
+    asking = [name for name in values["trace"]["variants"] if noise_of(values, model, name) == rule]
+    own = [name for name in asking if "noise" in values["trace"]["variants"][name]]
+    return [*(f"trace.variants.{name}" for name in own), *([f"models.{model}.noise"] if asking != own else [])]
+
+
 def rules(values: dict, model: str) -> list[str]:
     """The noise rules that the variants need on one model, each once."""
     return list(dict.fromkeys(noise_of(values, model, variant) for variant in values["trace"]["variants"]))

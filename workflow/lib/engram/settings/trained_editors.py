@@ -17,6 +17,12 @@ def section(values: dict, model: str, name: str) -> dict:
     return editor | values["hypernet"][editor["net"]][model]
 
 
+def keys_of(values: dict, model: str, name: str) -> list[str]:
+    """The dotted keys of params.yaml that the settings of one editor for one model are read from."""
+    net = [] if published(values, model, name) else [f"hypernet.{values['hypernet']['editors'][name]['net']}.{model}"]
+    return ["hypernet.published", f"hypernet.editors.{name}", *net]
+
+
 def published(values: dict, model: str, name: str) -> str | None:
     """The file of a published editor; None if it is trained here."""
     return values["hypernet"]["published"].get(model, {}).get(name)
