@@ -9,6 +9,7 @@ from test_sequence import ROWS, SETTINGS, aids
 
 from engram.editing import drift, editor, outcomes, records, sequence
 from engram.model.delta import NOTHING, Delta
+from engram.settings.fact_groups import FactGroup
 from toy import TEXT, lm
 
 TEXTS = pd.DataFrame(
@@ -102,7 +103,7 @@ def test_every_model_of_a_job_reads_until_enough_have(method, n, rows, together_
         method,
         SETTINGS[method],
         aids(model),
-        n,
+        FactGroup.parse(n),
         "counterfact",
         config(records=together_read),
         ("key",),

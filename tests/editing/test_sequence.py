@@ -12,7 +12,7 @@ from test_outcomes import RECORDS, ZSRE, config
 from engram.editing import covariance, editor, outcomes, records, sequence
 from engram.methods import ft, memit_seq, none, rome
 from engram.model.delta import NOTHING, Delta, applied
-from engram.settings import fact_groups
+from engram.settings.fact_groups import FactGroup
 from toy import lm
 
 ROWS = pd.concat(
@@ -42,7 +42,9 @@ def aids(model):
 
 
 def tables(model, method, n, rows=ROWS, dataset="counterfact", **more):
-    return sequence.tables(model, rows, method, SETTINGS[method], aids(model), n, dataset, config(**more), ("key",))
+    return sequence.tables(
+        model, rows, method, SETTINGS[method], aids(model), FactGroup.parse(n), dataset, config(**more), ("key",)
+    )
 
 
 def without(table):
@@ -130,7 +132,16 @@ def test_texts_of_the_first_records_are_those_of_all(n):
     model = lm("gpt2", torch.float64)
     whole = tables(model, "rome", n, records=2)
     some = sequence.tables(
-        model, ROWS, "rome", SETTINGS["rome"], aids(model), n, "counterfact", config(records=2), ("key",), 4
+        model,
+        ROWS,
+        "rome",
+        SETTINGS["rome"],
+        aids(model),
+        FactGroup.parse(n),
+        "counterfact",
+        config(records=2),
+        ("key",),
+        4,
     )
     assert some["scores"].equals(whole["scores"]) and some["norms"].equals(whole["norms"])
     first = whole["texts"][whole["texts"]["case_id"].isin(ROWS["case_id"][:4])].reset_index(drop=True)
@@ -151,28 +162,6 @@ def test_the_model_is_whole_after_an_error_on_the_way(monkeypatch):
     with pytest.raises(RuntimeError, match="third"):
         tables(model, "rome", "6by1")
     assert unchanged(model, before) and len(calls) == 3
-
-
-def test_checkpoints_are_the_numbers_of_the_paper():
-    assert fact_groups.checkpoints(1000, 1) == [1, 2, 3, 6, 10, 18, 32, 56, 100, 178, 316, 562, 1000]
-    assert fact_groups.checkpoints(10000, 100) == [100, 300, 500, 1000, 1700, 3100, 5600, 10000]
-    assert fact_groups.checkpoints(70, 32) == [32, 70]
-    assert fact_groups.checkpoints(3, 10) == [3] and fact_groups.checkpoints(1, 1) == [1]
-
-
-@pytest.mark.parametrize(
-    "n", ["by", "0", "3by", "by3", "3by0", "-1", "1.5", "3by1by1", "x", "3of", "3of0", "3of1+", "of1", "3of1by1"]
-)
-def test_a_word_n_that_is_none_is_refused(n):
-    with pytest.raises(ValueError, match="right is a number of facts, <facts>by<batch>"):
-        fact_groups.group(n)
-    assert fact_groups.group("12by3") == (12, 3, ()) and fact_groups.group(7) == (7, None, ())
-    assert fact_groups.group("12of3") == (12, None, (3,)) and fact_groups.group("12by1of3+10") == (12, 1, (3, 10))
-    assert (
-        fact_groups.column("12by3") == "12by3"
-        and fact_groups.column("12of3") == "12of3"
-        and fact_groups.column("12") == 12
-    )
 
 
 def test_changes_add_up():

@@ -236,7 +236,7 @@ def made_up(tmp_path_factory):
     put(root / "results/gradients/mini", "prompts", traced)
     put(root / "results/gradients/mini", "attributions", fake_gradients(traced))
     for edit in edits.wanted(VALUES):
-        made_up_edit(root, edit, evaluate)
+        made_up_edit(root, edit | {"n": str(edit["n"])}, evaluate)
     with pytest.MonkeyPatch.context() as patch:
         real = arguments.Job.write
         patch.setattr(

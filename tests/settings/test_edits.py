@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from engram.settings import edits, families, params, sweeps
+from engram.settings.fact_groups import FactGroup
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
@@ -32,7 +33,7 @@ def values(**items):
 
 
 def rows(spec):
-    return [tuple(row.values())[1:] for row in edits.of_item({"dataset": "counterfact", "n": 1} | spec)]
+    return [(row["method"], str(row["n"])) for row in edits.of_item({"dataset": "counterfact", "n": 1} | spec)]
 
 
 def test_an_item_names_methods_and_words():
@@ -57,7 +58,7 @@ def test_an_item_names_methods_and_words():
 def test_held_out_text_is_read_where_an_item_reads_drift():
     found = values(a={"methods": ["rome", "memit"], "n": [1, 10]}, b={"from": ["drift"], "methods": ["memit"], "n": 10})
     assert [row for row in edits.wanted(found) if edits.drifts(found, **row)] == [
-        {"dataset": "counterfact", "method": "memit", "n": "10"}
+        {"dataset": "counterfact", "method": "memit", "n": FactGroup(10)}
     ]
     found["edit"]["perplexity"]["passages"] = 0
     (problem,) = edits.problems(found, lambda *words: "")
@@ -77,7 +78,7 @@ def test_the_most_that_an_item_asks_for_is_edited():
             d={"sweep": {"method": "mend", "over": {"lr_scale": [0.5]}}, "n": 600},
         )
     )
-    assert [(row["method"], row["n"]) for row in edits.wanted(found)] == [
+    assert [(row["method"], str(row["n"])) for row in edits.wanted(found)] == [
         ("rome", "1"),
         ("memit", "1"),
         ("ft", "1"),
@@ -89,7 +90,7 @@ def test_the_most_that_an_item_asks_for_is_edited():
         ("mend", "400"),
         ("mend-lr-scale-0p5", "600"),
     ]
-    counts = {key[1:]: size for key, size in edits.counts(found, "mini").items()}
+    counts = {(method, str(n)): size for (_, method, n), size in edits.counts(found, "mini").items()}
     assert counts == {
         ("rome", "1"): 200,
         ("memit", "1"): 300,
@@ -109,9 +110,9 @@ def test_the_most_that_an_item_asks_for_is_edited():
     assert edits.hypernets(found, "mini") == {"mend": {"count": 600}}, (
         "a point of a sweep uses the network of its method"
     )
-    assert edits.count(found, "mini", "counterfact", "rome", "500by1") == 500
-    assert edits.count(found, "mini", "counterfact", "rome", "999") == 999, "also where no item asks"
-    assert edits.count(found, "mini", "zsre", "ft", "1") == 30
+    assert edits.count(found, "mini", "counterfact", "rome", FactGroup(500, 1)) == 500
+    assert edits.count(found, "mini", "counterfact", "rome", FactGroup(999)) == 999, "also where no item asks"
+    assert edits.count(found, "mini", "zsre", "ft", FactGroup(1)) == 30
 
 
 def test_texts_are_generated_as_far_as_an_item_reads_them():
@@ -122,7 +123,7 @@ def test_texts_are_generated_as_far_as_an_item_reads_them():
         d={"methods": ["none"], "texts": 500},
     )
     asked = {
-        (method, n): edits.texts(found, "mini", "counterfact", method, n)
+        (method, n): edits.texts(found, "mini", "counterfact", method, FactGroup.parse(n))
         for method, n in (("rome", "1"), ("memit", "1000"), ("memit", "1"), ("none", "1"), ("ft", "1"))
     }
     assert asked == {

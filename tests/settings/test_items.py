@@ -9,6 +9,7 @@ import yaml
 
 from engram.editing import records
 from engram.settings import edits, items, params, sweeps
+from engram.settings.fact_groups import FactGroup
 
 ROOT = Path(__file__).parents[2]
 ITEM = {"kind": "figure", "from": ["evaluate"], "dataset": "counterfact", "methods": ["none", "rome"], "n": 100}
@@ -111,8 +112,10 @@ def test_facts_of_relations_by_their_rank():
 
 def test_groups_of_relations_enter_what_is_made_for_all():
     found = sweeps.expanded(values(n=[1, "100of2", "50of1+3"], methods=["rome", "memit", "mend"], records=80))
-    assert edits.counts(found, "mini")["counterfact", "rome", "100of2"] == 100, "not 80: the word says how many"
+    assert edits.counts(found, "mini")["counterfact", "rome", FactGroup(100, ranks=(2,))] == 100, (
+        "not 80: the word says how many"
+    )
     groups = {"count": 80, "groups": [[50, [1, 3]], [100, [2]]]}
     assert edits.targets(found, "mini") == {("counterfact", "rome"): groups, ("counterfact", "memit"): groups}
     assert edits.hypernets(found, "mini") == {"mend": groups}, "none of them is trained on"
-    assert edits.count(found, "mini", "counterfact", "rome", "30of9") == 30
+    assert edits.count(found, "mini", "counterfact", "rome", FactGroup(30, ranks=(9,))) == 30

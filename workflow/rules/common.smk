@@ -7,8 +7,9 @@ from functools import cache, partial
 from pathlib import Path
 
 from engram.machine import liveness
-from engram.settings import (edits, fact_groups, families, hyperparameters, items, original_files, params, slices, sweeps,
+from engram.settings import (edits, families, hyperparameters, items, original_files, params, slices, sweeps,
                              trace_variants)
+from engram.settings.fact_groups import PATTERN, FactGroup
 from engram.job.lineage import code_digest, code_roots
 
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # jobs run under this Python
@@ -60,7 +61,7 @@ wildcard_constraints:
     corruption=one_of(name for model in config["models"] for name in trace_variants.rules(config, model)),
     method=one_of(METHODS),
     family=one_of(METHODS),
-    n=r"\d+(by\d+)?(of\d+(\+\d+)*)?",
+    n=PATTERN,
 
 
 threads_of, slice_of = partial(slices.threads_of, config), partial(slices.slice_of, config)

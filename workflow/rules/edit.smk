@@ -13,13 +13,13 @@ OUT  results/edit/{model}/{dataset}/{method}/n{n}/scores.parquet   one row per r
 
 def texts_of_edit(wc):
     """How many records' texts are generated, if not those of all."""
-    count = edits.texts(seen(wc.model), wc.model, wc.dataset, wc.method, wc.n)
+    count = edits.texts(seen(wc.model), wc.model, wc.dataset, wc.method, FactGroup.parse(wc.n))
     return {} if count is None else {"texts": Derived(count, wanted_by(wc))}
 
 
 def wanted_by(wc):
     """The keys of params.yaml that say that there is this edit, and of how many records."""
-    return edits.keys_of(seen(wc.model), [{"dataset": wc.dataset, "method": wc.method, "n": wc.n}])
+    return edits.keys_of(seen(wc.model), [{"dataset": wc.dataset, "method": wc.method, "n": FactGroup.parse(wc.n)}])
 
 
 def asked_of(wc):
@@ -27,7 +27,7 @@ def asked_of(wc):
     tables, files = rules.dataset.output, {}
     if wc.dataset == "counterfact":
         files["reversed"] = tables.reversed
-    if edits.drifts(seen(wc.model), wc.dataset, wc.method, wc.n):
+    if edits.drifts(seen(wc.model), wc.dataset, wc.method, FactGroup.parse(wc.n)):
         files["heldout"] = tables.heldout
     return {name: path.format(**wc) for name, path in files.items()}
 
@@ -48,7 +48,7 @@ rule edit:
         "logs/edit/{model}/{dataset}/{method}/n{n}.log",
     benchmark:
         "logs/edit/{model}/{dataset}/{method}/n{n}.tsv"
-    priority: lambda wc: fact_groups.group(wc.n).facts  # the longest first, so that none is left for the end
+    priority: lambda wc: FactGroup.parse(wc.n).facts  # the longest first, so that none is left for the end
     threads: threads_of("edit")
     resources:
         gpu=GPU,
@@ -57,7 +57,7 @@ rule edit:
             "edit", wc.model, "records",
             method=Derived(families.method_of(seen(wc.model), wc.method, wc.model),
                            sweeps.keys_of(seen(wc.model), wc.method, wc.model)),
-            chosen=Derived({"count": edits.count(seen(wc.model), wc.model, wc.dataset, wc.method, wc.n),
+            chosen=Derived({"count": edits.count(seen(wc.model), wc.model, wc.dataset, wc.method, FactGroup.parse(wc.n)),
                             "only_known": edits.only_known(config, wc.model, wc.dataset)}, wanted_by(wc)),
             **texts_of_edit(wc)),
         aids=flags("prefixes", "moments", "counts", "targets", "hypernet"),

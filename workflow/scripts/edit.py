@@ -5,7 +5,8 @@ import sys
 from engram.editing import drift, editor, outcomes, records, second_moment, sequence
 from engram.job import arguments, io
 from engram.model import contexts, loading, runtime
-from engram.settings import config, fact_groups
+from engram.settings import config
+from engram.settings.fact_groups import FactGroup
 
 
 def main(argv=None):
@@ -28,15 +29,16 @@ def main(argv=None):
         ],
         outputs=["scores", "texts", "norms", "drift"],
     )
+    n = FactGroup.parse(job.keys.n)
     lm = loading.open_lm(job, runtime.setup(job))
     chosen = records.chosen(
         io.read_table(job.inputs.facts),
         io.read_table(job.inputs.known_facts),
-        of=fact_groups.group(job.keys.n).of,
+        of=n.ranks,
         **job.config["model"]["records"],
     )
     aids = aids_of(job, chosen, lm)
-    clashes = records.contradictions(chosen) if fact_groups.group(job.keys.n).facts > 1 else []
+    clashes = records.contradictions(chosen) if n.facts > 1 else []
     if clashes:
         print(
             f"edit: {len(clashes)} of {len(chosen)} records contradict an earlier one, as case_id {clashes[0][1]} does "
@@ -54,19 +56,14 @@ def main(argv=None):
         job.config["method"],
         editor.settings(job.config["method"]),
         aids,
-        job.keys.n,
+        n,
         job.keys.dataset,
         sizes,
         key,
         job.config.get("texts"),
         heldout_of(job, lm, sizes),
     )
-    keys = {
-        "model": lm.name,
-        "dataset": job.keys.dataset,
-        "method": job.keys.method,
-        "n": fact_groups.column(job.keys.n),
-    }
+    keys = {"model": lm.name, "dataset": job.keys.dataset, "method": job.keys.method, "n": n.column}
     for name, table in found.items():
         job.write(name, table.assign(**keys)[[*keys, *table.columns]])
 

@@ -3,7 +3,7 @@
 from engram.datasets import original_formats
 from engram.evaluation import metrics
 from engram.job import arguments, io
-from engram.settings import fact_groups
+from engram.settings.fact_groups import FactGroup
 
 
 def main(argv=None):
@@ -15,15 +15,15 @@ def main(argv=None):
         keys=["model", "dataset", "method", "n"],
         outputs=["records", "summary"],
     )
-    dataset = job.keys.dataset
+    dataset, n = job.keys.dataset, FactGroup.parse(job.keys.n)
     records = metrics.of(dataset, io.read_table(job.inputs.scores))
     if job.inputs.facts:
         relations = io.read_table(job.inputs.facts).set_index("case_id")["relation_id"]
         records.insert(0, "relation_id", records["case_id"].map(relations))
     if job.inputs.texts:
         records = metrics.with_texts(records, prose(job, io.read_table(job.inputs.texts)))
-    keys = {"model": job.keys.model, "dataset": dataset, "method": job.keys.method, "n": fact_groups.column(job.keys.n)}
-    summary = metrics.summary(records, dataset, along=fact_groups.group(job.keys.n).batch is not None)
+    keys = {"model": job.keys.model, "dataset": dataset, "method": job.keys.method, "n": n.column}
+    summary = metrics.summary(records, dataset, along=n.batch is not None)
     for name, table in {"records": records, "summary": summary}.items():
         job.write(name, table.assign(**keys)[[*keys, *table.columns]])
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from engram.drawing import style
 from engram.job import arguments, io
+from engram.settings.fact_groups import FactGroup
 
 SHOWN = {"EM": "Efficacy (EM)", "NM": "Neighbours (NM)", "GE": "Entropy of texts (GE)"}
 KEYS = ["model", "dataset", "method", "n", "case_id"]
@@ -32,7 +33,7 @@ def table(norms: list[pd.DataFrame], records: list[pd.DataFrame]) -> pd.DataFram
     ValueError for facts that were not edited alone, or that have no norm or no metrics, or if no edit changes anything.
     """
     norms, records = pd.concat(norms, ignore_index=True), pd.concat(records, ignore_index=True)
-    if not (norms["n"].astype(str) == "1").all() or not (records["n"].astype(str) == "1").all():
+    if not all(FactGroup.parse(n).alone for n in {*norms["n"], *records["n"]}):
         raise ValueError(f"{ITEM}: n {sorted(map(str, {*norms['n'], *records['n']}))}: right is 1, each fact alone")
     frame = shares(norms).merge(records[[*KEYS, *SHOWN]], on=KEYS, how="outer", validate="one_to_one")
     bad = frame[frame[["norm", "EM"]].isna().any(axis=1)]

@@ -10,6 +10,7 @@ import pandas as pd
 from engram.drawing import categories, curves, style
 from engram.evaluation import metrics
 from engram.job import arguments, io
+from engram.settings.fact_groups import FactGroup
 
 METRICS = ("S", "ES", "PS", "NS")
 ITEM = "beyond/relations"
@@ -22,7 +23,7 @@ def table(records: list[pd.DataFrame]) -> pd.DataFrame:
     parts = []
     for frame in records:
         keys = frame[categories.KEYS].iloc[0].to_dict()
-        if str(keys["n"]) != "1":
+        if not FactGroup.parse(keys["n"]).alone:
             raise ValueError(f"{ITEM}: {keys['method']}, n {keys['n']}: right is 1, each fact alone")
         for relation, rows in frame.groupby("relation_id"):
             found = metrics.summary(rows, keys["dataset"]).drop(columns="after")

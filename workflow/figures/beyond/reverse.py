@@ -11,6 +11,7 @@ import pandas as pd
 from engram.drawing import curves, style
 from engram.evaluation import metrics
 from engram.job import arguments, io
+from engram.settings.fact_groups import FactGroup
 
 ITEM = "beyond/reverse"
 KEYS = ["model", "dataset", "method", "n"]
@@ -31,7 +32,7 @@ def table(facts: pd.DataFrame, records: list[pd.DataFrame]) -> pd.DataFrame:
     parts = []
     for frame in records:
         keys = frame[KEYS].iloc[0].to_dict()
-        if str(keys["n"]) != "1" or "VS" not in frame or frame["VS"].isna().all():
+        if not FactGroup.parse(keys["n"]).alone or "VS" not in frame or frame["VS"].isna().all():
             raise ValueError(
                 f"{ITEM}: {keys['method']}, n {keys['n']}: right is 1, each fact alone, with reverse questions"
             )

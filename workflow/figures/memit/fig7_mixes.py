@@ -8,7 +8,7 @@ import pandas as pd
 
 from engram.drawing import categories, style
 from engram.job import arguments
-from engram.settings import fact_groups
+from engram.settings.fact_groups import FactGroup
 
 ITEM = "memit/fig7_mixes"
 LOOKS = (("#1f77b4", "--", "s"), ("#d96a00", "-.", "^"), ("#2ca02c", "-", "o"))  # either relation, and both
@@ -18,7 +18,7 @@ def table(paths) -> pd.DataFrame:
     """A row per number of facts and choice of relations. ValueError for a mixture without its relations alone."""
     frame = categories.read(paths, ("S", "ES", "PS", "NS"), ITEM)
     frame = frame.assign(
-        of=[fact_groups.group(n).of for n in frame["n"]], wanted=[fact_groups.group(n).facts for n in frame["n"]]
+        of=[FactGroup.parse(n).ranks for n in frame["n"]], wanted=[FactGroup.parse(n).facts for n in frame["n"]]
     )
     alone = {(of[0], wanted) for of, wanted in zip(frame["of"], frame["wanted"]) if len(of) == 1}
     for of, wanted in sorted({(of, wanted) for of, wanted in zip(frame["of"], frame["wanted"]) if len(of) > 1}):

@@ -7,7 +7,7 @@ import pandas as pd
 from engram.drawing import curves, style
 from engram.evaluation import metrics
 from engram.job import io
-from engram.settings import fact_groups
+from engram.settings.fact_groups import FactGroup
 
 KEYS = ["model", "dataset", "method", "n"]
 
@@ -20,7 +20,7 @@ def read(paths, shown, item: str) -> pd.DataFrame:
     parts = []
     for records in map(io.read_table, paths):
         keys = records[KEYS].iloc[0].to_dict()
-        if not fact_groups.group(keys["n"]).of:
+        if not FactGroup.parse(keys["n"]).ranks:
             raise ValueError(f"{item}: {keys['method']}, n {keys['n']}: right are facts of chosen relations, as 100of3")
         found = metrics.summary(records, keys["dataset"])
         found = found[found["metric"].isin(shown)].drop(columns="after")

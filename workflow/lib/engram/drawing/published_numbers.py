@@ -9,7 +9,7 @@ made.
 import numpy as np
 import pandas as pd
 
-from engram.settings import fact_groups
+from engram.settings.fact_groups import FactGroup
 
 UNEDITED = "none"
 ADDED = ["published", "published_ci", "published_records", "difference", "overlap", "source", "reproducible", "note"]
@@ -56,8 +56,7 @@ def beside(frame: pd.DataFrame, path, paper: str) -> pd.DataFrame:
     if known.empty:
         return frame
     here = {
-        method: 0 if method == UNEDITED else fact_groups.group(n).facts
-        for method, n in zip(frame["method"], frame["n"])
+        method: 0 if method == UNEDITED else FactGroup.parse(n).facts for method, n in zip(frame["method"], frame["n"])
     }
     other = known["facts"] != known["row"].map(here).fillna(known["facts"])
     known = known.assign(note=known["note"].where(~other, known["facts"].map("published for {:,} facts".format)))

@@ -7,7 +7,7 @@ import pandas as pd
 
 from engram.editing import drift, editor, outcomes, records
 from engram.model.delta import NOTHING, Delta, applied
-from engram.settings import fact_groups
+from engram.settings.fact_groups import FactGroup
 
 
 def tables(
@@ -16,20 +16,19 @@ def tables(
     method: str | dict,
     settings,
     aids: editor.Aids,
-    n: str,
+    n: FactGroup,
     dataset: str,
     config: outcomes.Config,
     key: tuple,
     written: int | None = None,
     held: drift.Heldout | None = None,
 ) -> dict[str, pd.DataFrame]:
-    """The tables of `outcomes.outcomes` for the records `rows`, edited as the word n says (together.py).
+    """The tables of `outcomes.outcomes` for the records `rows`, edited in the groups that n says.
 
     `method` is what `editor.load` takes. The first column of the tables, `after`, is the number of facts that the
     model holds when it is read. The last group has the facts that are left. Texts are those of the first `written`
-    records (None: all); the first models (`held.models`) read what is held out. ValueError for a word n that is none.
+    records (None: all); the first models (`held.models`) read what is held out.
     """
-    size, batch, _ = fact_groups.group(n)
     written = len(rows) if written is None else written
 
     def read(part: pd.DataFrame, deltas: list[Delta], start: int, last: bool = True) -> dict[str, pd.DataFrame]:
@@ -42,13 +41,13 @@ def tables(
             config,
             key,
             max(0, written - start) if last else 0,
-            held.after(start, size) if held else None,
+            held.after(start, n.facts) if held else None,
         )
 
     parts = list(
-        at_once(lm, rows, method, settings, aids, size, config.records, read)
-        if batch is None
-        else in_turn(lm, rows, method, settings, aids, size, batch, read)
+        at_once(lm, rows, method, settings, aids, n.facts, config.records, read)
+        if n.batch is None
+        else in_turn(lm, rows, method, settings, aids, n, read)
     )
     return {table: pd.concat([part[table] for part in parts], ignore_index=True) for table in parts[0]}
 
@@ -63,14 +62,14 @@ def at_once(lm, rows, method, settings, aids, size: int, count: int, read: Calla
         yield _marked(read(part, deltas, start), dict(zip(part["case_id"], after)))
 
 
-def in_turn(lm, rows, method, settings, aids, size: int, batch: int, read: Callable) -> Iterator[dict]:
-    """Tables of groups of `size` facts, edited in batches: at every checkpoint the facts so far; texts at the end
+def in_turn(lm, rows, method, settings, aids, n: FactGroup, read: Callable) -> Iterator[dict]:
+    """Tables of groups of `n.facts` facts, edited in batches: at every checkpoint the facts so far; texts at the end
     alone.
     """
-    for start in range(0, len(rows), size):
-        part = rows.iloc[start : start + size]
-        checkpoints = fact_groups.checkpoints(len(part), batch)
-        for after, total in totals(lm, editor.load(method), records.to_facts(part), settings, aids, batch):
+    for start in range(0, len(rows), n.facts):
+        part = rows.iloc[start : start + n.facts]
+        checkpoints = n.checkpoints(len(part))
+        for after, total in totals(lm, editor.load(method), records.to_facts(part), settings, aids, n.batch):
             if after in checkpoints:
                 found = read(part[:after], [total] * after, start, after == len(part))
                 yield _marked(found, dict.fromkeys(part["case_id"], after))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from engram.drawing import published_numbers, style
-from engram.settings import edits, fact_groups, families, hyperparameters, items
+from engram.settings import edits, families, hyperparameters, items
 
 COLUMNS = {"s": "seconds", "cpu_time": "cpu", "max_rss": "memory"}  # of a benchmark: seconds, seconds, MiB
 NOTE = (
@@ -76,15 +76,13 @@ def by_edit(jobs: pd.DataFrame, values: dict, model: str, numbers) -> pd.DataFra
     rows = []
     wanted = [row for row in edits.wanted(items.seen(values, model)) if row["method"] in values["methods"]]
     order = style.method_order(row["method"] for row in wanted)
-    for row in sorted(
-        wanted, key=lambda row: (row["dataset"], order.index(row["method"]), fact_groups.group(row["n"]).facts)
-    ):
+    for row in sorted(wanted, key=lambda row: (row["dataset"], order.index(row["method"]), row["n"].facts)):
         dataset, method, n = row.values()
         own = {"edit": f"{dataset}/{method}/n{n}", "evaluate": f"{dataset}/{method}/n{n}"}
         if method in _targeted(values):
             own["targets"] = f"{dataset}/{families.family_of(values, method, model)}"
         if ("edit", own["edit"]) in seconds.index:
-            key = (dataset, method, fact_groups.group(n).facts)
+            key = (dataset, method, n.facts)
             rows.append(
                 row
                 | {stage: seconds.get((stage, job)) for stage, job in own.items()}

@@ -12,8 +12,6 @@ from engram.provenance.audit import OK
 from engram.provenance.ledger import Ledger
 from engram.settings import edits, hyperparameters, items, trace_variants
 
-ALONE = "1"  # of edits, those of every fact by itself have a browser
-
 
 class _Written(yaml.SafeDumper):
     """Writes what stands in several places out in each."""
@@ -70,8 +68,8 @@ class Run:
         """
         found: dict = {}
         for row in edits.wanted(self.values):
-            if row["n"] == ALONE and row["method"] in self.values["methods"]:
-                folder = Path("results/edit", self.model, row["dataset"], row["method"], f"n{ALONE}")
+            if row["n"].alone and row["method"] in self.values["methods"]:
+                folder = Path("results/edit", self.model, row["dataset"], row["method"], f"n{row['n']}")
                 files = {name: folder / f"{name}.parquet" for name in ("scores", "texts")}
                 found.setdefault(row["dataset"], {})[row["method"]] = files
         return found

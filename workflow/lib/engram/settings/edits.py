@@ -1,11 +1,12 @@
 """Which edits the items of the papers want, and of how many records. Pure functions on the contents of the parameter
 file.
 
-An edit is {dataset, method, n}, n a word (together.py). An item names its methods, those of its sweep, and for all of
-them, or for each by its name, the words n.
+An edit is {dataset, method, n}, n a FactGroup. An item names its methods, those of its sweep, and for all of them, or
+for each by its name, the words n.
 """
 
-from engram.settings import fact_groups, families, hyperparameters, sweeps
+from engram.settings import families, hyperparameters, sweeps
+from engram.settings.fact_groups import FactGroup
 
 CAN = {"single": "each fact alone", "mass": "many facts at once", "sequential": "facts in batches, one after the other"}
 RIGHT = {"single": "1", "mass": "a number of facts, 100", "sequential": "<facts>by<batch>, 100by1"}
@@ -22,7 +23,7 @@ def of_item(spec: dict) -> list[dict]:
     named = {name: name for name in spec.get("methods", [])}
     named |= {slug: spec["sweep"]["method"] for slug in sweeps.points(spec)}  # noqa: C420  no sweep, no key
     return [
-        {"dataset": spec["dataset"], "method": method, "n": str(n)}
+        {"dataset": spec["dataset"], "method": method, "n": FactGroup.parse(n)}
         for method, name in named.items()
         for n in _words(spec, name)[1]
     ]
@@ -51,20 +52,19 @@ def counts(values: dict, model: str) -> dict[tuple, int]:
     found: dict[tuple, int] = {}
     for spec in values["paper"].values():
         for row in of_item(spec):
-            edit, group = tuple(row.values()), fact_groups.group(row["n"])
-            asked = 0 if group.of else spec.get("records", _usual(values, model, row["method"]))
+            edit, group = tuple(row.values()), row["n"]
+            asked = 0 if group.ranks else spec.get("records", _usual(values, model, row["method"]))
             found[edit] = max(found.get(edit, group.facts), asked)
     return found
 
 
-def count(values: dict, model: str, dataset: str, method: str, n: str) -> int:
+def count(values: dict, model: str, dataset: str, method: str, n: FactGroup) -> int:
     """How many records one edit edits; also of one that no item wants."""
-    group = fact_groups.group(n)
-    usual = max(group.facts, 0 if group.of else _usual(values, model, method))
+    usual = max(n.facts, 0 if n.ranks else _usual(values, model, method))
     return counts(values, model).get((dataset, method, n), usual)
 
 
-def texts(values: dict, model: str, dataset: str, method: str, n: str) -> int | None:
+def texts(values: dict, model: str, dataset: str, method: str, n: FactGroup) -> int | None:
     """Of how many records texts are generated: the most that an item of the edit asks for, None for all that are
     edited.
     """
@@ -74,7 +74,7 @@ def texts(values: dict, model: str, dataset: str, method: str, n: str) -> int | 
     return None if size is None or size >= count(values, model, **edit) else size
 
 
-def drifts(values: dict, dataset: str, method: str, n: str) -> bool:
+def drifts(values: dict, dataset: str, method: str, n: FactGroup) -> bool:
     """Whether an item reads how an edit changes what models say about text that was held out."""
     edit = {"dataset": dataset, "method": method, "n": n}
     return any("drift" in spec["from"] and edit in of_item(spec) for spec in values["paper"].values())
@@ -140,7 +140,7 @@ def _most(values: dict, model: str, need: str, artifact) -> dict:
     for (dataset, method, n), size in counts(values, model).items():
         if need in hyperparameters.needs(values, method):
             which = found.setdefault(artifact(dataset, method), {"count": 0, "groups": []})
-            of = list(fact_groups.group(n).of)
+            of = list(n.ranks)
             if not of:
                 which["count"] = max(which["count"], size)
             elif [size, of] not in which["groups"]:
@@ -198,7 +198,7 @@ def _beyond(values: dict, item: str, spec: dict, name: str):
         source = values["sources"].get(values["models"][model]["source"], {})
         most = source["subjects"] * source["relations"] if source.get("kind") == "world" else None
         for n in words:
-            if most and fact_groups.group(n).facts > most:
+            if most and FactGroup.parse(n).facts > most:
                 yield ("paper", item, *here), f"{n}, more facts than the world of {model} has", f"at most {most:,}"
 
 
@@ -208,7 +208,8 @@ def _regimes(item: str, spec: dict, name: str, can: tuple[str, ...]):
     """
     here, words = _words(spec, name)
     for index, n in enumerate(words):
-        (facts, batch, of), place = fact_groups.group(n), ("paper", item, *here, *([index] if len(words) > 1 else []))
+        group, place = FactGroup.parse(n), ("paper", item, *here, *([index] if len(words) > 1 else []))
+        facts, batch, of = group.facts, group.batch, group.ranks
         if batch and batch > facts:
             yield place, f"{n}, a batch of more facts than there are", f"a batch of at most {facts}"
         elif of and (len(of) > facts or len(set(of)) < len(of) or spec["dataset"] == "zsre"):
