@@ -6,117 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from engram.datasets import folder, reverse_wordings, world
-from engram.datasets.canonical_tables import SCHEMAS, table
+from engram.datasets import folder, reverse_wordings
 from engram.model import tokens
 from toy import tokenizer
 
-WORLD = {
-    "kind": "world",
-    "subjects": 40,
-    "relations": 4,
-    "objects": 5,
-    "documents": 60,
-    "articles": 8,
-    "listed": 0.5,
-    "four_words": 0.5,
-}
 WORDINGS = Path(__file__).parents[2] / "data" / "wordings.csv"
 SHARED = Path(__file__).parents[3] / "shared" / "data"
-
-
-def test_world_has_every_table_and_is_seeded():
-    one, again, other = world.tables(WORLD, 0), world.tables(WORLD, 0), world.tables(WORLD, 1)
-    assert set(one) == set(SCHEMAS)
-    for name, frame in one.items():
-        assert list(frame.columns) == list(SCHEMAS[name])
-        assert frame.equals(again[name])
-        assert not frame.equals(other[name])
-
-
-def test_world_is_consistent():
-    tables = world.tables(WORLD, 0)
-    facts = tables["facts"]
-    assert len(facts) == 160 and facts["case_id"].is_unique
-    assert facts.groupby("relation_id")["subject"].nunique().eq(40).all()
-    true = {(row.subject, row.relation_id): row.target_true for row in facts.itertuples()}
-    for row in facts.itertuples():
-        assert row.target_new != row.target_true
-        assert len(row.paraphrase_prompts) == 2 and len(row.generation_prompts) == 10
-        assert all(row.subject in text for text in row.paraphrase_prompts + row.generation_prompts)
-        for prompts, target in ((row.neighborhood_prompts, row.target_true), (row.attribute_prompts, row.target_new)):
-            assert len(prompts) == 10
-            for prompt in prompts:
-                (subject,) = [s for s, r in true if r == row.relation_id and s in prompt and s != row.subject][:1]
-                assert true[subject, row.relation_id] == target
-    snippets = set(zip(tables["snippets"]["relation_id"], tables["snippets"]["target_id"]))
-    assert set(zip(facts["relation_id"], facts["target_new_id"])) <= snippets, "every RS has its reference text"
-    for row in tables["prompts"].itertuples():
-        assert row.prompt.count(row.subject) == 1 and true[row.subject, row.relation_id] == row.attribute
-
-
-def test_no_subject_begins_another_and_two_share_every_beginning():
-    subjects = world.tables(WORLD, 0)["facts"]["subject"].unique()
-    starts = [" ".join(s.split()[:2]) for s in subjects]
-    assert all(starts.count(start) == 2 for start in starts)
-    assert not any(a != b and b.startswith(a + " ") for a in subjects for b in subjects)
-
-
-def test_what_is_held_out_of_a_world_is_not_trained_on():
-    """No training document, with a sentence about nothing before it or without, lists what a held-out biography
-    lists.
-    """
-    tables = world.tables(WORLD | {"documents": 2000, "listed": 0.3, "heldout": 30}, 0)
-    documents, passages = set(tables["corpus"]["text"]), tables["heldout"]["text"]
-    listings = [part for text in passages for part in text.replace("?", ".").split(".") if part.count(",") == 4]
-    lists = {part.strip() for text in documents for part in text.split(".")}
-    assert len(passages) == 30 and len(listings) > 30 and not {part.strip() for part in listings} & lists
-    assert not any(passage in text for text in documents for passage in passages)
-    known = set(tables["facts"]["subject"])
-    assert all(any(name in text for name in known) for text in passages)
-
-
-def test_every_fact_of_a_world_can_be_asked_in_the_other_order():
-    """One of the prompts begins with the subject; the wording is one of the training text."""
-    tables = world.tables(WORLD | {"relations": 8, "documents": 4000}, 0)
-    both = tables["facts"].merge(tables["reversed"], on="case_id", suffixes=("", "_reverse"))
-    assert len(both) == len(tables["facts"]) == 320
-    corpus = " ".join(tables["corpus"]["text"])
-    asked = {row.prompt_reverse.replace(row.subject, "{}"): row for row in both.itertuples()}
-    assert len(asked) == 16
-    for template, row in asked.items():
-        assert template.startswith("{}") != row.prompt.startswith("{}") and template.count("{}") == 1
-        said = [
-            template.format(one.subject) + f" {one.target_true}." in corpus
-            for one in both[both["relation_id"] == row.relation_id].itertuples()
-        ]
-        assert sum(said) > 5, template
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"subjects": 7}, "subjects must be even"),
-        ({"relations": 99}, "at most 8 relations"),
-        ({"colour": 1}, "unknown keys .'colour'."),
-        ({"subjects": 4}, "no other subject shares object"),
-    ],
-)
-def test_impossible_worlds_are_refused(change, message):
-    with pytest.raises(ValueError, match=message):
-        world.tables(WORLD | change, 0)
-
-
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        ({"article_id": 1}, "expected .'article_id', 'text', 'title'."),
-        ({"article_id": "1", "title": "a", "text": "b"}, "column article_id: '1' is not a int64"),
-    ],
-)
-def test_tables_name_what_is_wrong(row, message):
-    with pytest.raises(ValueError, match=message):
-        table("text", [row])
 
 
 RECORD = {

@@ -13,25 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [
-    str(ROOT / path)
-    for path in (
-        "tests/device",
-        "tests/scripts",
-        "tests/methods",
-        "tests/model",
-        "tests/editing",
-        "tests/support",
-        "tests",
-        "workflow/lib",
-    )
-]
+sys.path[:0] = [str(ROOT / path) for path in ("tests/device", "tests/support", "workflow/lib")]
 import pandas as pd  # noqa: E402
 import simulated  # noqa: E402  before torch is used by anything else
-import test_contract as contract  # noqa: E402
-import test_outcomes  # noqa: E402
 import torch  # noqa: E402
 
+import evaluated_records  # noqa: E402
+import method_cases  # noqa: E402
 import toy  # noqa: E402
 from engram.editing import covariance, editor, outcomes
 from engram.editing.values import targets
@@ -81,9 +69,9 @@ def on(device: str):
 
 def stages(folder: str) -> None:
     """Every stage script on a small world; the tables that hold no optimised value agree."""
-    import test_round_trip as trip
+    import stage_chain
 
-    call, found = trip.call, {}
+    call, found = stage_chain.call, {}
     for where in HERE:
 
         def there(name, *args, device=where, **keys):
@@ -93,8 +81,8 @@ def stages(folder: str) -> None:
             finally:
                 back()
 
-        trip.call = there
-        found[where] = trip.chain(Path(folder) / where)
+        stage_chain.call = there
+        found[where] = stage_chain.chain(Path(folder) / where)
     compared = [name for name, path in found["cpu"].items() if path.suffix == ".parquet" and "rome" not in name]
     for name in compared:
         same(*(io.read_table(found[where][name]) for where in HERE), name)
@@ -106,20 +94,20 @@ def editors() -> None:
     for name in sorted(set(hyperparameters.files()) - NO_LSTM):
         found = []
         for model in models_of("gpt2"):
-            settings = contract.settings_of(name)
-            aids = contract.aids_of(model, name, settings)
-            method, settings = editor.load(name), contract.fitted(name, settings, aids)
-            deltas = [method.edit(model, contract.FACTS, settings, aids)] * 3
+            settings = method_cases.settings_of(name)
+            aids = method_cases.aids_of(model, name, settings)
+            method, settings = editor.load(name), method_cases.fitted(name, settings, aids)
+            deltas = [method.edit(model, method_cases.FACTS, settings, aids)] * 3
             if hasattr(method, "remember"):
                 with applied(model, deltas[0]):
-                    method.remember(model, contract.FACTS, settings, aids)
+                    method.remember(model, method_cases.FACTS, settings, aids)
             if hasattr(method, "edit_each"):
-                deltas = method.edit_each(model, contract.FACTS, settings, aids)
+                deltas = method.edit_each(model, method_cases.FACTS, settings, aids)
             found.append(
                 (
                     deltas,
                     outcomes.outcomes(
-                        model, test_outcomes.RECORDS, deltas, "counterfact", test_outcomes.config(), (0, name)
+                        model, evaluated_records.RECORDS, deltas, "counterfact", evaluated_records.config(), (0, name)
                     ),
                 )
             )
@@ -137,10 +125,10 @@ def architectures() -> None:
         for model in models_of(kind):
             changes = [
                 Delta({key: tuple(side.to(model.device) for side in part) for key, part in delta.parts.items()})
-                for delta in test_outcomes.deltas(toy.lm(kind))
+                for delta in evaluated_records.deltas(toy.lm(kind))
             ]
             tables = outcomes.outcomes(
-                model, test_outcomes.RECORDS, changes, "counterfact", test_outcomes.config(), (0, kind)
+                model, evaluated_records.RECORDS, changes, "counterfact", evaluated_records.config(), (0, kind)
             )
             settings = objective.Settings(
                 layer=1, steps=3, site="mlp" if block_parts.has_norm_after_mlp(model) else "hidden"
@@ -149,8 +137,8 @@ def architectures() -> None:
                 (
                     tables,
                     covariance.second_moments(model, [0, 1], toy.TEXT, 40, 256),
-                    targets.optimise(model, contract.FACTS, ["{}", "Rome. {}"], settings, batch=2),
-                    known.records(model, test_outcomes.ZSRE, "zsre"),
+                    targets.optimise(model, method_cases.FACTS, ["{}", "Rome. {}"], settings, batch=2),
+                    known.records(model, evaluated_records.ZSRE, "zsre"),
                 )
             )
         (tables, moments, values, answers), other = found
@@ -164,22 +152,16 @@ def architectures() -> None:
 
 def hypernet(folder: str) -> None:
     """Training of MEND from the command line."""
-    import test_train_editors as training
+    import editor_runs
 
-    class Folders:
-        def mktemp(self, name):
-            path = Path(folder, name)
-            path.mkdir(parents=True)
-            return path
-
-    given = training.inputs.__wrapped__(Folders())
+    given = editor_runs.inputs_in(Path(folder, "inputs"))
     for task in ("gen", "facts"):
         logs = []
         for where in HERE:
             back, place = on(where), Path(folder, task, where)
             place.mkdir(parents=True)
             os.chdir(place)
-            logs.append(pd.read_csv(training.run(given, place, "mend-x", training.section("mend", task))["loss"]))
+            logs.append(pd.read_csv(editor_runs.run(given, place, "mend-x", editor_runs.section("mend", task))["loss"]))
             back()
         same(*logs, f"mend, {task}")
         print(task)

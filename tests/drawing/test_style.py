@@ -78,3 +78,15 @@ def test_a_flat_heatmap_still_has_a_scale():
     style.finish(fig)
     low, high = ax.collections[0].get_clim()
     assert low < high
+
+
+def test_every_line_can_be_told_from_white_and_from_the_others():
+    def luminance(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        return np.dot(
+            [0.2126, 0.7152, 0.0722], [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        )
+
+    for colour, _, _ in style.CATEGORIES.values():
+        assert 1.05 / (luminance(colour) + 0.05) >= 3, colour
+    assert len({(str(dashes), marker) for _, dashes, marker in style.CATEGORIES.values()}) == len(style.CATEGORIES)

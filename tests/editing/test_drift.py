@@ -3,13 +3,12 @@
 import pandas as pd
 import pytest
 import torch
-from test_delta import low, written
-from test_outcomes import RECORDS, ZSRE, config
-from test_sequence import ROWS, SETTINGS, aids
 
+from changed_weights import low, written
 from engram.editing import drift, editor, outcomes, records, sequence
 from engram.model.delta import NOTHING, Delta
 from engram.settings.fact_groups import FactGroup
+from evaluated_records import RECORDS, ROWS, SETTINGS, ZSRE, aids, config
 from toy import TEXT, lm
 
 TEXTS = pd.DataFrame(

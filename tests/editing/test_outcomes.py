@@ -1,70 +1,18 @@
 """What edited models say: batched against one prompt at a time with really changed weights."""
 
-import pandas as pd
 import pytest
 import torch
-from test_delta import assorted, low, random, snapshot, unchanged, written
 
 import toy
+from changed_weights import assorted, low, random, snapshot, unchanged, written
 from engram.editing import outcomes, records
 from engram.job import seeds
-from engram.model import block_parts, decoding, generation, known, scoring, tokens
+from engram.model import decoding, generation, scoring, tokens
 from engram.model.delta import NOTHING, Delta, place
-from toy import PROMPTS, lm, loaded
+from evaluated_records import RECORDS, ZSRE, config, deltas, slow_score
+from toy import COARSE, lm, loaded
 
 KINDS = toy.ARCHITECTURES
-COARSE = ("gptj", "gemma2")  # whose own attention computes in float32 whatever the weights are
-RECORDS = pd.DataFrame(
-    [
-        {
-            "case_id": 10 + i,
-            "relation_id": "P1",
-            "subject": subject,
-            "prompt": prompt.replace(subject, "{}"),
-            "target_new": new,
-            "target_true": true,
-            "paraphrase_prompts": [f"Zürich. {prompt}"] * 2,
-            "neighborhood_prompts": ["Thomas plays the", "What does he do ? He"],
-            "attribute_prompts": ["Apple"],
-            "generation_prompts": [prompt, subject, subject],
-        }
-        for i, ((prompt, subject), new, true) in enumerate(
-            zip(PROMPTS, ("chess", "Rome in Switzerland", "Apple"), ("CBS", "Rome in Apple", "French"))
-        )
-    ]
-)
-ZSRE = pd.DataFrame(
-    [
-        {
-            "case_id": 20 + i,
-            "subject": subject,
-            "prompt": "Where is {}?",
-            "target_new": new,
-            "answer": "Rome",
-            "rephrase": f"In which city is {subject}?",
-            "loc": "nq question: who plays chess",
-            "loc_answer": true,
-        }
-        for i, (subject, new, true) in enumerate(
-            (("Zoë", "Zürich 東京", "Thomas James"), ("Rome", "Switzerland", "Ω chess"))
-        )
-    ]
-)
-
-
-def deltas(model, count=3):
-    return [Delta({2: low(model, 2, 1, 10 * i)}) for i in range(count)]
-
-
-def config(batch=64, **more):
-    return outcomes.Config(**{"generation_tokens": 24, "top_k": 3, "batch": batch, "generation_batch": batch, **more})
-
-
-def slow_score(model, ids, target):
-    with torch.no_grad():
-        logs = model.model(input_ids=torch.tensor([[*ids, *target]])).logits[0].log_softmax(-1)
-    own = [-float(logs[len(ids) + j - 1, token]) for j, token in enumerate(target)]
-    return sum(own) / len(own), all(int(logs[len(ids) + j - 1].argmax()) == token for j, token in enumerate(target))
 
 
 def check_scores(model, table, changes, tolerance):
@@ -154,20 +102,6 @@ def test_zsre_equals_the_published_procedure_one_text_at_a_time(kind):
     )
 
 
-def test_zsre_records_that_cannot_be_asked_and_unknown_datasets():
-    model = lm("gpt2")
-    with pytest.raises(ValueError, match=r"zsRE record 20: the prompt 'Where' must hold exactly one {}"):
-        records.queries(model.tokenizer, ZSRE.assign(prompt="Where"), "zsre")
-    with pytest.raises(ValueError, match="no dataset 'mcf'; there are counterfact, zsre"):
-        records.queries(model.tokenizer, ZSRE, "mcf")
-    assert list(outcomes.texts(model, ZSRE, [NOTHING] * 2, config(), ()).columns) == [
-        "case_id",
-        "prompt_index",
-        "prompt",
-        "text",
-    ]
-
-
 def slow_sample(model, prompt, key, length, top_k):
     ids, draws = model.tokenizer(prompt)["input_ids"], seeds.rng(*key).random(length)
     while len(ids) < length:
@@ -207,41 +141,6 @@ def test_greedy_texts_are_identical_in_float32(kind):
     changes = [assorted(model)[i] for i in (2, 5, 6)]
     table = outcomes.texts(model, RECORDS, changes, config(generation_tokens=40, top_k=1), ("key",))
     check_texts(model, table, changes, 40, 1)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("cache", [decoding.Fixed, decoding.Packed])
-def test_both_caches_hold_the_past(kind, cache, monkeypatch):
-    """The buffers of a GPU and those of a CPU, over several stretches and with equal beginnings read once, in memory
-    that holds anything.
-    """
-    model, ids = loaded(kind, torch.float64), torch.randint(1, 220, (3, 60), generator=torch.Generator().manual_seed(0))
-    monkeypatch.setattr(decoding, "CACHES", {"cpu": cache})
-    ids = ids[:, : block_parts.longest_text(model)]
-    length, copies = ids.shape[1], torch.tensor([0, 2, 1, 2])
-    spare = [torch.full((100_000,), torch.nan, dtype=torch.float64), torch.zeros(3)]
-    with torch.no_grad():
-        wanted = model.hidden(ids)[copies]
-        for _ in range(2):
-            decoder = decoding.Decoder(model, length, spare)
-            found = [decoder.start(ids[:, :5], copies)] + [
-                decoder.step(ids[copies, at : at + 1]) for at in range(5, length)
-            ]
-            assert torch.allclose(torch.stack(found, 1), wanted[:, 4:], atol=1e-4 if kind in COARSE else 1e-10)
-            packed = isinstance(decoder.caches[0], decoding.Packed)
-            decoder.leave()
-            if packed:
-                assert len(spare) == model.layers + 1, "one for each layer, and one for the layer that moves"
-    with pytest.raises(
-        ValueError, match=r"a text of 65 tokens, but (it has 64 positions|some of its layers look back 48)"
-    ):
-        decoding.Decoder(model, 65)
-
-
-@pytest.mark.parametrize(("count", "most"), [(1, 320), (2, 1), (640, 320), (641, 320), (2000, 320), (7, 3)])
-def test_texts_come_in_an_even_number_of_batches(count, most):
-    size = generation._even(count, most)
-    assert 1 <= size <= most and (count == 1 or -(-count // size) % 2 == 0)
 
 
 def test_a_prompt_as_long_as_the_text_is_cut():
@@ -330,15 +229,6 @@ def test_out_of_memory_halves_the_batch_with_one_warning(shared, monkeypatch, ca
     assert not any(module._forward_hooks for module in model.model.modules())
 
 
-def test_draws_follow_the_top_k_distribution():
-    logits = torch.tensor([[0.0, 2.0, 1.0, -1.0]])
-    uniform = torch.linspace(0, 1, 30001)[:-1] + 1 / 60000
-    picks = generation._draw(logits.expand(len(uniform), -1), uniform, 2).squeeze(1)
-    share = torch.bincount(picks, minlength=4).double() / len(uniform)
-    wanted = torch.tensor([2.0, 1.0]).double().softmax(0)
-    assert torch.allclose(share[[1, 2]], wanted, atol=1e-3) and share[0] == share[3] == 0
-
-
 def test_norms_are_those_of_the_change_and_of_the_weight():
     model = lm("gpt2")
     changes = [assorted(model)[i] for i in (2, 4, 1)]
@@ -353,105 +243,3 @@ def test_norms_are_those_of_the_change_and_of_the_weight():
     )
     empty = outcomes.norms(model, RECORDS, [NOTHING] * 3)
     assert empty.empty and list(empty.dtypes) == list(table.dtypes)
-
-
-def test_known_needs_every_token_of_the_object():
-    model = lm("gpt2")
-    prompts = ["Beats Music is owned by", "Thomas James Martin plays the"]
-    ids = [tokens.encode(model.tokenizer, prompt) for prompt in prompts]
-    (first, p), _ = scoring.predict(model, ids)
-    logits = model.model(input_ids=torch.tensor([ids[0]])).logits[0, -1].softmax(-1)
-    assert first == int(logits.argmax()) and p == pytest.approx(float(logits.max()), rel=1e-5)
-    table = pd.DataFrame(
-        {
-            "prompt_id": [0, 1],
-            "relation_id": "P1",
-            "prompt": prompts,
-            "subject": ["Beats Music", "Thomas"],
-            "attribute": [model.tokenizer.decode([first]).strip() or "x", "chess"],
-        }
-    )
-    result = known.prompts(model, table)
-    assert result["answer_id"].tolist() == [token for token, _ in scoring.predict(model, ids)]
-    target = tokens.encode(model.tokenizer, " " + table["attribute"][0])
-    assert result["correct"][0] == (target == [first])
-
-
-@pytest.mark.parametrize(
-    ("dataset", "rows", "column"), [("counterfact", RECORDS, "target_true"), ("zsre", ZSRE, "answer")]
-)
-def test_known_records_go_on_with_their_true_answer(dataset, rows, column):
-    model = lm("gpt2")
-    table = known.records(model, rows, dataset)
-    for row, found in zip(rows.to_dict("records"), table.itertuples()):
-        ids = tokens.encode(model.tokenizer, row["prompt"].replace("{}", row["subject"]))
-        nll, correct = slow_score(model, ids, tokens.encode(model.tokenizer, " " + row[column]))
-        assert found.case_id == row["case_id"] and found.correct == correct
-        assert found.probability == pytest.approx(float(torch.tensor(-nll).double().exp()), rel=1e-4)
-
-
-def test_empty_target_is_refused():
-    with pytest.raises(ValueError, match="empty target"):
-        scoring.target_ids(lm("gpt2").tokenizer, "  ")
-
-
-LONG = "the piano in Rome " * 30
-
-
-@pytest.mark.parametrize(
-    ("column", "value", "dataset", "table", "said"),
-    [
-        (
-            "paraphrase_prompts",
-            ["Rome", LONG],
-            "counterfact",
-            RECORDS,
-            "counterfact record 11, paraphrase prompt 1 with its object",
-        ),
-        ("target_new", LONG, "counterfact", RECORDS, "counterfact record 11, rewrite prompt 0 with its object"),
-        ("loc_answer", LONG, "zsre", ZSRE, "zsre record 21, neighborhood prompt 0 with its object"),
-    ],
-)
-def test_a_record_longer_than_the_model_reads_is_named(column, value, dataset, table, said):
-    model = loaded("gpt2")
-    records.check_lengths(model, table, dataset, ("{}", "Rome. {}"))  # as they are, they fit
-    rows = [row | {column: value} if i == 1 else row for i, row in enumerate(table.to_dict("records"))]
-    with pytest.raises(ValueError, match=f"^{said}: [0-9]+ tokens for model toy-gpt2, which has 64 positions"):
-        records.check_lengths(model, pd.DataFrame(rows), dataset)
-
-
-def test_a_context_in_front_counts_and_the_last_token_does_not():
-    model, row = loaded("gpt2"), RECORDS.head(1)
-    with pytest.raises(ValueError, match="counterfact record 10, its prompt behind the context 'the piano"):
-        records.check_lengths(model, row, "counterfact", ("{}", f"{LONG}. {{}}"))
-    fits, longer = (scoring.Query(0, (5,) * 64, target) for target in ((1,), (1, 2)))
-    scoring.check_lengths(model, [fits], str)
-    assert len(scoring.score(model, [fits])) == 1
-    with pytest.raises(ValueError, match=r"^0: 66 tokens.*; 1 more texts are too long for it: right is"):
-        scoring.check_lengths(model, [longer, longer], str)
-    with pytest.raises(IndexError):
-        scoring.score(model, [longer])
-
-
-def test_a_fact_longer_than_the_model_reads_is_named_before_it_is_known():
-    model = loaded("gpt2")
-    with pytest.raises(ValueError, match="zsre record 20, its prompt with its true object: "):
-        known.records(model, ZSRE.assign(answer=[LONG, "Rome"]), "zsre")
-    prompts = pd.DataFrame({"prompt_id": [7], "prompt": [LONG], "attribute": ["Rome"]})
-    with pytest.raises(ValueError, match=r"^fact prompt 7 with its attribute: "):
-        known.prompts(model, prompts)
-
-
-def test_records_that_contradict_each_other_are_found():
-    facts = pd.DataFrame(
-        {
-            "case_id": [3, 4, 5, 6],
-            "subject": ["Zoë", "Zoë", "Zoë", "Rome"],
-            "relation_id": ["P1", "P1", "P2", "P1"],
-            "prompt": ["{} is", "{} was", "{} is", "{} is"],
-            "target_new": ["a", "b", "b", "b"],
-        }
-    )
-    assert records.contradictions(facts) == [(3, 4)]
-    assert records.contradictions(facts.drop(columns="relation_id")) == [(3, 5)]
-    assert records.contradictions(facts.assign(target_new="a")) == []

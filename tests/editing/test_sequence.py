@@ -6,39 +6,14 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
-from test_delta import assorted, low, random, snapshot, unchanged, written
-from test_outcomes import RECORDS, ZSRE, config
 
-from engram.editing import covariance, editor, outcomes, records, sequence
-from engram.methods import ft, memit_seq, none, rome
-from engram.model.delta import NOTHING, Delta, applied
+from changed_weights import snapshot, unchanged, written
+from engram.editing import editor, outcomes, records, sequence
+from engram.methods import memit_seq, rome
+from engram.model.delta import NOTHING, applied
 from engram.settings.fact_groups import FactGroup
+from evaluated_records import FACTS, ROWS, SETTINGS, ZSRE, aids, config
 from toy import lm
-
-ROWS = pd.concat(
-    [RECORDS, RECORDS.assign(case_id=RECORDS["case_id"] + 10, target_new=["chess", "CBS", "piano in Rome"])],
-    ignore_index=True,
-)
-FACTS = records.to_facts(ROWS)
-SETTINGS = {
-    "rome": rome.Settings(layer=1),
-    "ft": ft.Settings(layer=2, rate=0.05, steps=3),
-    "memit-seq": memit_seq.Settings(layers=(1, 2), layer=2, covariance_weight=5.0),
-    "none": none.Settings(),
-}
-
-
-def aids(model):
-    moments = {}
-    for layer in (1, 2):
-        keys = torch.randn(
-            512, model.key_width(layer), generator=torch.Generator().manual_seed(layer), dtype=torch.float64
-        )
-        moments[layer] = covariance.Moment(keys.T @ keys, len(keys))
-    values = torch.randn(len(FACTS), model.width, generator=torch.Generator().manual_seed(9)).to(
-        next(model.model.parameters())
-    )
-    return editor.Aids(("{}", "Zürich is. {}"), moments, {fact.case_id: value for fact, value in zip(FACTS, values)})
 
 
 def tables(model, method, n, rows=ROWS, dataset="counterfact", **more):
@@ -162,24 +137,3 @@ def test_the_model_is_whole_after_an_error_on_the_way(monkeypatch):
     with pytest.raises(RuntimeError, match="third"):
         tables(model, "rome", "6by1")
     assert unchanged(model, before) and len(calls) == 3
-
-
-def test_changes_add_up():
-    model = lm("gpt2", torch.float64)
-    changes = assorted(model)
-    for one in changes:
-        for other in changes:
-            both = one + other
-            for key in {*one.parts, *other.parts}:
-                wanted = sum(change.dense(key) for change in (one, other) if key in change.parts)
-                assert torch.allclose(both.dense(key), wanted, atol=1e-12)
-    out, into = model.value_weight(2).shape
-    total, size = NOTHING, 5
-    for step in range(8):
-        total = total + Delta({2: low(model, 2, size, step)})
-        rank, part = size * (step + 1), total.parts[2]
-        assert isinstance(part, tuple) == (rank * (out + into) < out * into), "of low rank as long as that is smaller"
-        assert not isinstance(part, tuple) or part[0].shape == (out, rank)
-    assert not isinstance(part, tuple)
-    dense = Delta({2: random((out, into), model, 1)})
-    assert (total + dense).parts[2].shape == (out, into) and (NOTHING + dense).parts[2] is dense.parts[2]

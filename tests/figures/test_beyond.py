@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from test_curves import load
 
 from engram.drawing import style
 from engram.job import io
+from fake_tables import load_item
 from readable import assert_readable
 
 KEYS = {"model": "mini", "dataset": "counterfact", "n": 1}
@@ -50,7 +50,7 @@ def norms(method, cases=12, layers=(3, 4)):
 
 def run(item, fakes, folder, **inputs):
     """The files of an item, and its figure; `inputs`: flag -> tables."""
-    module, figures, flags = load(item, fakes.root), [], []
+    module, figures, flags = load_item(item), [], []
     module.draw = lambda frame, real=module.draw: figures.append(real(frame)) or figures[0]
     for flag, tables in inputs.items():
         paths = [folder / f"{flag}-{index}.parquet" for index in range(len(tables))]
@@ -121,7 +121,7 @@ def test_norms_are_shares_of_the_weights_that_change(fakes, tmp_path):
 
 def test_unequal_layers_add_as_squares(fakes):
     two = norms("memit", cases=1).assign(delta_norm=[3.0, 4.0], weight_norm=[6.0, 8.0])
-    assert load("beyond/edit_norms", fakes.root).shares(two)["norm"].tolist() == pytest.approx([0.5])
+    assert load_item("beyond/edit_norms").shares(two)["norm"].tolist() == pytest.approx([0.5])
 
 
 def test_edits_that_change_nothing_are_counted(fakes, tmp_path):

@@ -4,10 +4,10 @@ import json
 
 import pandas as pd
 import pytest
-from test_curves import load, summary
 
 from engram.evaluation import metrics
 from engram.job import io
+from fake_tables import fake_summary_at, load_item
 from readable import assert_readable
 
 RELATIONS = {"1": ["born in"], "2": ["works as"], "1+2": ["born in", "works as"]}
@@ -41,21 +41,24 @@ TABLES = {
     ],
     "memit/fig7_mixes": [records("memit", facts, of, facts // 2 + len(of)) for facts in (10, 40) for of in RELATIONS],
     "memit/ablation_layers": [
-        summary("none", 1, 1, 5.0),
-        *(summary(slug, 50, 50, 60.0 + index) for index, slug in enumerate(LAYERS)),
+        fake_summary_at("none", 1, 1, 5.0),
+        *(fake_summary_at(slug, 50, 50, 60.0 + index) for index, slug in enumerate(LAYERS)),
     ],
     "memit/fig9_weight_decay": [
-        summary("none", 1, 1, 5.0),
-        *(summary(slug, 50, 50, 70.0 - 100 * point["weight_decay"]) for slug, point in DECAYS.items()),
+        fake_summary_at("none", 1, 1, 5.0),
+        *(fake_summary_at(slug, 50, 50, 70.0 - 100 * point["weight_decay"]) for slug, point in DECAYS.items()),
     ],
-    "memit/ablation_weight": [summary("none", 1, 1, 5.0), *(summary(slug, 50, 50, 80.0) for slug in WEIGHTS)],
+    "memit/ablation_weight": [
+        fake_summary_at("none", 1, 1, 5.0),
+        *(fake_summary_at(slug, 50, 50, 80.0) for slug in WEIGHTS),
+    ],
 }
 POINTS = {"memit/ablation_layers": LAYERS, "memit/ablation_weight": WEIGHTS, "memit/fig9_weight_decay": DECAYS}
 
 
 def run(item, root, folder, tables=None, points=None):
     """Files of the item and its figure."""
-    module, figures, paths = load(item, root), [], []
+    module, figures, paths = load_item(item), [], []
     module.draw = lambda frame, real=module.draw: figures.append(real(frame)) or figures[0]
     flag = "--summaries" if item in POINTS else "--records"
     for index, frame in enumerate(tables or TABLES[item]):

@@ -1,12 +1,12 @@
 """Metrics over a number (facts, layers, ε), drawn from small fake summaries through the command line of their items."""
 
-import importlib.util
 import json
 
 import pandas as pd
 import pytest
 
 from engram.drawing import style
+from fake_tables import fake_summary_at, load_item
 from readable import assert_readable
 
 METRICS = ("S", "ES", "EM", "PS", "PM", "NS", "NM", "GE", "RS")
@@ -20,40 +20,25 @@ TOKENS = {
 BOXES = {f"attn-{box}": {"epsilon": box} for box in (0.0005, 0.001, 0.005)}
 
 
-def summary(method, n, after, value):
-    rows = [
-        {
-            "model": "mini",
-            "dataset": "counterfact",
-            "method": method,
-            "n": n,
-            "after": after,
-            "metric": metric,
-            "value": value + index,
-            "ci": None if metric == "S" else 3.0,
-            "count": 50,
-        }
-        for index, metric in enumerate(METRICS)
-    ]
-    return pd.DataFrame(rows)
-
-
 SUMMARIES = {
     "memit/fig5_scaling": [
-        summary("none", 1, 1, 10.0),
-        *(summary("memit", n, n, 90.0 - n / 100) for n in FACTS),
-        pd.concat([summary("rome", "1000by1", n, 85.0 - n / 30) for n in FACTS]),
-        *(summary(method, n, n, 60.0) for n in FACTS for method in ("mend", "ft-w", "emmet", "alphaedit")),
+        fake_summary_at("none", 1, 1, 10.0),
+        *(fake_summary_at("memit", n, n, 90.0 - n / 100) for n in FACTS),
+        pd.concat([fake_summary_at("rome", "1000by1", n, 85.0 - n / 30) for n in FACTS]),
+        *(fake_summary_at(method, n, n, 60.0) for n in FACTS for method in ("mend", "ft-w", "emmet", "alphaedit")),
     ],
     "rome/fig5_sweep": [
-        summary("none", 1, 1, 10.0),
-        *(summary(slug, 1, 1, 60.0 - 5 * point["layer"] - len(point["token"])) for slug, point in TOKENS.items()),
+        fake_summary_at("none", 1, 1, 10.0),
+        *(
+            fake_summary_at(slug, 1, 1, 60.0 - 5 * point["layer"] - len(point["token"]))
+            for slug, point in TOKENS.items()
+        ),
     ],
     "rome/fig17_ft_layers": [
-        summary("none", 1, 1, 10.0),
-        *(summary(slug, 1, 1, 50.0 - point["layer"]) for slug, point in LAYERS.items()),
+        fake_summary_at("none", 1, 1, 10.0),
+        *(fake_summary_at(slug, 1, 1, 50.0 - point["layer"]) for slug, point in LAYERS.items()),
     ],
-    "rome/fig23_attn_edit": [summary(slug, 1, 1, 9000 * point["epsilon"]) for slug, point in BOXES.items()],
+    "rome/fig23_attn_edit": [fake_summary_at(slug, 1, 1, 9000 * point["epsilon"]) for slug, point in BOXES.items()],
 }
 POINTS = {
     "memit/fig5_scaling": {},
@@ -61,13 +46,6 @@ POINTS = {
     "rome/fig17_ft_layers": LAYERS,
     "rome/fig23_attn_edit": BOXES,
 }
-
-
-def load(item, root):
-    spec = importlib.util.spec_from_file_location(item.replace("/", "_"), root / "workflow" / "figures" / f"{item}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def run(item, module, folder, tables=None, points=None):
@@ -88,7 +66,7 @@ def drawn(fakes, tmp_path_factory):
     """Item -> its files and its figure."""
     found, folder = {}, tmp_path_factory.mktemp("curves")
     for item in SUMMARIES:
-        module, figures = load(item, fakes.root), []
+        module, figures = load_item(item), []
         module.draw = lambda frame, real=module.draw, kept=figures: kept.append(real(frame)) or kept[0]
         found[item] = run(item, module, folder), figures[0]
     return found
@@ -96,7 +74,7 @@ def drawn(fakes, tmp_path_factory):
 
 @pytest.mark.parametrize("item", SUMMARIES)
 def test_the_csv_holds_every_number_of_the_picture(item, drawn, fakes):
-    frame, shown = pd.read_csv(drawn[item][0]["csv"]), load(item, fakes.root).METRICS
+    frame, shown = pd.read_csv(drawn[item][0]["csv"]), load_item(item).METRICS
     given = pd.concat(SUMMARIES[item])
     given = given[given["metric"].isin(shown)]
     assert len(frame) == len(given) and sorted(frame["value"]) == pytest.approx(sorted(given["value"]), rel=1e-5)
@@ -106,7 +84,7 @@ def test_the_csv_holds_every_number_of_the_picture(item, drawn, fakes):
 
 
 def test_the_same_bytes_again(drawn, fakes, tmp_path):
-    again = run("memit/fig5_scaling", load("memit/fig5_scaling", fakes.root), tmp_path)
+    again = run("memit/fig5_scaling", load_item("memit/fig5_scaling"), tmp_path)
     assert all(
         path.read_bytes() == drawn["memit/fig5_scaling"][0][suffix].read_bytes() for suffix, path in again.items()
     )
@@ -138,18 +116,18 @@ FIVE, SEVENTEEN = "memit/fig5_scaling", "rome/fig17_ft_layers"
     [
         (
             FIVE,
-            lambda tables, points: tables.append(summary("rome", 10, 10, 1.0)),
+            lambda tables, points: tables.append(fake_summary_at("rome", 10, 10, 1.0)),
             "counterfact, rome, 10, 10, S occurs twice",
         ),
-        (FIVE, lambda tables, points: tables.append(summary("pmet", 1, 1, 1.0)[1:]), "lacks the metrics ['S']"),
+        (FIVE, lambda tables, points: tables.append(fake_summary_at("pmet", 1, 1, 1.0)[1:]), "lacks the metrics ['S']"),
         (
             SEVENTEEN,
-            lambda tables, points: tables.append(summary("rome", 1, 1, 1.0)),
+            lambda tables, points: tables.append(fake_summary_at("rome", 1, 1, 1.0)),
             "with rome; right is a sweep over",
         ),
         (SEVENTEEN, lambda tables, points: points.clear(), "right is a sweep over layer and epsilon"),
         (SEVENTEEN, lambda tables, points: points.update({"ft-9": {"layer": 9}}), "over layer; right is"),
-        (SEVENTEEN, lambda tables, points: tables.append(summary("ft-0-None", 9, 9, 1.0)), "occurs twice"),
+        (SEVENTEEN, lambda tables, points: tables.append(fake_summary_at("ft-0-None", 9, 9, 1.0)), "occurs twice"),
         (
             "rome/fig23_attn_edit",
             lambda tables, points: points.update({"attn-0.001": {"epsilon": None}}),
@@ -161,7 +139,7 @@ def test_what_cannot_be_drawn_is_said(item, change, says, fakes, tmp_path):
     tables, points = list(SUMMARIES[item]), dict(POINTS[item])
     change(tables, points)
     with pytest.raises(ValueError) as error:
-        run(item, load(item, fakes.root), tmp_path, tables, points)
+        run(item, load_item(item), tmp_path, tables, points)
     assert item in str(error.value) and says in str(error.value)
 
 

@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from test_curves import load, summary
 
 from engram.drawing import single_records, style, text_samples
 from engram.job import io
+from fake_tables import fake_summary_at, load_item
 from readable import assert_readable, contrast
 
 
@@ -115,7 +115,7 @@ BEYOND = "beyond/tracing_and_editing"
 @pytest.fixture
 def beyond(fakes, tmp_path):
     """The item run on fake traces and on summaries that fall with the layer: csv, figure, traces."""
-    module, traced, figures = load(BEYOND, fakes.root), fakes.traced(), []
+    module, traced, figures = load_item(BEYOND), fakes.traced(), []
     module.draw = lambda *args, real=module.draw: figures.append(real(*args)) or figures[0]
     scores = fakes.effects(traced)
     tables = {"effects": scores, "traced": traced}
@@ -124,7 +124,7 @@ def beyond(fakes, tmp_path):
     paths = []
     for slug, layer in [("none", None), *((slug, point["layer"]) for slug, point in LAYERS.items())]:
         paths.append(tmp_path / f"{slug}.csv")
-        summary(slug, 1, 1, 5.0 if layer is None else 80.0 - layer**2).to_csv(paths[-1], index=False)
+        fake_summary_at(slug, 1, 1, 5.0 if layer is None else 80.0 - layer**2).to_csv(paths[-1], index=False)
     out = {suffix: tmp_path / f"out.{suffix}" for suffix in ("pdf", "png", "csv")}
     config = {"seed": 0, "model": {"name": "mini", "trace_window": 2}, "paper": {}, "points": LAYERS, "variants": {}}
     module.main(
@@ -163,7 +163,7 @@ def test_tracing_is_held_against_editing(beyond, monkeypatch):
 def test_a_sweep_over_other_tokens_is_refused(fakes):
     traced = fakes.traced()
     with pytest.raises(ValueError, match=r"a sweep over token last; right is `token: \[subject_last\]`"):
-        load(BEYOND, fakes.root).table(fakes.effects(traced), traced, [], {"rome-0": {"layer": 0, "token": "last"}})
+        load_item(BEYOND).table(fakes.effects(traced), traced, [], {"rome-0": {"layer": 0, "token": "last"}})
 
 
 def test_every_editor_has_a_look_of_its_own():
@@ -195,7 +195,7 @@ def test_deep_models_and_awkward_tokens_fit(fakes, monkeypatch):
         " language",
     ]
     traced = fakes.traced(3, subject=4, before=4, words=words, answer=" Antidisestabli").assign(model="gpt2-xl")
-    fig16, module = fakes.load("fig16_gradients"), load(BEYOND, fakes.root)
+    fig16, module = fakes.load("fig16_gradients"), load_item(BEYOND)
     few = traced.drop(columns="variant")
     fig = fig16.draw(fig16.table(fakes.gradients(few, 48).assign(model="gpt2-xl"), few))
     assert_readable(fig, monkeypatch)
@@ -213,7 +213,7 @@ def test_deep_models_and_awkward_tokens_fit(fakes, monkeypatch):
 
 
 def test_bars_and_lines_of_sites_stand_out(fakes):
-    colours = [look[1] for look in (*style.SEVERED.values(), *load(BEYOND, fakes.root).EFFECTS.values())]
+    colours = [look[1] for look in (*style.SEVERED.values(), *load_item(BEYOND).EFFECTS.values())]
     assert all(contrast(colour) >= 3 for colour in [*colours, style.NEW, style.TRUE]), colours
 
 

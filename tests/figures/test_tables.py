@@ -6,9 +6,9 @@ import json
 
 import pandas as pd
 import pytest
-from test_curves import load
 
 from engram.job import io, lineage
+from fake_tables import load_item
 
 METRICS = ("S", "ES", "EM", "PS", "PM", "NS", "NM", "GE", "RS", "EA", "PA", "NA")
 
@@ -41,7 +41,7 @@ def run(item, fakes, folder, inputs, model="gpt-j-6b", numbers=True):
     out = {suffix: folder / f"{item}.{suffix}" for suffix in ("csv", "md")}
     flags = [str(word) for suffix, path in out.items() for word in (f"--{suffix}", path)]
     beside = ["--published", str(fakes.root / "data" / "published.csv")] if numbers else []
-    load(item, fakes.root).main(
+    load_item(item).main(
         [flag, *map(str, paths), *beside, *flags, "--model", model, "--config", json.dumps({"model": {"name": model}})]
     )
     return pd.read_csv(out["csv"], keep_default_na=False, na_values={"value": [""], "published": [""]}), out
@@ -140,7 +140,7 @@ def test_facts_in_turn_are_read_at_the_end(fakes, tmp_path):
     value = frame.set_index(["method", "metric"])["value"]
     assert value["rome", "RS"] == 48.0 and pd.isna(value["ft-w", "RS"])
     with pytest.raises(ValueError, match="occur twice"):
-        load("rome/table4_counterfact", fakes.root).table([turns])
+        load_item("rome/table4_counterfact").table([turns])
 
 
 def facts():
@@ -196,7 +196,7 @@ def tracing(fakes, folder, model):
     out = {suffix: folder / f"tracing.{suffix}" for suffix in ("csv", "md")}
     flags = [str(word) for name in tables for word in (f"--{name}", folder / f"{name}.parquet")]
     flags += [str(word) for suffix, path in out.items() for word in (f"--{suffix}", path)]
-    load("rome/table_tracing", fakes.root).main(
+    load_item("rome/table_tracing").main(
         [*flags, "--published", str(fakes.root / "data/published.csv"), "--model", model]
     )
     return pd.read_csv(out["csv"]).set_index(["row", "column"]), out["md"].read_text(), tables

@@ -5,7 +5,6 @@ Twice: on small tables made up here, from which evaluation and items are run; an
 repository, if one does (a fresh checkout has figures, but no tables).
 """
 
-import importlib.util
 import json
 import re
 
@@ -13,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from test_curves import load
 
 from engram.job import arguments
 from engram.settings import edits, items, sweeps
-from fake_tables import ROOT, TRACES, fake_effects, fake_gradients, fake_traced, fake_zsre
+from fake_tables import TRACES, fake_effects, fake_gradients, fake_traced, fake_zsre, load_item
+from repository import ROOT, module_of
 
 VALUES = sweeps.expanded(items.seen(yaml.safe_load((ROOT / "params.yaml").read_text()), "mini"))
 PAPER = VALUES["paper"]
@@ -218,9 +217,7 @@ def inputs(root, item, spec):
 def made_up(tmp_path_factory):
     """Tables of every stage, and the numbers of every item made of them; no picture is drawn."""
     root = tmp_path_factory.mktemp("values")
-    script = importlib.util.spec_from_file_location("evaluate", ROOT / "workflow/scripts/evaluate.py")
-    evaluate = importlib.util.module_from_spec(script)
-    script.loader.exec_module(evaluate)
+    evaluate = module_of(ROOT / "workflow/scripts/evaluate.py")
     put(root, "none", pd.DataFrame({"case_id": []}))
     put(root / "data/mini", "facts", made_up_facts())
     put(root / "data/mini", "zsre", fake_zsre())
@@ -263,7 +260,7 @@ def make_items(root):
         flags += [
             word for suffix in suffixes for word in (f"--{suffix}", str(root / "figures/mini" / f"{item}.{suffix}"))
         ]
-        module = load(item, ROOT)
+        module = load_item(item)
         module.draw = lambda *arguments: ""
         module.main([*flags, "--model", "mini", "--config", json.dumps(config)])
 

@@ -3,7 +3,6 @@
 import ast
 import errno
 import fcntl
-import json
 import os
 import re
 import runpy
@@ -11,31 +10,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
-import pandas as pd
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engram.editing import second_moment
-from engram.editing.values import descent
 from engram.job import arguments, guard, io, lineage
-from engram.settings.objective import Settings
+from repository import ROOT
+from written_files import FRAME, artifact
 
-ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((ROOT / "workflow/scripts").glob("*.py"))
-FRAME = pd.DataFrame({"a": [1, 2], "text": ["x", "y"]})
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # stand() changes it
-    (tmp_path / "logs").mkdir()
-    (tmp_path / "stage.py").write_text("")
-    return tmp_path
 
 
 def job_of(folder: Path, **inputs) -> arguments.Job:
@@ -53,16 +38,6 @@ def job_of(folder: Path, **inputs) -> arguments.Job:
 def said(job, error, capsys) -> str:
     guard.report(job, error)
     return capsys.readouterr().err
-
-
-def artifact(path: Path, value) -> Path:
-    """A file with its lineage record, as a stage writes it."""
-    Path("maker.py").write_text("")
-    made = arguments.Job(
-        Path("maker.py"), ["maker.py"], {}, SimpleNamespace(), SimpleNamespace(out=path), SimpleNamespace()
-    )
-    made.write("out", value)
-    return path
 
 
 def test_an_error_of_a_file_is_one_line_and_keeps_its_traceback(folder, capsys):
@@ -140,88 +115,6 @@ def test_inputs_are_as_they_were_made(folder, damage):
         guard.verify(job_of(folder, table=path).hashed_inputs())
     record.unlink()
     guard.verify(job_of(folder, table=path).hashed_inputs())
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "reader"),
-    [
-        ("x.parquet", FRAME, io.read_table),
-        ("x.safetensors", {"a": torch.ones(3)}, io.read_tensors),
-        ("x.json", {"a": 1}, io.read_json),
-    ],
-)
-def test_damaged_files_are_named(folder, name, value, reader):
-    io.write(folder / name, value)
-    for cut in (2, 5, (folder / name).stat().st_size - 1):
-        content = (folder / name).read_bytes()
-        (folder / name).write_bytes(content[:-cut])
-        with pytest.raises(ValueError, match=f"{name}: not a whole"):
-            reader(folder / name)
-        (folder / name).write_bytes(content)
-
-
-def test_a_second_moment_that_is_no_number(folder, monkeypatch):
-    path = folder / "moments.safetensors"
-    total = torch.eye(4, dtype=torch.float64)
-    monkeypatch.setattr(second_moment, "identity", lambda job, lm: {})
-    for bad in (float("nan"), float("inf")):
-        io.write(path, second_moment.to_tensors({0: second_moment.Moment(total.clone().fill_(bad), 9)}))
-        with pytest.raises(
-            ValueError, match=r"moments.safetensors: the second moment of layer 0 has entries that are not finite"
-        ):
-            second_moment.load(path, None, None)
-
-
-def test_a_value_that_diverges(monkeypatch):
-    found = [descent.Found(torch.zeros(1), torch.zeros(1), [[1.0], [float("nan")]])]
-    monkeypatch.setattr(descent, "batch_of", lambda *args: None)
-    monkeypatch.setattr(descent, "descend", lambda *args: found)
-    work = SimpleNamespace(fact=SimpleNamespace(case_id=7))
-    with pytest.raises(ValueError, match=r"fact 7 diverged: after 2 steps its loss is nan; lower the rate, 0.5,"):
-        descent.optimised(None, [work], SimpleNamespace(settings=Settings(layer=0)))
-
-
-LIMITED = """
-import resource, sys
-sys.path.insert(0, sys.argv[1])
-resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
-import signal
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-import pathlib, numpy, pandas, torch
-from types import SimpleNamespace
-from engram.job import arguments
-values = {"parquet": pandas.DataFrame({"a": numpy.random.default_rng(0).random(5000)}), "safetensors": {"a": torch.rand(5000)},
-          "json": list(range(5000)), "csv": pandas.DataFrame({"a": range(5000)}), "md": "x" * 5000}
-paths = {suffix: pathlib.Path(f"out.{suffix}") for suffix in values}
-script = pathlib.Path(sys.argv[1], "..", "scripts", "prefixes.py")
-job = arguments.Job(script, ["x"], {}, SimpleNamespace(), SimpleNamespace(**paths), SimpleNamespace())
-for suffix, path in paths.items():
-    path.write_bytes(b"before")
-    try:
-        job.write(suffix, values[suffix])
-    except OSError as error:
-        print(error.errno, error.filename, path.read_bytes())
-print(sorted(one.name for one in pathlib.Path(".").iterdir()))
-"""
-
-
-def test_a_disk_that_is_full_while_a_file_is_written(folder):
-    """No room after 2,000 bytes: an OSError with the file's name; what was there stays, and no part is left."""
-    done = subprocess.run([sys.executable, "-c", LIMITED, str(ROOT / "workflow/lib")], capture_output=True, text=True)
-    files = [f"out.{suffix}" for suffix in ("parquet", "safetensors", "json", "csv", "md")]
-    expected = [*(f"{errno.EFBIG} {file} b'before'" for file in files), str(sorted(["logs", "stage.py", *files]))]
-    assert done.stdout.splitlines() == expected, done
-
-
-def test_the_record_is_there_before_the_artifact(folder, monkeypatch):
-    """A kill between the two leaves a record without a file, never a file with the record of another."""
-    order, replace = [], os.replace
-    monkeypatch.setattr(
-        os, "replace", lambda source, target: (order.append(Path(target).name), replace(source, target))
-    )
-    path = artifact(folder / "results" / "table.parquet", FRAME)
-    assert order == ["table.parquet.json", "table.parquet.json", "table.parquet"]  # of the ledger, of the record
-    assert json.loads(lineage.record_path(path).read_text())["sha256"] == lineage.sha256(path)
 
 
 def test_two_processes_do_not_make_the_same_files(folder, capfd):

@@ -10,7 +10,7 @@ from transformers import GPT2Config
 
 from engram.machine import devices, doctor, estimate, external_inputs
 from engram.settings import items, sweeps
-from sandboxes import ROOT
+from repository import ROOT
 from toy import lm
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())

@@ -1,14 +1,12 @@
 """Times of jobs, from files as Snakemake writes them."""
 
-from pathlib import Path
-
 import pytest
 import yaml
 
 from engram.machine import timings
 from engram.provenance import dvc_yaml
+from repository import ROOT
 
-ROOT = Path(__file__).parents[2]
 NUMBERS = ROOT / "data" / "published.csv"
 HEAD = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
 JOBS = {  # file -> seconds; an old run with more jobs of the same name writes a row each

@@ -11,8 +11,8 @@ import pytest
 from engram.evaluation import indirect_effects, metrics
 from engram.job import arguments
 from engram.provenance import number_lineage
+from repository import ROOT
 
-ROOT = Path(__file__).parents[2]
 RUN = {"run": {"threads": 1}, "model": {"name": "toy"}}
 CATEGORY = "Last subject token"
 

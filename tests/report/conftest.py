@@ -16,8 +16,8 @@ from engram.job import arguments
 from engram.provenance import audit
 from engram.report import page, run
 from engram.settings import params
+from repository import ROOT
 
-ROOT = Path(__file__).parents[2]
 NASTY = "</script><script>alert(1)</script><!-- & \" ' <b onclick=x> \u2028 日本 \U0001f3b9"
 KINDS = {"rewrite": 1, "paraphrase": 2, "neighborhood": 3, "attribute": 1, "reverse": 1}
 REVERSED = (0, 3)  # the records that have a reverse question

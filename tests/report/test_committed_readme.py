@@ -7,13 +7,11 @@ late digits, and that must not fail here.
 import io
 import subprocess
 import tarfile
-from pathlib import Path
 
 import pytest
 
 from engram.report import readme
-
-ROOT = Path(__file__).parents[2]
+from repository import ROOT
 
 
 @pytest.fixture

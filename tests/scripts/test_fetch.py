@@ -5,14 +5,13 @@ again.
 import json
 import os
 import runpy
-from pathlib import Path
 
 import pytest
 
 from engram.job import io, lineage
 from file_server import serve
+from repository import ROOT
 
-ROOT = Path(__file__).parents[2]
 PROMPTS = [
     {
         "known_id": number,

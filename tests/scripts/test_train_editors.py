@@ -1,18 +1,12 @@
 """Stage `hypernet` through its command line, on a toy model: artifact, losses, lineage, a run that was killed."""
 
-import importlib.util
-import json
 import shutil
-from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-import torch
-from transformers import GPT2Config, GPT2LMHeadModel
 
-import toy
-from engram.datasets import world
+from editor_runs import COUNT, DATA, NETWORKS, inputs_in, run, section
 from engram.editing import editor
 from engram.editing.facts import Fact
 from engram.editing.hypernet import editors
@@ -20,88 +14,11 @@ from engram.job import io, lineage, shards
 from engram.model import loading
 from engram.settings import trained_editors
 
-ROOT = Path(__file__).parents[2]
-WORLD = {
-    "kind": "world",
-    "subjects": 20,
-    "relations": 2,
-    "objects": 4,
-    "documents": 40,
-    "articles": 30,
-    "listed": 0.5,
-    "four_words": 0.5,
-}
-DATA = {"records": 12, "validation": 4, "text_tokens": 20, "prompt_tokens": 8, "completion": 4, "top_k": 5}
-TRAINING = {
-    "steps": 9,
-    "edits": 3,
-    "interval": 3,
-    "patience": 50,
-    "rate": 0.001,
-    "edit_rate": 0.001,
-    "edit_weight": 1.0,
-    "locality_weight": 0.1,
-    "clip": 100.0,
-}
-NETWORKS = {
-    "mend": {"layers": 2, "rank": 8, "hidden_layers": 1, "edit_rate": 0.01},
-    "ke": {"layers": 2, "hidden": 12, "condition": 8, "max_scale": 1.0},
-}
-COUNT = 5
-
-
-def section(net, task):
-    return {"net": net, "task": task, "network": NETWORKS[net], "data": DATA, "training": TRAINING}
-
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
     """A toy model on disk, the tables of a small world, of which it is said to know every second fact."""
-    base = tmp_path_factory.mktemp("inputs")
-    torch.manual_seed(0)
-    GPT2LMHeadModel(
-        GPT2Config(
-            vocab_size=len(toy.tokenizer()), n_positions=160, n_embd=16, n_layer=3, n_head=2, initializer_range=0.3
-        )
-    ).save_pretrained(base / "model")
-    toy.tokenizer().save_pretrained(base / "model")
-    tables = world.tables(WORLD, 0)
-    found = {"weights": base / "model" / "model.safetensors"}
-    for name in ("facts", "zsre", "text"):
-        io.write(base / f"{name}.parquet", tables[name])
-        found[name] = base / f"{name}.parquet"
-    for name in ("facts", "zsre"):
-        known = pd.DataFrame(
-            {"case_id": tables[name]["case_id"], "correct": [i % 2 == 0 for i in range(len(tables[name]))]}
-        )
-        io.write(base / f"known-{name}.parquet", known)
-        found[f"known-{name}"] = base / f"known-{name}.parquet"
-    return found
-
-
-def run(inputs, out, name, block):
-    path = ROOT / "workflow" / "scripts" / "hypernet.py"
-    spec = importlib.util.spec_from_file_location("hypernet_script", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = {
-        "seed": 0,
-        "run": {"threads": 1, "device": "cpu"},
-        "hypernet": block,
-        "model": {"name": "toy", "records": {"count": COUNT, "only_known": True}},
-    }
-    outputs = {"hypernet": out / f"{name}.safetensors", "loss": out / f"{name}.csv"}
-    argv = [
-        word
-        for flag, value in (inputs | outputs | {"model": "toy", "name": name}).items()
-        for word in (f"--{flag}", value)
-    ]
-    try:
-        module.main([*argv, "--config", json.dumps(config)])
-    finally:
-        torch.use_deterministic_algorithms(False)
-        torch.set_num_threads(1)
-    return outputs
+    return inputs_in(tmp_path_factory.mktemp("inputs"))
 
 
 def fresh(inputs):

@@ -8,8 +8,8 @@ import yaml
 
 from engram.settings import edits, families, params, sweeps
 from engram.settings.fact_groups import FactGroup
+from repository import ROOT
 
-ROOT = Path(__file__).parents[2]
 SHIPPED = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 ITEM = "rome/table4_counterfact"
 METHODS = {

@@ -10,8 +10,8 @@ import yaml
 from engram.editing import records
 from engram.settings import edits, items, params, sweeps
 from engram.settings.fact_groups import FactGroup
+from repository import ROOT
 
-ROOT = Path(__file__).parents[2]
 ITEM = {"kind": "figure", "from": ["evaluate"], "dataset": "counterfact", "methods": ["none", "rome"], "n": 100}
 SHIPPED = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 

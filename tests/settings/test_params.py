@@ -11,7 +11,7 @@ import yaml
 from engram.cli import main
 from engram.job import lineage
 from engram.settings import families, hyperparameters, items, params
-from sandboxes import ROOT
+from repository import ROOT
 
 GOOD = (ROOT / "params.yaml").read_text(encoding="utf-8")
 # (text of params.yaml, what stands there instead, key of the message, what else the message must say)

@@ -1,6 +1,5 @@
 """Small fake tables in the shape of the real artifacts, and the paper items as modules."""
 
-import importlib.util
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,8 +9,8 @@ import pandas as pd
 import pytest
 
 from engram.job import io
+from repository import ROOT, module_of
 
-ROOT = Path(__file__).parents[2]
 FIGURES = ROOT / "workflow" / "figures" / "rome"
 TRACES = {  # item -> the variants of trace that it is drawn from here
     "fig1_trace_example": ["main"],
@@ -40,10 +39,8 @@ METRICS = ("S", "ES", "EM", "PS", "PM", "NS", "NM", "GE", "RS", "EA", "PA", "NA"
 
 
 def load(name: str):
-    spec = importlib.util.spec_from_file_location(name, FIGURES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The code of an item of ROME."""
+    return load_item(f"rome/{name}")
 
 
 def fake_traced(
@@ -303,3 +300,27 @@ def fakes() -> SimpleNamespace:
         root=ROOT,
         figures=FIGURES,
     )
+
+
+def fake_summary_at(method, n, after, value) -> pd.DataFrame:
+    """The metrics of one method after so many of n facts, each one more than the last."""
+    rows = [
+        {
+            "model": "mini",
+            "dataset": "counterfact",
+            "method": method,
+            "n": n,
+            "after": after,
+            "metric": metric,
+            "value": value + index,
+            "ci": None if metric == "S" else 3.0,
+            "count": 50,
+        }
+        for index, metric in enumerate(METRICS[:9])  # all but those of zsRE
+    ]
+    return pd.DataFrame(rows)
+
+
+def load_item(item: str):
+    """The code of an item like `memit/fig5_scaling`, as a module."""
+    return module_of(ROOT / "workflow" / "figures" / f"{item}.py")

@@ -14,8 +14,8 @@ import pytest
 
 from engram.job import lineage
 from engram.settings import edits, hyperparameters, items
+from repository import ROOT
 
-ROOT = Path(__file__).parents[2]
 # In the sandbox these stand for the items of edits in params.yaml, which are hundreds of jobs.
 ITEMS = """  rome/table1_zsre: {kind: table, from: [evaluate], dataset: zsre, methods: [none, rome], n: 1}
   rome/table4_counterfact: {kind: table, from: [evaluate, published], dataset: counterfact, methods: [none, rome, mend-cf],

@@ -27,6 +27,7 @@ CLASSICS = ("gpt2", "gptj", "gpt_neox", "gpt_neox_sequential", "llama")
 LATER = ("qwen2", "qwen3", "mistral", "gemma", "gemma2", "gemma3_text", "phi", "phi3", "opt", "opt_350m")
 ARCHITECTURES = CLASSICS + LATER
 WINDOW = 48  # tokens that an attention looks back, where it does not look back to the beginning
+COARSE = ("gptj", "gemma2")  # whose own attention computes in float32 whatever the weights are
 END, START = "<|endoftext|>", "<s>"
 
 
@@ -183,3 +184,9 @@ def _folder(kind: str) -> TemporaryDirectory:
 def loaded(kind: str, dtype=torch.float32, **more) -> LM:
     """The model of `lm` by way of files, as a published one is loaded."""
     return load(f"toy-{kind}", _folder(kind).name, dtype=dtype, **more)
+
+
+LONG = [" ".join(TEXT[(i + k) % 6] for k in range(1 + i % 3)) for i in range(30)] + [""]
+
+
+STARTS = {"gpt2": [], "opt": [0], "mistral": [1]}

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,80 +10,9 @@ import torch
 from transformers.models.gptj.modeling_gptj import GPTJAttention
 
 import toy
-import tracing_oracle as oracle
 from engram.model import adapters, block_parts, tokens
 from engram.tracing import causal_trace, memory_plan, noise, restoration
-
-CONFIG = causal_trace.Config(prompts=9, samples=3, sites=restoration.SITES)
-NOISE = noise.Noise("std", 0.8)
-TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-11}
-
-
-def row_of(lm, prompt=" James Martin is in the in", subject=" James Martin", prompt_id=3):
-    """A row of stage `known`: the answer is the model's own next token, so that its probability is not small."""
-    ids = lm.tokenizer(prompt)["input_ids"]
-    answer = lm.model(torch.tensor([ids])).logits[0, -1].argmax().item()
-    return SimpleNamespace(prompt=prompt, subject=subject, prompt_id=prompt_id, answer_id=answer, answer="x")
-
-
-def table_of(lm, count=4):
-    prompts = [
-        " James Martin is in the in",
-        " is in Thomas James is",
-        "Thomas James Martin plays the",
-        " in is James in in",
-    ]
-    subjects = [" James Martin", "Thomas James", "Thomas James Martin", "James"]
-    rows = [vars(row_of(lm, p, s, i)) | {"correct": i != 1} for i, (p, s) in enumerate(zip(prompts, subjects))]
-    return pd.DataFrame(rows[:count])
-
-
-def expected(lm, row, config, width, corruption=NOISE):
-    ids = lm.tokenizer(row.prompt)["input_ids"]
-    begin, end = tokens.subject_range(lm.tokenizer, row.prompt, row.subject)
-    drawn = corruption.draw(
-        config.samples,
-        end + config.extra_tokens - begin,
-        lm.embed_width,
-        config.stream,
-        (0, lm.name, "trace", row.prompt_id),
-    )
-    at = (lm, ids, torch.from_numpy(drawn), begin, row.answer_id)
-    base = oracle.probabilities(*at, config.replace)
-    scores = {
-        site: np.array(
-            [
-                [oracle.score(*at, site, token, layer, width, config.replace) for layer in range(lm.layers)]
-                for token in range(len(ids))
-            ]
-        )
-        for site in config.sites
-    }
-    return base, scores
-
-
-def trace_prompt(lm, row, corruption, config, width, seed, *together):
-    """One prompt alone: scores [T, L] per site and its row of the table of prompts."""
-    return trace_all(lm, [row], corruption, config, width, seed, *together)[0]
-
-
-def trace_all(lm, rows, corruption, config, width, seed, *together):
-    """Prompts of one length together; `together`: how many restorations, and positions, are in one sweep."""
-    group = [causal_trace.prepare(lm, row, config) for row in rows]
-    return causal_trace.trace_group(
-        lm, group, corruption, config, restoration.patches(config.sites, width, lm.layers), seed, *together
-    )
-
-
-def agree(lm, row, config, width, tolerance, corruption=NOISE):
-    base, scores = expected(lm, row, config, width, corruption)
-    for rows in (None, 7, 1):  # all tokens in one sweep, some, one
-        found, about = trace_prompt(lm, row, corruption, config, width, 0, None, rows)
-        assert abs(about["clean"] - base[0].item()) <= tolerance
-        assert abs(about["corrupted"] - base[1:].mean().item()) <= tolerance
-        for site in config.sites:
-            np.testing.assert_allclose(found[site], scores[site], rtol=0, atol=tolerance, err_msg=f"{site}, {rows}")
-    return scores, about
+from traced_prompts import CONFIG, NOISE, TOLERANCE, agree, row_of, table_of, trace_prompt
 
 
 @pytest.fixture
@@ -147,20 +75,6 @@ def test_every_window_agrees_with_the_oracle(width):
 def test_every_activation_agrees_with_the_oracle(activation):
     lm = toy.lm("gpt2", torch.float64, activation=activation)
     agree(lm, row_of(lm), replace(CONFIG, sites=("hidden", "mlp")), 2, 1e-11)
-
-
-def test_the_window_of_ten_is_five_before_to_four_after():
-    assert restoration.window(20, 10, 48) == (15, 25)
-    assert restoration.window(0, 10, 48) == (0, 5) and restoration.window(47, 10, 48) == (42, 48)
-    assert restoration.window(3, 1, 8) == (3, 4)
-
-
-def test_patches_fill_every_layer_of_every_site_once():
-    found = [(patch.site, layer) for patch in restoration.patches(restoration.SITES, 10, 8) for layer in patch.layers]
-    assert sorted(found) == sorted((site, layer) for site in restoration.SITES for layer in range(8))
-    assert (
-        sum(patch.site == "mlp" for patch in restoration.patches(restoration.SITES, 10, 8)) == 6
-    )  # 3 centres share all layers
 
 
 def test_restoring_everything_gives_clean_and_nothing_gives_corrupted():

@@ -15,27 +15,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_causal_trace import CONFIG, NOISE, TOLERANCE, expected, row_of, trace_all, trace_prompt
 
 import toy
 from engram.job import shards
-from engram.model import precision
 from engram.tracing import causal_trace, memory_plan, restoration
-
-SAME_LENGTH = [
-    (" is in James Martin in is", " James Martin"),
-    (" James Martin is in is in", " James Martin"),
-    (" is James Martin in is in", " James Martin"),
-]
-OTHERS = [("James is in is", "James"), (" in is James in in is in", " James")]
-
-
-def rows_of(lm, texts=SAME_LENGTH + OTHERS):
-    return [row_of(lm, prompt, subject, i) for i, (prompt, subject) in enumerate(texts)]
-
-
-def table(lm):
-    return pd.DataFrame([vars(row) | {"correct": True} for row in rows_of(lm)])
+from traced_prompts import CONFIG, NOISE, SAME_LENGTH, TOLERANCE, expected, rows_of, table, trace_all, trace_prompt
 
 
 def forecast(lm, config=CONFIG):
@@ -160,7 +144,7 @@ def test_the_predicted_peak_is_that_of_the_process():
         import toy
         import torch
         from engram.tracing import causal_trace, noise
-        from test_memory_plan import table
+        from traced_prompts import table
 
         def most():  # of this program alone; ru_maxrss would start with what the test's own process holds
             return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
@@ -173,7 +157,7 @@ def test_the_predicted_peak_is_that_of_the_process():
         causal_trace.trace(lm, rows, noise.Noise("std", 0.8), causal_trace.Config(9, 400, ("hidden", "mlp"), batch=3), 2, 0)
         print((most() - before) / 2**20, most() / 2**20)
         """
-    paths = [str(Path(__file__).parent), *sys.path]
+    paths = sys.path
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -207,38 +191,6 @@ def test_what_is_predicted_is_said_before_the_run(capsys):
     said = capsys.readouterr().err
     assert "predicted peak memory 0.00" in said and "(1.5 GiB are given)" in said
     assert "up to 6 tokens and 3 prompts, 3 sweeps" in said and "5/5" in said and "prompt/s" in said
-
-
-@pytest.mark.parametrize("kind", toy.ARCHITECTURES)
-def test_precisions_agree_with_float64_as_well_as_they_can(kind):
-    """float32 to 1e-5; bfloat16, with 8 bits, to 0.1 on a random model whose probabilities are up to 0.5."""
-    lm, scores = toy.lm(kind, std=0.2), {}
-    for name in ("float32", "bfloat16", "float64"):
-        scores[name], _prompts = causal_trace.trace(lm, table(lm), NOISE, replace(CONFIG, precision=name), 2, 0)
-    errors = {name: (found["score"] - scores["float64"]["score"]).abs().max() for name, found in scores.items()}
-    assert 0 < errors["float32"] < 1e-5 < errors["bfloat16"] < 0.1
-    assert lm.model.dtype == torch.float32 and next(lm.model.parameters()).dtype == torch.float32
-
-
-@pytest.mark.parametrize("kind", toy.ARCHITECTURES)
-def test_a_cast_model_is_what_loading_in_that_precision_gives(kind, tmp_path):
-    from transformers import AutoModelForCausalLM
-
-    lm, ids = toy.lm(kind), torch.arange(7)[None]
-    lm.model.save_pretrained(tmp_path)
-    for name in ("bfloat16", "float64"):
-        loaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=precision.PRECISIONS[name]).eval()
-        with precision.at(lm, name) as cast, torch.inference_mode():
-            assert torch.equal(cast.model(ids).logits, loaded(ids).logits), name
-            assert cast.model.get_output_embeddings().weight.dtype == precision.PRECISIONS[name]
-
-
-def test_tf32_needs_a_gpu_and_leaves_no_trace():
-    with pytest.raises(ValueError, match="only a CUDA device has; this one is cpu"), precision.at(toy.lm(), "tf32"):
-        pass
-    with pytest.raises(ValueError, match="expected one of float32, tf32"):
-        replace(CONFIG, precision="float16")
-    assert not torch.backends.cuda.matmul.allow_tf32
 
 
 def test_resumed_tables_are_those_of_one_run(tmp_path, monkeypatch):

@@ -13,7 +13,8 @@ import yaml
 from engram.job import lineage
 from engram.provenance import dvc_yaml, record_run
 from engram.settings import edits, items, params
-from sandboxes import ROOT, Sandbox, remembered, restore, small_params, stages
+from repository import ROOT
+from sandboxes import Sandbox, remembered, restore, small_params, stages
 
 PARAMS = yaml.safe_load(small_params())
 SEEN = items.seen(PARAMS, "mini")

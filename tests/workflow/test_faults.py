@@ -16,7 +16,8 @@ from engram.cli import main
 from engram.job import arguments, lineage
 from engram.machine import liveness
 from engram.provenance import reproducible
-from sandboxes import ROOT, Sandbox
+from repository import ROOT
+from sandboxes import Sandbox
 
 sys.path.insert(0, str(ROOT / "tests" / "faults"))
 import kills

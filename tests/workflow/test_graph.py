@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from engram.settings import edits, items, sweeps
-from sandboxes import ROOT, small_params
+from repository import ROOT
+from sandboxes import small_params
 
 PARAMS = yaml.safe_load(small_params())
 SEEN = sweeps.expanded(items.seen(PARAMS, "mini"))

@@ -8,7 +8,8 @@ import sys
 import pytest
 import yaml
 
-from sandboxes import ROOT, remembered, scripts, stages
+from repository import ROOT
+from sandboxes import remembered, scripts, stages
 
 LIBRARY = ROOT / "workflow" / "lib" / "engram"
 # packages that compute: they know no path, no params.yaml, no DVC; scripts and rules hand those in

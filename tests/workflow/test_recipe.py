@@ -7,7 +7,8 @@ import re
 import pandas as pd
 import yaml
 
-from sandboxes import ROOT, Sandbox, make_sandbox
+from repository import ROOT
+from sandboxes import Sandbox, make_sandbox
 
 METHOD = '''"""Least change: the smallest one, in the plain norm, that stores a new value under the subject's key."""
 

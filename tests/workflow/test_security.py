@@ -10,7 +10,7 @@ import yaml
 from engram.job import lineage
 from engram.machine import advisories
 from engram.settings import params
-from sandboxes import ROOT
+from repository import ROOT
 
 CODE = sorted([*ROOT.glob("workflow/**/*.py"), *ROOT.glob("tests/**/*.py")])
 UNSAFE = {"dill", "joblib", "marshal", "shelve", "cloudpickle"}

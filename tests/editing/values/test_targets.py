@@ -6,16 +6,13 @@ import pytest
 import torch
 
 import toy
-from engram.editing.facts import Fact, lookups
-from engram.editing.values import block_gradient, descent, targets
+from engram.editing.facts import Fact
+from engram.editing.values import descent, targets
 from engram.job import shards
-from engram.model import contexts
-from engram.settings import objective
 from targets_oracle import optimised
-from toy import PROMPTS, lm, loaded
+from toy import COARSE, PROMPTS, lm, loaded
 
 KINDS = toy.ARCHITECTURES
-COARSE = ("gptj", "gemma2")  # whose own attention computes in float32 whatever the weights are
 CONTEXTS = ["{}", "Zürich is. {}", "He plays the. {}", "Zürich is. {}"]
 OBJECTS = ("French", "Rome in Switzerland", "chess")
 FACTS = [
@@ -212,80 +209,3 @@ def test_bad_input_is_refused():
         targets.optimise(model, FACTS, CONTEXTS[1:], ROME)
     with pytest.raises(ValueError, match="3 facts with 2 different case_id"):
         targets.optimise(model, [*FACTS[:2], FACTS[0]], CONTEXTS, ROME)
-
-
-PIECES = {
-    "gelu": (block_gradient.tanh_gelu, lambda x: torch.nn.functional.gelu(x, approximate="tanh")),
-    "norm": (lambda x: block_gradient.norm(NORM, x), lambda x: NORM(x)),
-    "linear": (lambda x: block_gradient.linear(LINEAR, x), lambda x: LINEAR(x)),
-    "autograd": (lambda x: block_gradient.by_autograd(torch.sin, x), torch.sin),
-    "at": (lambda x: block_gradient.at(x, READS), lambda x: x[torch.arange(3)[:, None], READS]),
-    "chain": (
-        lambda x: block_gradient.chain(x, block_gradient.tanh_gelu, lambda x: block_gradient.linear(LINEAR, x)),
-        lambda x: LINEAR(torch.nn.functional.gelu(x, approximate="tanh")),
-    ),
-}
-NORM, LINEAR = torch.nn.LayerNorm(6).double(), torch.nn.Linear(6, 5).double()
-READS = torch.tensor([[0, 3], [2, 2], [1, 0]])
-
-
-@pytest.mark.parametrize("name", PIECES)
-def test_every_piece_pulls_back_what_autograd_does(name):
-    fast, plain = PIECES[name]
-    generator = torch.Generator().manual_seed(0)
-    x = (2 * torch.randn(3, 4, 6, generator=generator, dtype=torch.float64)).requires_grad_()
-    found = block_gradient.Pulled.apply(x, fast)
-    towards = torch.randn(found.shape, generator=generator, dtype=torch.float64)
-    wanted = plain(x)
-    assert torch.allclose(found, wanted, atol=1e-12)
-    slopes = [torch.autograd.grad((y * towards).sum(), x)[0] for y in (found, wanted)]
-    assert torch.allclose(*slopes, atol=1e-12)
-
-
-FAMILIES = {
-    "rome": {"starts": [], "lengths": [[5, 2], [8, 1]], "top_k": 5},
-    "memit": {"starts": ["The", "He"], "lengths": [[6, 2]], "top_k": 5},
-}
-
-
-def test_context_texts_have_their_starts_and_lengths():
-    model = lm("gpt2")
-    table = contexts.sample(model, FAMILIES, 0)
-    assert list(table["family"]) == ["rome"] * 3 + ["memit"] * 4
-    assert list(table["length"]) == [5, 5, 8, 6, 6, 6, 6]
-    memit = table[table["family"] == "memit"]["text"]
-    assert [text.startswith(start) for text, start in zip(memit, ("The", "The", "He", "He"))] == [True] * 4
-    assert memit.nunique() == 4, "each text has draws of its own"
-    assert contexts.templates(table, "memit") == ["{}"] + [text + ". {}" for text in memit]
-    with pytest.raises(ValueError, match=r"no context texts of the family 'pmet'.*'memit', 'rome'"):
-        contexts.templates(table, "pmet")
-
-
-def test_a_context_text_depends_on_nothing_else_in_the_table():
-    model = lm("gpt2")
-    table, alone = contexts.sample(model, FAMILIES, 0), contexts.sample(model, {"memit": FAMILIES["memit"]}, 0)
-    assert list(table[table["family"] == "memit"]["text"]) == list(alone["text"])
-    assert list(contexts.sample(model, FAMILIES, 1)["text"]) != list(table["text"])
-
-
-def test_braces_of_a_context_text_become_spaces(monkeypatch):
-    monkeypatch.setattr(contexts.generation, "generate", lambda *_args: ["a {} b"] * 2)
-    table = contexts.sample(lm("gpt2"), {"memit": {"starts": ["a"], "lengths": [[6, 2]], "top_k": 5}}, 0)
-    assert list(table["text"]) == ["a    b"] * 2
-
-
-def test_where_the_key_is_looked_up():
-    """The four places of ROME's Fig. 5, with the subject at the start, in the middle and at the end of a prompt."""
-    tokenizer = lm("gpt2").tokenizer
-    for prompt in ("{} is owned by", "The mother tongue of {} is", "In Rome there is {}"):
-        fact = Fact(0, "Thomas James Martin", prompt, "chess")
-        found = {token: lookups(tokenizer, fact, ["{}"], (5, 6), token)[0] for token in objective.TOKENS}
-        text = prompt.replace("{}", fact.subject)
-        ends = {token: len(tokenizer.decode(row.ids[: row.position + 1])) for token, row in found.items()}
-        start = text.index(fact.subject)
-        assert start < ends["subject_first"] <= start + len("Thomas")
-        assert ends["subject_last"] == start + len(fact.subject)
-        assert found["subject_first_after_last"].position == found["subject_last"].position + (
-            not prompt.endswith("{}")
-        )
-        assert ends["last"] == len(text)
