@@ -1,1 +1,1 @@
-"""Locating and editing factual associations in language models. See README.md and CONTRIBUTING.md."""
+"""Locating and editing factual associations in language models; docs/packages.md shows the packages and their order."""

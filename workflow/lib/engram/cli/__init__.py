@@ -1,1 +1,1 @@
-"""The command `engram`."""
+"""The command `engram`, one function for each of its subcommands."""

@@ -1,3 +1,1 @@
-"""Where facts, prompts and texts come from: original files, how they are fetched and read, a generated world; one shape
-of tables.
-"""
+"""Where facts, prompts and texts come from: original files or a generated world, as the same canonical tables."""

@@ -1,1 +1,1 @@
-"""What figures and tables share: style, panels, curves, text, captions, published numbers. Free of torch."""
+"""What figures and tables share: style, panels, curves, running text, captions, published numbers."""

@@ -1,3 +1,1 @@
-"""What editors are made of: keys and values of facts, second moments and closed forms, tuning, and what edited models
-say.
-"""
+"""What editors are made of: records, keys and values, second moments, fine-tuning, and what edited models say."""

@@ -1,3 +1,1 @@
-"""From raw outcomes to metrics: scores of edits, of generated texts, effects of restorations, with their intervals.
-Free of torch.
-"""
+"""From raw outcomes to metrics: scores of edits and texts, effects of restorations, confidence intervals."""

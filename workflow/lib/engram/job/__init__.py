@@ -1,3 +1,1 @@
-"""What every stage's script shares: its command line, files written whole, seeds, shards, progress, and the record of
-lineage.
-"""
+"""What all stages' scripts share: command line, guard, whole files, seeds, resumed shards, record of lineage."""

@@ -1,1 +1,1 @@
-"""Can a run start on this machine, what does it take, how long did it take; what runs share there."""
+"""Can a run start on this machine, what will it take, how long did it take."""

@@ -1,6 +1,7 @@
-"""The editors, one a file: `NEEDS` (the artifacts it reads), `REGIMES` (what it can do), `Settings`, and
-`edit(lm, facts, settings, aids) -> Delta`, the change for all of `facts` together in one model.
+"""The editors, one a file, each of which turns facts into a change of weights.
 
-A file may also have `edit_each`, with the same arguments: the changes of every fact alone, made side by side; and
-`remember`, what later batches must protect of this one. engram.editing.editor loads them by name.
+A file has `NEEDS` (the artifacts it reads), `REGIMES` (what it can do), `Settings`, and `edit(lm, facts, settings,
+aids) -> Delta`, the change for all of `facts` together in one model. It may also have `edit_each`, with the same
+arguments: the changes of every fact alone, made side by side; and `remember`, what later batches must protect of this
+one. engram.editing.editor loads them by name.
 """

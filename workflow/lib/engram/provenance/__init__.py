@@ -1,3 +1,1 @@
-"""Is a file what it says, and where does it come from: lineage, audit, ledger, what DVC remembers, research objects.
-Free of torch.
-"""
+"""Is a file what it says, and where is it from: lineage, audit, ledger, dvc.yaml and dvc.lock, crates."""

@@ -1,3 +1,1 @@
-"""What a run computes and how: params.yaml read, checked, and cut into what each job depends on. Free of torch and
-pandas.
-"""
+"""What a run computes and how: params.yaml read, checked, and cut into what each job depends on."""

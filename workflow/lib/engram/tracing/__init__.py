@@ -1,3 +1,1 @@
-"""Locating facts: how a subject is corrupted, what restoring a state brings back, how much memory that takes (ROME Sec.
-2).
-"""
+"""Locating facts: how a subject is corrupted, what restoring a state brings back, what memory that takes."""
