@@ -3,6 +3,7 @@
 #   make setup         .venv from requirements.lock, in one go, nothing resolved
 #   make check         style, formatting, types, contracts between packages, params.yaml, known vulnerabilities
 #   make test          the checks, then the tests
+#   make test-long     the tests that `make test` leaves out: whole runs killed, compared, and through an object store
 #   make faults        kill a small run at 30 random moments, resume it, compare it with an undisturbed one (long)
 #   make reproducible  run twice in scratch folders and compare every byte (long); STAGE=trace, AGAINST=folder
 #   make bench         time the engines beside the plain ways of computing the same (long)
@@ -20,7 +21,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: all again setup check test faults reproducible bench doctor audit record restore report help
+.PHONY: all again setup check test test-long faults reproducible bench doctor audit record restore report help
 
 all: setup
 	snakemake --cores all
@@ -34,6 +35,9 @@ again: setup
 
 test: check
 	pytest
+
+test-long: setup
+	pytest -m long
 
 check: setup
 	ruff check .

@@ -123,14 +123,16 @@ def _alive(processes: list) -> list:
     return [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
 
 
-def torment(folder: Path, environment: dict, kills: int, span: float, seed: int = 0, formats: bool = True) -> Figures:
+def torment(
+    folder: Path, environment: dict, kills: int, span: float, seed: int = 0, formats: bool = True, ways: tuple = WAYS
+) -> Figures:
     """Run, kill and resume until `kills` have been survived, then let it end. Every fourth moment is in the first
     `span` seconds of Snakemake, the others in the first ones of its jobs.
     """
     rng, figures, log = random.Random(seed), Figures(), folder.with_name(f"{folder.name}.log")
     with open(log, "w", encoding="utf-8") as stream:
         while sum(figures.kills.values()) < kills:
-            way, moment = WAYS[sum(figures.kills.values()) % len(WAYS)], rng.uniform(0, span)
+            way, moment = ways[sum(figures.kills.values()) % len(ways)], rng.uniform(0, span)
             run = start(folder, environment, stream)
             if wait(run, moment, rng.random() < 0.75):
                 if run.returncode:

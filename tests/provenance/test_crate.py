@@ -103,6 +103,7 @@ def test_what_is_not_in_order_is_not_exported(sandbox, tmp_path):
     assert not any(tmp_path.glob("*run.zip*"))
 
 
+@pytest.mark.long
 def test_an_object_store(sandbox, tmp_path, monkeypatch):
     """Pushed to an S3 server over HTTP and restored from it in a fresh clone; the credentials are in the environment
     alone.

@@ -14,6 +14,7 @@ import pytest
 
 from engram.job import lineage
 from engram.settings import edits, hyperparameters, items
+from made_once import copy_of
 from repository import ROOT
 
 # In the sandbox these stand for the items of edits in params.yaml, which are hundreds of jobs.
@@ -200,10 +201,13 @@ def make_sandbox(path: Path, real: bool = False) -> Sandbox:
 @pytest.fixture(scope="session")
 def built(tmp_path_factory) -> Sandbox:
     """A sandbox after `snakemake --cores all` and `engram record`; not to be changed."""
-    sandbox = make_sandbox(tmp_path_factory.mktemp("built") / "repo")
-    sandbox.run("snakemake", "--cores", "2")
-    sandbox.run("engram", "record")
-    return sandbox
+
+    def make(folder: Path) -> None:
+        sandbox = make_sandbox(folder / "repo")
+        sandbox.run("snakemake", "--cores", "2")
+        sandbox.run("engram", "record")
+
+    return Sandbox(copy_of("sandbox", make, tmp_path_factory) / "repo")
 
 
 @pytest.fixture

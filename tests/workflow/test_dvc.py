@@ -241,6 +241,7 @@ def test_a_new_item_is_a_stage(sandbox):
     assert "targets" not in stages and "results/targets/${item}" not in stages["edit"]["do"]["deps"]
 
 
+@pytest.mark.long
 def test_two_runs_are_compared(sandbox):
     """Metrics and plots of the workspace, and an experiment with another hyperparameter beside what is committed."""
     sandbox.edit("params.yaml", "paper:\n", f"paper:\n{METRICS}")

@@ -23,13 +23,19 @@ sys.path.insert(0, str(ROOT / "tests" / "faults"))
 import kills
 
 
-def test_killed_runs_go_on_and_end_with_the_same_bytes(built, tmp_path):
-    """One kill of each kind; `make faults` makes thirty, on stages that compute."""
+@pytest.mark.parametrize("ways", [("power off",), pytest.param(kills.WAYS, marks=pytest.mark.long)], ids=len)
+def test_killed_runs_go_on_and_end_with_the_same_bytes(built, tmp_path, ways):
+    """One kill while figures are drawn, or one of each kind from the beginning on; `make faults` makes thirty, on
+    stages that compute.
+    """
     folder = tmp_path / "repo"
     shutil.copytree(built.path, folder, symlinks=True)
-    kills.reset(folder)
-    figures = kills.torment(folder, Sandbox(folder).environment, 4, 2.0, formats=False)
-    assert dict(figures.kills) == dict.fromkeys(kills.WAYS, 1) and not figures.problems, figures
+    if len(ways) == 1:
+        shutil.rmtree(folder / "figures")
+    else:
+        kills.reset(folder)
+    figures = kills.torment(folder, Sandbox(folder).environment, len(ways), 2.0, formats=False, ways=ways)
+    assert dict(figures.kills) == dict.fromkeys(ways, 1) and not figures.problems, figures
     assert kills.verdict(built.path, folder, figures) == 0
     assert Sandbox(folder).jobs() == {}
 
@@ -112,16 +118,19 @@ def test_other_numbers_of_shards():
     assert reproducible.other_shards(values)["covariance"]["shards"] == 1
 
 
-def test_two_runs_in_scratch_folders(sandbox):
-    """The whole way: two clones of HEAD, other cores and shards. A stand-in's bytes depend on all its settings: that is
-    seen.
+@pytest.mark.parametrize(
+    ("stage", "status", "says"),
+    [
+        ("dataset", 0, " 0 differences"),
+        pytest.param("covariance", 1, "results/covariance/mini/moments.", marks=pytest.mark.long),
+    ],
+)
+def test_two_runs_in_scratch_folders(sandbox, stage, status, says):
+    """The whole way: two clones of HEAD, other cores and shards. A stand-in's bytes depend on all its settings, shards
+    among them: that is seen.
     """
-    for stage, status, says in (
-        ("prefixes", 0, " 0 differences"),
-        ("covariance", 1, "results/covariance/mini/moments."),
-    ):
-        done = sandbox.run("engram", "reproducible", "--stage", stage, ok=None)
-        assert done.returncode == status and says in done.stdout, done.stdout
+    done = sandbox.run("engram", "reproducible", "--stage", stage, ok=None)
+    assert done.returncode == status and says in done.stdout, done.stdout
     assert len(list(sandbox.path.glob(".reproducible/*/data/mini/facts.parquet"))) == 2
     assert "--cores 1" in done.stdout and "--cores 2" in done.stdout
 
