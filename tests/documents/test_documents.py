@@ -179,3 +179,13 @@ def test_targets_of_make_are_documented():
     documented = set(re.findall(r"^#   make (\w[\w-]*)", makefile, re.MULTILINE))
     phony = set(re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)[1].split())
     assert documented == phony - {"all"}
+
+
+def test_hosted_checks_are_those_of_the_project():
+    """One script says what a clean checkout must pass; the workflow file calls it, with the Python of the project."""
+    (job,) = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"].values()
+    python = [step["with"]["python-version"] for step in job["steps"] if "setup-python" in step.get("uses", "")]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert ".ci/run" in [step.get("run") for step in job["steps"]]
+    assert len(python) == 1
+    assert f">={python[0]}," in project["requires-python"]
