@@ -69,18 +69,20 @@ def reachable(edges: set[tuple[str, str]], start: str) -> set[str]:
     return seen
 
 
-def not_implied(edges: set[tuple[str, str]]) -> list[tuple[str, str]]:
+def not_implied(edges: set[tuple[str, str]]) -> set[tuple[str, str]]:
     """The edges that do not follow from others (the transitive reduction). ValueError for edges that form a circle."""
     nodes = {node for edge in edges for node in edge}
     if circle := sorted(node for node in nodes if node in reachable(edges, node)):
         raise ValueError(f"packages that use each other in a circle: {', '.join(circle)}")
     through = {node: reachable(edges, node) for node in nodes}
-    return sorted((a, b) for a, b in edges if not any(b in through[c] for first, c in edges if first == a))
+    return {(a, b) for a, b in edges if not any(b in through[c] for first, c in edges if first == a)}
 
 
 def page() -> str:
     """The page as text."""
     order, edges = layers(), imports()
+    nodes = [*order, *OUTSIDE]
+    arrows = sorted(not_implied(edges), key=lambda edge: (nodes.index(edge[1]), nodes.index(edge[0])))
     columns = [name for name in order if any(used == name for _, used in edges)]
     return "\n".join(
         [
@@ -92,14 +94,14 @@ def page() -> str:
             "```mermaid",
             "flowchart LR",
             *(f"    {name}[/workflow/{name}/]" for name in OUTSIDE),
-            *(f"    {used} --> {user}" for user, used in not_implied(edges)),
+            *(f"    {used} --> {user}" for user, used in arrows),
             "```",
             "",
             f"| … imports | {' | '.join(columns)} |",
             f"| --- |{' :---: |' * len(columns)}",
             *(
                 f"| `{user}` | {' | '.join('×' if (user, used) in edges else '' for used in columns)} |"
-                for user in [*order, *OUTSIDE]
+                for user in nodes
             ),
             "",
         ]
