@@ -55,7 +55,8 @@ def aids_of(model, name: str, settings) -> editor.Aids:
 
 
 def fitted(name: str, settings, aids):
-    """AlphaEdit's threshold lies between eigenvalues of the C at hand."""
+    """AlphaEdit's threshold lies between eigenvalues of the C at hand, and on none of them."""
     if name != "alphaedit":
         return settings
-    return replace(settings, threshold=float(torch.linalg.eigvalsh(aids.moments[1].mean)[-8]), ridge=1e-3)
+    between = torch.linalg.eigvalsh(aids.moments[1].mean)[-9:-7].mean()
+    return replace(settings, threshold=float(between), ridge=1e-3)

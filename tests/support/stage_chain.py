@@ -72,8 +72,8 @@ def call(name, paths, slice_=None, folder="scripts", **keys):
     script(name, folder).main([str(word) for word in argv])
 
 
-def chain(base: Path) -> dict[str, Path]:
-    """Runs every stage; returns the artifacts by name."""
+def chain(base: Path, draw: bool = True) -> dict[str, Path]:
+    """Runs every stage, and figures if `draw`; returns the artifacts by name."""
 
     def at(stage, *names, suffix="parquet"):
         return {name: base / stage / f"{name}.{suffix}" for name in names}
@@ -188,7 +188,7 @@ def chain(base: Path) -> dict[str, Path]:
     result = {"records": base / "evaluate/zsre/records.parquet", "summary": base / "evaluate/zsre/summary.csv"}
     call("evaluate", {"scores": edit["scores"]} | result, dataset="zsre", method="none", n=1)
     found |= {f"zsre-{name}": path for name, path in (edit | result).items()}
-    return found | figures(base, found)
+    return found | (figures(base, found) if draw else {})
 
 
 def figures(base, found):
