@@ -1,5 +1,7 @@
 """The whole workflow, in the order of the data. Every number is in params.yaml."""
 
+from snakemake.io import strip_wildcard_constraints
+
 from engram.settings import params
 
 params.check("params.yaml")
@@ -26,14 +28,23 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/paper.smk"
 
 
+OUTPUTS = {}  # rule -> its outputs; beside every artifact its record of lineage, which is made again with it
+
+for rule_ in list(workflow.rules):
+    made = [strip_wildcard_constraints(path) for path in rule_.output]
+    records = [str(record_path(path)) for path in made]
+    rule_.set_output(*records)
+    OUTPUTS[rule_.name] = [*made, *records]
+
+
 rule all:
-    """Every artifact of every active model (run.models), up to the figures and tables of the papers."""
+    """What the items of every active model (run.models) show, and all that it is made from."""
     default_target: True
     input:
-        [files_of(stage, model) for model in MODELS for stage in STAGES],
+        [files_of(stage, model) for model in MODELS for stage in stages.STAGES],
 
 
-for stage in STAGES:
+for stage in stages.STAGES:
 
     rule:
         name:
@@ -48,3 +59,13 @@ for stage in STAGES:
                 f"{stage}@{model}"
             input:
                 files_of(stage, model),
+
+
+for model in MODELS:
+    for row in wanted(model).get("paper", []):
+
+        rule:
+            name:
+                f"{row['paper']}-{row['item']}@{model}"
+            input:
+                files_of("paper", model, **row),

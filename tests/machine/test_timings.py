@@ -4,7 +4,6 @@ import pytest
 import yaml
 
 from engram.machine import timings
-from engram.provenance import dvc_yaml
 from repository import ROOT
 
 NUMBERS = ROOT / "data" / "published.csv"
@@ -39,7 +38,7 @@ def values():
 
 
 def test_jobs_of_one_model_by_stage(logs):
-    found = timings.by_stage(timings.read(logs, "gpt-j-6b"), list(dvc_yaml.STAGES)).set_index("stage")
+    found = timings.by_stage(timings.read(logs, "gpt-j-6b")).set_index("stage")
     assert list(found.index) == ["train", "trace", "targets", "edit", "evaluate"], "in the order of the data"
     assert found.loc["trace"].tolist() == [2, 42.0, 30.0, 21.0, 60.0]
     assert found.loc["edit", "jobs"] == 4 and found.loc["evaluate", "seconds"] == 8.0, "of a repeated job the last"
@@ -48,7 +47,7 @@ def test_jobs_of_one_model_by_stage(logs):
 def test_a_job_handed_over_says_itself_what_it_used(logs):
     (logs / "trace/gpt-j-6b/main.log").write_text("trace: 100%\nprocessor time 25.5 s, memory 700 MiB\n")
     (logs / "trace/gpt-j-6b/severed.log").write_text("processor time 99.9 s, memory 1 MiB\nand what came after\n")
-    found = timings.by_stage(timings.read(logs, "gpt-j-6b"), list(dvc_yaml.STAGES)).set_index("stage")
+    found = timings.by_stage(timings.read(logs, "gpt-j-6b")).set_index("stage")
     assert found.loc["trace", ["processor", "MiB"]].tolist() == [25.5 + 6.0, 700.0]
 
 
@@ -70,10 +69,10 @@ def test_edits_beside_what_the_paper_needed(logs, values):
 
 
 def test_the_report_and_a_model_without_jobs(logs, values):
-    text = timings.report(logs, values, list(dvc_yaml.STAGES), NUMBERS)
+    text = timings.report(logs, values, NUMBERS)
     assert "| counterfact | MEMIT | 10000 | 5,000.0 | 700.0 | 8.0 | 26,773.0 | 23,546.7 | 3,226.3 |" in text
     assert "| trace | 2 | 42.0 | 30.0 | 21.0 | 60.0 |" in text and "RTX A6000" in text
-    mini = timings.report(logs, values | {"run": values["run"] | {"models": ["mini"]}}, list(dvc_yaml.STAGES), NUMBERS)
+    mini = timings.report(logs, values | {"run": values["run"] | {"models": ["mini"]}}, NUMBERS)
     assert "| counterfact | ROME | 1 | 1.5 |" in mini and "RTX A6000" not in mini
     with pytest.raises(FileNotFoundError, match="no benchmark of a job of gpt2-xl"):
         timings.read(logs, "gpt2-xl")

@@ -10,7 +10,7 @@ from engram.settings import params
 def test_every_model_has_files_to_show(finished, model):
     values = params.load("params.yaml")
     found = run.Run(finished.root, values, model, {})
-    assert all(found.item_files(item) for item in found.values["paper"])
+    assert found.item_file("rome/fig7_lines", "csv").as_posix() == f"figures/{model}/rome/fig7_lines.csv"
     assert found.trace["effects"].as_posix() == f"results/trace/{model}/main/effects.parquet"
     assert {"rome", "none"} <= set(found.edits["counterfact"])
     settings = found.settings()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from engram.job import lineage
-from engram.settings import edits, hyperparameters, items
+from engram.settings import items, stages, sweeps
 from made_once import copy_of
 from repository import ROOT
 
@@ -97,19 +97,12 @@ def small_params() -> str:
     return text[: text.index(f"  {ITEMS.split(':')[0].strip()}:")] + ITEMS
 
 
-def stages() -> list[str]:
-    """The stage words, in the order of the data."""
-    text = (ROOT / "workflow/rules/common.smk").read_text(encoding="utf-8")
-    return re.findall("[a-z]+", re.search(r"^STAGES = \((.*?)\)\.split", text, re.DOTALL | re.MULTILINE)[1])
-
-
-def remembered(stages: list[str], values: dict) -> list[str]:
-    """The stages that dvc.yaml has: `hypernet` only once an item of `paper:` compares a method that reads it, for a DVC
-    stage must make something; not `fetch`, whose files are others' and are named by their hash in params.yaml.
+def remembered(values: dict, model: str = "mini") -> list[str]:
+    """The stages that dvc.yaml has for a model: those that make something, but for the items of `paper`, each of which
+    is a stage of its own, and `fetch`, whose files are others' and are named by their hash in params.yaml.
     """
-    used = {method for spec in items.seen(values, "mini")["paper"].values() for method in edits.compared(spec)}
-    trained = any("hypernet" in hyperparameters.needs(values, name) for name in used)
-    return [stage for stage in stages if stage != "fetch" and (stage != "hypernet" or trained)]
+    wanted = stages.wanted(sweeps.expanded(items.seen(values, model)), model)
+    return [stage for stage in wanted if stage not in ("fetch", "paper")]
 
 
 class Sandbox:

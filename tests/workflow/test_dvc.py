@@ -11,65 +11,74 @@ import pytest
 import yaml
 
 from engram.job import lineage
-from engram.provenance import dvc_yaml, record_run
+from engram.provenance import dvc_lock, dvc_yaml, planned_jobs, record_run
 from engram.settings import edits, items, params
 from repository import ROOT
-from sandboxes import Sandbox, remembered, restore, small_params, stages
+from sandboxes import Sandbox, remembered, restore, small_params
 
 PARAMS = yaml.safe_load(small_params())
 SEEN = items.seen(PARAMS, "mini")
-PIPELINE = yaml.safe_load(dvc_yaml.text(PARAMS, ROOT))
-STAGES = {name: block["do"] for name, block in PIPELINE["stages"].items() if name != "params"}
 ITEMS = {item.replace("/", "-"): item for item in PARAMS["paper"]}
+NAMES = [*remembered(PARAMS), *ITEMS]
 METRICS = """  beyond/metrics: {kind: metrics, from: [trace, evaluate], dataset: counterfact, methods: [none, rome], n: 1}
 """
-METHODS = sorted((ROOT / "workflow/lib/engram/methods").glob("[!_]*.py"))
+TARGETS = """
+import json
+from pathlib import Path
+from snakemake.api import SnakemakeApi
+from snakemake.settings.types import DAGSettings, OutputSettings, Quietness, ResourceSettings
+
+with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
+    workflow = api.workflow(resource_settings=ResourceSettings(cores=1), snakefile=Path("Snakefile"))
+    workflow.dag(DAGSettings())
+    print(json.dumps({rule.name: sorted(rule.input) for rule in workflow._workflow.rules if "@" in rule.name}))
+"""
 
 
-def resolved(text: str) -> str:
-    return text.replace("${item}", "mini").replace("${lib}", PIPELINE["vars"][0]["lib"])
+def records_of(built: Sandbox, stage: dict) -> list[dict]:
+    """The records of lineage of what a stage made."""
+    places = [built.path / out for out in stage["outs"]]
+    files = [path for place in places for path in (place.rglob("*.json") if place.is_dir() else [place])]
+    return [json.loads(path.read_text()) for path in files if path.parent.name == ".lineage"]
 
 
-def outs(name: str) -> dict[str, dict]:
-    return {resolved(path): flags for entry in STAGES[name]["outs"] for path, flags in entry.items()}
+def value_of(values: dict, key: str):
+    """What a dotted key of params.yaml holds; None if there is none."""
+    for part in key.split("."):
+        values = values.get(part) if isinstance(values, dict) else None
+    return values
 
 
-def deps(name: str) -> set[str]:
-    return {resolved(path) for path in STAGES[name]["deps"]}
+@pytest.fixture(scope="module")
+def declared(built) -> dict[str, dict]:
+    """The stages of dvc.yaml for `mini`: cmd, deps, params, outs."""
+    return {name.removesuffix("@mini"): stage for name, stage in dvc_lock.stages(built.path, PARAMS).items()}
 
 
-def files_in(folder: str) -> set[str]:
-    return {path.relative_to(ROOT).as_posix() for path in (ROOT / folder).glob("*.py")}
+def test_one_stage_per_word_and_per_item(built, declared):
+    assert list(declared) == ["params", *NAMES]
+    stages = yaml.safe_load((built.path / "dvc.yaml").read_text())["stages"]
+    assert all(stage["foreach"] == "${run.models}" for name, stage in stages.items() if name != "params")
 
 
-def script(name: str) -> str:
-    return f"workflow/figures/{ITEMS[name]}.py" if name in ITEMS else f"workflow/scripts/{name}.py"
-
-
-def test_one_stage_per_word_and_per_item():
-    words = stages()
-    assert list(STAGES) == [*(word for word in remembered(words, PARAMS) if word != "paper"), *ITEMS]
-    assert all(block["foreach"] == "${run.models}" for name, block in PIPELINE["stages"].items() if name != "params")
-
-
-@pytest.mark.parametrize("name", STAGES)
-def test_commands_and_outs(name, built):
-    """A stage asks Snakemake for what it declares: every file there belongs to it, with its record."""
-    command = resolved(STAGES[name]["cmd"]).removeprefix("PATH=.venv/bin:$PATH snakemake --cores all ")
+@pytest.mark.parametrize("name", NAMES)
+def test_commands_and_outs(name, built, declared):
+    """A stage asks Snakemake for a target of its name; what lies there belongs to it, with its record."""
+    assert declared[name]["cmd"] == f"PATH=.venv/bin:$PATH snakemake --cores all {name}@mini"
+    outs = declared[name]["outs"]
     if name in ITEMS:
-        suffixes = dvc_yaml.SUFFIXES[PARAMS["paper"][ITEMS[name]]["kind"]]
-        files = [Path(f"figures/mini/{ITEMS[name]}.{suffix}") for suffix in suffixes]
-        assert command == str(files[0])
-        assert set(outs(name)) == {str(path) for file in files for path in (file, lineage.record_path(file))}
-        assert set(map(str, outs(name).values())) == {str({"cache": False, "persist": True})}, "tracked by git"
+        files = [path for path in built.path.glob(f"figures/mini/{ITEMS[name]}.*")]
+        every = (path for file in files for path in (file, lineage.record_path(file)))
+        assert set(outs) == {path.relative_to(built.path).as_posix() for path in every}
     else:
-        assert command == f"{name}@mini"
-        assert outs(name) == {("data/mini" if name == "dataset" else f"results/{name}/mini"): {"persist": True}}
-    assert all((built.path / path).exists() for path in outs(name))
+        assert outs == ["data/mini" if name == "dataset" else f"results/{name}/mini"]
+    flags = yaml.safe_load((built.path / "dvc.yaml").read_text())["stages"][name]["do"]["outs"]
+    right = {"cache": False, "persist": True} if name in ITEMS else {"persist": True}  # git keeps the files of items
+    assert all(list(out.values()) == [right] for out in flags)
 
 
-def test_every_artifact_is_an_out(built):
-    covered = [Path(path) for name in STAGES for path in outs(name)] + [Path("results/params")]
+def test_every_artifact_is_an_out(built, declared):
+    covered = [Path(path) for stage in declared.values() for path in stage["outs"]]
     for folder in ("data", "results", "figures"):
         for path in (built.path / folder).rglob("*"):
             place = path.relative_to(built.path)
@@ -77,49 +86,50 @@ def test_every_artifact_is_an_out(built):
             assert not path.is_file() or kept or any(place.is_relative_to(out) for out in covered), place
 
 
-@pytest.mark.parametrize("name", STAGES)
-def test_deps_are_the_code_and_the_inputs(name, built):
-    """Exactly the files of the code digest, and every folder or file that an artifact's record names as input."""
-    methods = METHODS if name in ("targets", "edit") else []
-    files = lineage.code_files(str(ROOT / script(name)), *map(str, methods))
-    code = {
-        path.relative_to(ROOT).as_posix() for path, text in files if not text.startswith("Module(body=[Pass()]")
-    }  # not a file with a docstring alone
-    named = {path for path in deps(name) if path.startswith("workflow/")}
-    declared = set().union(*({path} if path.endswith(".py") else files_in(path) for path in named))
-    assert declared == code, f"{name}: add {sorted(code - declared)}, remove {sorted(declared - code)}"
-    inputs = set()
-    for out in outs(name):
-        for path in (built.path / out).rglob(".lineage/*.json") if (built.path / out).is_dir() else [built.path / out]:
-            if path.parent.name == ".lineage":
-                inputs |= {one["path"] for one in json.loads(path.read_text())["inputs"]}
-    folders = deps(name) - named
+def test_the_target_of_a_stage_is_every_file_of_its_outs(built, declared):
+    """What a stage's command asks Snakemake for is all that lies in what DVC keeps of it, records of lineage
+    included.
+    """
+    asked = json.loads(built.run("python", "-c", TARGETS).stdout.splitlines()[-1])
+    for name in NAMES:
+        outs = [built.path / out for out in declared[name]["outs"]]
+        files = [path for out in outs for path in (out.rglob("*") if out.is_dir() else [out]) if path.is_file()]
+        assert asked[f"{name}@mini"] == sorted(path.relative_to(built.path).as_posix() for path in files), name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_deps_are_the_code_and_the_inputs(name, built, declared):
+    """Exactly the files of the code digests, and every folder or file that an artifact's record names as input."""
+    records = records_of(built, declared[name])
+    modules = {path for record in records for path in record["modules"]}
+    deps = set(declared[name]["deps"])
+    code = {path for path in deps if path.startswith("workflow/")}
+    texts = {path: lineage.tree_text((built.path / path).read_text()) for path in modules}
+    assert code == {path for path, text in texts.items() if not text.startswith("Module(body=[Pass()]")}
+    inputs = {one["path"] for record in records for one in record["inputs"]}
+    folders = deps - code
     assert "results/params/valid.json" in folders
     assert all(any(Path(path).is_relative_to(folder) for folder in folders) for path in inputs), inputs
+    assert all(any(Path(path).is_relative_to(folder) for path in inputs) for folder in folders - {dvc_yaml.FIRST})
 
 
-@pytest.mark.parametrize("name", STAGES)
-def test_params_cover_the_slice(name, built):
-    """Every key that a job's slice holds is under a key that the DVC stage watches."""
-    watched = [resolved(key) for key in STAGES[name]["params"]]
-    out = next(iter(outs(name)))
-    folder = built.path / (Path(out) if name not in ITEMS else Path(out).parent)
-    pattern = ".lineage/*.json" if name not in ITEMS else f".lineage/{Path(ITEMS[name]).name}.*.json"
-    found = json.loads(next(folder.rglob(pattern)).read_text())["params"]
-    model = found.pop("model")
-    keys = [f"run.{key}" for key in found.pop("run", {})] + [f"models.mini.{key}" for key in model if key != "name"]
-    item = f"paper.{ITEMS.get(name)}"
-    names = {
-        "source": "sources",
-        "method": "methods",
-        "paper": item,
-        "points": item,
-        "texts": "paper",
-        "variants": "trace",
-    }
-    keys += [names.get(key, key) for key, value in found.items() if value not in ({}, None)]
-    assert all(any(key == one or key.startswith(f"{one}.") for one in watched) for key in keys), (keys, watched)
-    assert all(one.split(".")[0] in PARAMS for one in watched)
+@pytest.mark.parametrize("name", NAMES)
+def test_params_cover_the_slices(name, built, declared):
+    """Every value of the settings in a record stands in params.yaml under a key that the DVC stage watches."""
+    watched = declared[name]["params"]
+    for record in records_of(built, declared[name]):
+        found = dict(record["params"])
+        model = found.pop("model")
+        keys = [f"run.{key}" for key in found.pop("run", {})] + [f"models.mini.{key}" for key in model if key != "name"]
+        item = f"paper.{ITEMS.get(name)}"
+        family = found.get("method", {}).get("name", "")
+        block = f"methods.{family}.mini" if family in PARAMS["methods"] else "paper"
+        names = {"source": "sources", "method": block, "paper": item, "points": item, "texts": "paper"}
+        names |= {"variants": "trace.variants"}
+        keys += [names.get(key, key) for key, value in found.items() if value not in ({}, None)]
+        keys = [key for key in keys if value_of(PARAMS, key) not in ({}, None)]
+        assert all(any(key == one or one.startswith(f"{key}.") for one in watched) for key in keys), (keys, watched)
+    assert all(value_of(PARAMS, one) is not None for one in watched)
 
 
 def test_a_finished_run_is_clean(built):
@@ -220,7 +230,9 @@ def test_differences_from_the_committed_lock():
 
 def test_the_file_is_what_the_code_says():
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    assert dvc_yaml.text(values, ROOT) == (ROOT / "dvc.yaml").read_text(), "run `engram pipeline`"
+    assert dvc_yaml.text(values, planned_jobs.jobs(ROOT), ROOT) == (ROOT / "dvc.yaml").read_text(), (
+        "run `engram pipeline`"
+    )
 
 
 def test_a_new_item_is_a_stage(sandbox):
@@ -237,8 +249,10 @@ def test_a_new_item_is_a_stage(sandbox):
     assert "rome-fig99_new" in (sandbox.path / "dvc.yaml").read_text()
     assert "up to date" in sandbox.run("dvc", "status").stdout
     traced = PARAMS | {"paper": {item: spec for item, spec in PARAMS["paper"].items() if spec["from"] == ["trace"]}}
-    stages = yaml.safe_load(dvc_yaml.text(traced, ROOT))["stages"]
-    assert "targets" not in stages and "results/targets/${item}" not in stages["edit"]["do"]["deps"]
+    (sandbox.path / "params.yaml").write_text(yaml.safe_dump(traced, sort_keys=False))
+    sandbox.run("engram", "pipeline")
+    words = [name for name in yaml.safe_load((sandbox.path / "dvc.yaml").read_text())["stages"] if "-" not in name]
+    assert words == ["params", "dataset", "train", "known", "noise", "trace"], "what its items read"
 
 
 @pytest.mark.long

@@ -8,13 +8,13 @@ import sys
 import pytest
 import yaml
 
+from engram.settings.stages import STAGES
 from repository import ROOT
-from sandboxes import remembered, scripts, stages
+from sandboxes import remembered, scripts
 
 LIBRARY = ROOT / "workflow" / "lib" / "engram"
 # packages that compute: they know no path, no params.yaml, no DVC; scripts and rules hand those in
 COMPUTING = ("datasets", "model", "tracing", "editing", "methods", "evaluation", "drawing")
-STAGES = stages()
 RULES = {stage: (ROOT / f"workflow/rules/{stage}.smk").read_text() for stage in STAGES}
 MODULES = sorted(LIBRARY.rglob("*.py"))
 
@@ -61,7 +61,7 @@ def test_a_stage_is_one_word(stage):
     outputs = re.search(r"    output:\n((?:        .*\n)+)", RULES[stage])[1]
     assert all(any(start in line for start in starts) for line in outputs.splitlines())
     values, pipeline = (yaml.safe_load((ROOT / name).read_text()) for name in ("params.yaml", "dvc.yaml"))
-    assert (stage in pipeline["stages"]) == (stage in remembered(STAGES, values))
+    assert (stage in pipeline["stages"]) == (stage in remembered(values))
 
 
 def test_every_rule_file_and_script_belongs_to_a_stage():
@@ -103,7 +103,8 @@ def test_a_path_is_typed_once(stage):
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_the_library_knows_no_path_and_no_workflow(path):
     names = list(imported(path))
-    assert not [name for name in names if name.split(".")[0] == "snakemake"]
+    asks = path.relative_to(LIBRARY).as_posix() == "provenance/planned_jobs.py"  # in a process of its own
+    assert asks == ("snakemake" in {name.split(".")[0] for name in names})
     if path.relative_to(LIBRARY).parts[0] not in COMPUTING:
         return
     assert not [name for name in names if name.split(".")[0] in ("dvc", "yaml")]
@@ -164,7 +165,7 @@ def test_budgets():
     found += [row for path in scripts() for row in over_budget(path, 120 if path.parent.name == "scripts" else 150, 60)]
     for path in (ROOT / "workflow/rules").glob("*.smk"):
         found += over_budget(path, 120 if path.stem == "common" else 150)
-    found += [*over_budget(ROOT / "Snakefile", 50), *over_budget(ROOT / "workflow/schemas/params.schema.yaml", 600)]
+    found += [*over_budget(ROOT / "Snakefile", 75), *over_budget(ROOT / "workflow/schemas/params.schema.yaml", 600)]
     assert not found, "\n".join(found)
 
 

@@ -7,10 +7,10 @@ from functools import cache, partial
 from pathlib import Path
 
 from engram.machine import liveness
-from engram.settings import (edits, families, hyperparameters, items, original_files, params, slices, sweeps,
+from engram.settings import (edits, families, hyperparameters, items, original_files, params, slices, stages, sweeps,
                              trace_variants)
 from engram.settings.fact_groups import PATTERN, FactGroup
-from engram.job.lineage import code_digest, code_roots
+from engram.job.lineage import code_digest, code_roots, record_path
 
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # jobs run under this Python
 
@@ -22,23 +22,10 @@ onstart:
 
 
 MODELS, PAPER = config["run"]["models"], config["paper"]
-STAGES = ("fetch dataset train known noise prefixes covariance trace gradients targets hypernet edit evaluate "
-          "paper").split()
 RECORDS = {"counterfact": "facts", "zsre": "zsre"}  # datasets to edit -> table of stages dataset, known
 PUBLISHED = "data/published.csv"  # what the papers print; git keeps it
 WORDINGS = "data/wordings.csv"  # how relations are asked in the other order; git keeps it
 GPU = int(config["run"]["device"] != "cpu" and Path("/dev/nvidiactl").exists())  # a job with a model needs the only one
-ITEM_TABLES = {  # what an item of a paper reads `from` a stage: flag of its script -> output of the rule
-    "dataset": {"facts": "facts"},
-    "zsre": {"zsre": "zsre"},
-    "trace": {"effects": "effects", "traced": "traced"},
-    "gradients": {"attributions": "attributions", "attributed": "attributed"},
-    "edit": {"texts": "texts"},
-    "norms": {"norms": "norms"},
-    "drift": {"drift": "drift"},
-    "evaluate": {"summaries": "summary"},
-    "records": {"records": "records"},
-}
 
 
 @cache
@@ -58,7 +45,8 @@ wildcard_constraints:
     model=one_of(config["models"]),
     dataset=one_of(RECORDS),
     variant=one_of(config["trace"]["variants"]),
-    corruption=one_of(name for model in config["models"] for name in trace_variants.rules(config, model)),
+    corruption=one_of(name for model in config["models"]
+                      for name in trace_variants.rules(config, model, config["trace"]["variants"])),
     method=one_of(METHODS),
     family=one_of(METHODS),
     n=PATTERN,
@@ -103,19 +91,18 @@ def code_of(script, method=None):
         f"workflow/{script.format(**wc)}.py", families.named(seen(wc.model), wc[method]) if method else None))
 
 
-def files_of(stage, model):
-    """Everything a stage makes for one model."""
-    if stage == "train" and "train" not in config["models"][model]:
-        return []
-    values = seen(model)
-    traces = [{"variant": name} for name in config["trace"]["variants"]]
-    corruptions = [{"corruption": name} for name in trace_variants.rules(config, model)]
-    targets = [{"dataset": dataset, "family": family} for dataset, family in edits.targets(values, model)]
-    edited = edits.wanted(values)
-    rows = {"noise": corruptions, "trace": traces, "targets": targets, "edit": edited, "evaluate": edited,
-            "hypernet": [{"name": name} for name in edits.hypernets(values, model)],
-            "fetch": [{"name": name} for name in original_files.wanted(values, model, params.ORIGINALS)]}
-    rows = rows.get(stage, [{}])
-    outputs = [(getattr(rules, stage).output, row) for row in rows] if stage != "paper" else [
-        (getattr(rules, f"paper_{spec['kind']}").output, {"item": item}) for item, spec in values["paper"].items()]
-    return [path.format(model=model, **row) for output, row in outputs for path in output]
+@cache
+def wanted(model):
+    """Stage -> wildcards of each of its jobs: what the items of a model read, and what that is made from."""
+    return stages.wanted(seen(model), model)
+
+
+def files_of(stage, model, **only):
+    """Everything a stage makes for one model, records of lineage included; `only` what has these wildcards."""
+    rows = [row for row in wanted(model).get(stage, []) if row.items() >= only.items()]
+    return [path.format(model=model, **row) for row in rows for path in OUTPUTS[rule_of(stage, model, row)]]
+
+
+def rule_of(stage, model, row):
+    """The name of the rule of a job: that of its stage; of an item, by its kind."""
+    return f"paper_{seen(model)['paper']['/'.join(row.values())]['kind']}" if stage == "paper" else stage

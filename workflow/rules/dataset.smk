@@ -1,7 +1,8 @@
 """Canonical tables of one model's source: generated, or parsed from a folder of the original files.
 
 IN   of a source that is a folder: its files, and data/wordings.csv, its relations in both orders
-OUT  data/{model}/{facts,zsre,prompts,snippets,text,corpus,heldout,reversed}.parquet   schemas: engram.datasets.canonical_tables
+OUT  data/{model}/{facts,zsre,prompts,snippets,text,corpus,heldout,reversed}.parquet
+     schemas: engram.datasets.canonical_tables
 """
 
 

@@ -57,7 +57,8 @@ rule edit:
             "edit", wc.model, "records",
             method=Derived(families.method_of(seen(wc.model), wc.method, wc.model),
                            sweeps.keys_of(seen(wc.model), wc.method, wc.model)),
-            chosen=Derived({"count": edits.count(seen(wc.model), wc.model, wc.dataset, wc.method, FactGroup.parse(wc.n)),
+            chosen=Derived({"count": edits.count(
+                                seen(wc.model), wc.model, wc.dataset, wc.method, FactGroup.parse(wc.n)),
                             "only_known": edits.only_known(config, wc.model, wc.dataset)}, wanted_by(wc)),
             **texts_of_edit(wc)),
         aids=flags("prefixes", "moments", "counts", "targets", "hypernet"),

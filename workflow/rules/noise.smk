@@ -24,7 +24,7 @@ rule noise:
         gpu=GPU,
     params:
         config=lambda wc: slice_of(
-            "noise", wc.model, decided_by=trace_variants.keys_of_rule(config, wc.model, wc.corruption)),
+            "noise", wc.model, decided_by=trace_variants.keys_of_rule(seen(wc.model), wc.model, wc.corruption)),
         weights=flags("weights"),
         code=code_of("scripts/noise"),
     shell:

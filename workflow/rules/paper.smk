@@ -8,28 +8,40 @@ OUT  figures/{model}/{paper}/{item}.{pdf,png,csv}   a figure and the numbers in 
 """
 
 
+def of_kind(kind):
+    """Constraints on the wildcards of the items of one kind; the name of an item is `{paper}/{item}`."""
+    names = {}
+    for paper, item in (name.split("/") for name, spec in PAPER.items() if spec["kind"] == kind):
+        names.setdefault(paper, []).append(item)
+    papers = (rf"{paper}(?=/(\.lineage/)?({one_of(of_paper)})\.)" for paper, of_paper in names.items())
+    return {"paper": "|".join(papers) or one_of([]), "item": one_of(item for found in names.values() for item in found)}
+
+
+def name_of(wc):
+    return f"{wc.paper}/{wc.item}"
+
+
 def item_slice(wc):
     """The slice of a paper item: its options; of traces, variants and width of the window; of a sweep, its points."""
-    spec = seen(wc.model)["paper"][wc.item]
-    line = [f"paper.{wc.item}"]
+    spec, line = seen(wc.model)["paper"][name_of(wc)], [f"paper.{name_of(wc)}"]
     keys, more = [], {"points": Derived(sweeps.points(spec), line)} if "sweep" in spec else {}
     if "trace" in spec["from"]:
-        shown = [key for name in trace_variants.of_item(spec) for key in trace_variants.keys_of(config, wc.model, name)]
         keys, more = ["trace_window"], more | {
-            "variants": Derived(trace_variants.shown(config, wc.model, spec), [*line, *shown])}
+            "variants": Derived(trace_variants.shown(config, wc.model, spec),
+                                [*line, *trace_variants.keys_of_item(config, wc.model, spec)])}
     return slice_of("paper", wc.model, *keys, torch=False, paper=Derived(spec.get("options", {}), line), **more)
 
 
 def tables_of(wc):
     """The tables that one paper item reads, as its `paper:` entry declares: flag -> files."""
-    spec = seen(wc.model)["paper"][wc.item]
+    spec = seen(wc.model)["paper"][name_of(wc)]
     found = {"published": PUBLISHED} if "published" in spec["from"] else {}
-    traces = [{"variant": name} for name in trace_variants.of_item(spec)]
-    for stage in [name for name in spec["from"] if name != "published"]:
-        rule_name = {"records": "evaluate", "norms": "edit", "drift": "edit", "zsre": "dataset"}.get(stage, stage)
-        rows = {"trace": traces, "edit": edits.of_item(spec), "evaluate": edits.of_item(spec)}.get(rule_name, [{}])
-        for flag, name in ITEM_TABLES[stage].items():
-            found[flag] = [getattr(rules, rule_name).output[name].format(model=wc.model, **row) for row in rows]
+    edited = edits.of_item(spec)
+    rows = {"trace": [{"variant": name} for name in trace_variants.of_item(spec)], "edit": edited, "evaluate": edited}
+    for read in (stages.READ[word] for word in spec["from"] if word in stages.READ):
+        for flag, name in read.files.items():
+            path = getattr(rules, read.stage).output[name]
+            found[flag] = [path.format(model=wc.model, **row) for row in rows.get(read.stage, [{}])]
     return found
 
 
@@ -38,21 +50,21 @@ rule paper_figure:
     input:
         unpack(tables_of),
     output:
-        pdf="figures/{model}/{item}.pdf",
-        png="figures/{model}/{item}.png",
-        csv="figures/{model}/{item}.csv",
+        pdf="figures/{model}/{paper}/{item}.pdf",
+        png="figures/{model}/{paper}/{item}.png",
+        csv="figures/{model}/{paper}/{item}.csv",
     log:
-        "logs/paper/{model}/{item}.log",
+        "logs/paper/{model}/{paper}/{item}.log",
     benchmark:
-        "logs/paper/{model}/{item}.tsv"
+        "logs/paper/{model}/{paper}/{item}.tsv"
     wildcard_constraints:
-        item=one_of(item for item, spec in PAPER.items() if spec["kind"] == "figure"),
+        **of_kind("figure"),
     params:
         config=item_slice,
         tables=flags(),
-        code=code_of("figures/{item}"),
+        code=code_of("figures/{paper}/{item}"),
     shell:
-        "python workflow/figures/{wildcards.item}.py"
+        "python workflow/figures/{wildcards.paper}/{wildcards.item}.py"
         " {params.tables:q}"
         " --pdf {output.pdf:q}"
         " --png {output.png:q}"
@@ -67,20 +79,20 @@ rule paper_table:
     input:
         unpack(tables_of),
     output:
-        csv="figures/{model}/{item}.csv",
-        md="figures/{model}/{item}.md",
+        csv="figures/{model}/{paper}/{item}.csv",
+        md="figures/{model}/{paper}/{item}.md",
     log:
-        "logs/paper/{model}/{item}.log",
+        "logs/paper/{model}/{paper}/{item}.log",
     benchmark:
-        "logs/paper/{model}/{item}.tsv"
+        "logs/paper/{model}/{paper}/{item}.tsv"
     wildcard_constraints:
-        item=one_of(item for item, spec in PAPER.items() if spec["kind"] == "table"),
+        **of_kind("table"),
     params:
         config=item_slice,
         tables=flags(),
-        code=code_of("figures/{item}"),
+        code=code_of("figures/{paper}/{item}"),
     shell:
-        "python workflow/figures/{wildcards.item}.py"
+        "python workflow/figures/{wildcards.paper}/{wildcards.item}.py"
         " {params.tables:q}"
         " --csv {output.csv:q}"
         " --md {output.md:q}"
@@ -94,19 +106,19 @@ rule paper_metrics:
     input:
         unpack(tables_of),
     output:
-        json="figures/{model}/{item}.json",
+        json="figures/{model}/{paper}/{item}.json",
     log:
-        "logs/paper/{model}/{item}.log",
+        "logs/paper/{model}/{paper}/{item}.log",
     benchmark:
-        "logs/paper/{model}/{item}.tsv"
+        "logs/paper/{model}/{paper}/{item}.tsv"
     wildcard_constraints:
-        item=one_of(item for item, spec in PAPER.items() if spec["kind"] == "metrics"),
+        **of_kind("metrics"),
     params:
         config=item_slice,
         tables=flags(),
-        code=code_of("figures/{item}"),
+        code=code_of("figures/{paper}/{item}"),
     shell:
-        "python workflow/figures/{wildcards.item}.py"
+        "python workflow/figures/{wildcards.paper}/{wildcards.item}.py"
         " {params.tables:q}"
         " --json {output.json:q}"
         " --model {wildcards.model:q}"

@@ -33,7 +33,8 @@ rule trace:
         config=lambda wc: slice_of(
             "trace", wc.model, "trace_window",
             trace=Derived(trace_variants.section(config["trace"], wc.variant),
-                          trace_variants.keys_of(config, wc.model, wc.variant))),
+                          trace_variants.keys_of(config, wc.model, wc.variant)),
+            decided_by=[f"paper.{item}" for item in trace_variants.items_of(seen(wc.model), wc.variant)]),
         weights=flags("weights"),
         code=code_of("scripts/trace"),
     shell:

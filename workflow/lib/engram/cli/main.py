@@ -65,11 +65,10 @@ def pipeline(args) -> int:
 
 def times(args) -> int:
     from engram.machine import timings
-    from engram.provenance import dvc_yaml
     from engram.settings import params
 
     try:
-        print(timings.report(args.logs, params.load("params.yaml"), list(dvc_yaml.STAGES), "data/published.csv"))
+        print(timings.report(args.logs, params.load("params.yaml"), "data/published.csv"))
     except FileNotFoundError as error:
         print(f"engram times: {error}", file=sys.stderr)
         return 1

@@ -122,7 +122,7 @@ def costs(values: dict, model: str, shape: Shape, rows: dict[str, int]) -> dict[
     )
     found |= {
         "known": Cost(shape.forward(asked * (length + TOKENS["target"]), asked * TOKENS["target"]), asked * 40),
-        "noise": Cost(0, len(trace_variants.rules(values, model)) * shape.width**2 * FLOAT),
+        "noise": Cost(0, len(trace_variants.rules(values, model, trace_variants.wanted(values))) * shape.width**2 * FLOAT),
         "prefixes": Cost(shape.forward(new, new), 2000),
         "covariance": _covariance(values, block, shape, rows["text"]),
         "trace": _trace(values, model, shape, rows["prompts"], length),

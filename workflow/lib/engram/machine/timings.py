@@ -12,6 +12,7 @@ import pandas as pd
 
 from engram.drawing import published_numbers, style
 from engram.settings import edits, families, hyperparameters, items
+from engram.settings.stages import STAGES
 
 COLUMNS = {"s": "seconds", "cpu_time": "cpu", "max_rss": "memory"}  # of a benchmark: seconds, seconds, MiB
 NOTE = (
@@ -48,8 +49,8 @@ def _spent(log: Path) -> dict:
     return {"cpu_time": float(found[1]), "max_rss": float(found[2])} if found else {}
 
 
-def by_stage(jobs: pd.DataFrame, stages: list[str]) -> pd.DataFrame:
-    """One row per stage: jobs, seconds of all, the longest, processor seconds, the largest memory (MiB)."""
+def by_stage(jobs: pd.DataFrame) -> pd.DataFrame:
+    """One row per stage, in the order of the data: jobs, seconds of all, the longest, processor seconds, the largest memory (MiB)."""
     groups = jobs.groupby("stage")
     found = pd.DataFrame(
         {
@@ -60,7 +61,7 @@ def by_stage(jobs: pd.DataFrame, stages: list[str]) -> pd.DataFrame:
             "MiB": groups["memory"].max(),
         }
     )
-    return found.loc[[stage for stage in [*stages, "paper"] if stage in found.index]].reset_index()
+    return found.loc[[stage for stage in STAGES if stage in found.index]].reset_index()
 
 
 def by_edit(jobs: pd.DataFrame, values: dict, model: str, numbers) -> pd.DataFrame:
@@ -101,7 +102,7 @@ def _targeted(values: dict) -> set[str]:
     return {method for method in values["methods"] if "targets" in hyperparameters.needs(values, method)}
 
 
-def report(folder: Path, values: dict, stages: list[str], numbers) -> str:
+def report(folder: Path, values: dict, numbers) -> str:
     """Both tables of every active model, as Markdown."""
     parts = []
     for model in values["run"]["models"]:
@@ -109,7 +110,7 @@ def report(folder: Path, values: dict, stages: list[str], numbers) -> str:
         found = by_edit(jobs, values, model, numbers)
         parts += [
             f"## {model}: stages",
-            _markdown(by_stage(jobs, stages)),
+            _markdown(by_stage(jobs)),
             f"## {model}: edits, seconds",
             _markdown(_named(found, model)),
             NOTE + THEIRS * ("published" in found),

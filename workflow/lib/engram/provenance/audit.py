@@ -6,6 +6,7 @@ An artifact is any file of a model under data/, results/ or figures/; the record
 code alone; `full` also Snakemake, the ledger, git and dvc.lock.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -114,9 +115,11 @@ def full(root, values: dict) -> list[Verdict]:
 
     `values`: the contents of the parameter file. RuntimeError if Snakemake cannot say what is to be made.
     """
-    root, wanted, book = Path(root), planned_jobs.wanted(root), Ledger(root)
-    changed = code_versions.uncommitted(root)
-    found = {verdict.path: _further(root, verdict, wanted, values, book, changed) for verdict in verify(root)}
+    root, book, changed = Path(root), Ledger(root), code_versions.uncommitted(root)
+    with ThreadPoolExecutor() as pool:  # Snakemake builds its graph while files are hashed
+        asked = pool.submit(planned_jobs.wanted, root)
+        verified, wanted = verify(root), asked.result()
+    found = {verdict.path: _further(root, verdict, wanted, values, book, changed) for verdict in verified}
     found |= {path: Verdict(path, "not made", f"rule {job.rule}") for path, job in wanted.items() if path not in found}
     lines = [Verdict(Path(place), "ledger", "does not carry its own digest: it was edited") for place in book.edited]
     lines += [Verdict(Path(stage), "dvc.lock", line) for stage, line in dvc_lock.problems(root, values)]

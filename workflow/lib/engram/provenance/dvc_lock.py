@@ -21,28 +21,27 @@ def read(path: Path) -> dict:
     return yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader) if path.is_file() else {}
 
 
-def stages(root, values: dict) -> dict[str, dict]:
+def stages(root: Path | str, values: dict) -> dict[str, dict]:
     """The stages of dvc.yaml for the active models: name -> cmd, deps, outs (paths) and params (keys)."""
     content, found = read(Path(root) / PIPELINE), {}
-    lib = next((one["lib"] for one in content.get("vars", [])), "")
+    names = {f"${{{key}}}": value for block in content.get("vars", []) for key, value in block.items()}
     for name, block in content.get("stages", {}).items():
-        models = (
-            [None]
-            if "foreach" not in block
-            else values["run"]["models"]
-            if isinstance(block["foreach"], str)
-            else block["foreach"]
-        )
-        for model in models:
-            found[name if model is None else f"{name}@{model}"] = _resolved(
-                block if model is None else block["do"], {"${item}": model or "", "${lib}": lib}
-            )
+        if "foreach" not in block:
+            found[name] = _resolved(block, names)
+            continue
+        each = block["foreach"] if not isinstance(block["foreach"], str) else values["run"]["models"]  # ${run.models}
+        for model in each:
+            own = each[model] if isinstance(each, dict) else {}
+            filled = {f"${{item.{key}}}": value for key, value in own.items()} | {"${item}": model, "${key}": model}
+            found[f"{name}@{model}"] = _resolved(block["do"], names | filled)
     return found
 
 
-def _resolved(block: dict, names: dict) -> dict:
+def _resolved(block: dict, names: dict[str, str]) -> dict:
+    """A stage with what `names` holds in the place of its names."""
+
     def text(value: str) -> str:
-        return re.sub("|".join(map(re.escape, names)), lambda match: names[match[0]], value)
+        return re.sub("|".join(map(re.escape, names)), lambda match: names[match[0]], value) if names else value
 
     paths = {
         kind: [text(path) for one in block.get(kind, []) for path in ([one] if isinstance(one, str) else one)]

@@ -1,62 +1,26 @@
-"""dvc.yaml, written from params.yaml and the code: `engram pipeline`.
+"""dvc.yaml, derived from the jobs of Snakemake: `engram pipeline`.
 
-What a stage of the workflow reads from other stages and from params.yaml is said here, once. The library modules that
-its script imports are found as for code digests, and every item of `paper:` is a stage of its own.
+A stage of DVC is all jobs of one stage word for one model, or the one job of an item of `paper:`. What it depends on
+are the files that those jobs read, the code that they run, and the keys of params.yaml that decide their settings.
+
+Original files (stage `fetch`) are no stage of DVC and no dependency: they are others', may be large, and where they are
+not yet, a fresh clone has to fetch them first; their block in params.yaml names them by hash, and is watched.
 """
 
-from pathlib import Path
+from collections.abc import Iterable
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from engram.job import lineage
-from engram.settings import edits, hyperparameters, items, sweeps
+from engram.provenance import planned_jobs
+from engram.provenance.planned_jobs import Job
+from engram.settings.stages import STAGES
 
 LIBRARY = "workflow/lib/engram"
-FIRST = "results/params/valid.json"
-RUN = ("run.threads", "run.threads_of", "run.device")
-SUFFIXES = {"figure": ("pdf", "png", "csv"), "table": ("csv", "md"), "metrics": ("json",)}
-
-
-class Stage(NamedTuple):
-    """What one stage word reads: folders of other stages; keys of params.yaml; `methods`: whether it loads files by
-    name.
-    """
-
-    reads: tuple[str, ...]
-    params: tuple[str, ...]
-    methods: bool = False
-
-
-STAGES = {
-    "dataset": Stage(("wordings",), ("models.${item}.source", "sources")),
-    "train": Stage(("data",), (*RUN, "models.${item}.train")),
-    "known": Stage(("data", "train"), (*RUN, "known")),
-    "noise": Stage(("data", "train", "known"), (*RUN, "models.${item}.noise", "noise", "trace.variants")),
-    "prefixes": Stage(("train",), (*RUN, "prefixes")),
-    "covariance": Stage(("data", "train"), (*RUN, "models.${item}.covariance_layers", "covariance")),
-    "trace": Stage(("train", "known", "noise"), (*RUN, "models.${item}.trace_window", "models.${item}.noise", "trace")),
-    "gradients": Stage(("train", "known", "noise", "trace"), (*RUN, "models.${item}.noise", "trace", "gradients")),
-    "targets": Stage(
-        ("data", "train", "known", "prefixes"), (*RUN, "models.${item}.records", "targets", "methods", "paper"), True
-    ),
-    "hypernet": Stage(("data", "train", "known"), (*RUN, "models.${item}.records", "hypernet", "methods", "paper")),
-    "edit": Stage(
-        ("data", "train", "known", "prefixes", "covariance", "targets", "hypernet"),
-        (*RUN, "models.${item}.records", "edit", "methods", "paper"),
-        True,
-    ),
-    "evaluate": Stage(("data", "edit"), ("methods", "paper")),
-}
-KEPT = {
-    "data": "data/${item}",
-    "wordings": "data/wordings.csv",
-    "published": "data/published.csv",
-}  # not below results/
-OPTIONAL = {"targets", "hypernet"}  # made only if an edit of some item reads them
-# the folder of what items read, where not its name
-READ_BY_ITEMS = {"dataset": "data", "zsre": "data", "records": "evaluate", "norms": "edit", "drift": "edit"}
-TRACED = ("models.${item}.trace_window", "models.${item}.noise", "trace")
+FIRST = "results/params/valid.json"  # of the stage `params`: every other one depends on it
+FETCH = "fetch"
 HEADER = """\
-# Written by `engram pipeline` from params.yaml and the code; tests/workflow/test_dvc.py holds it to the rules.
+# Written by `engram pipeline` from the jobs of Snakemake; tests/workflow/test_dvc.py holds it to them.
 # What DVC remembers: one stage per stage word and one per paper item, each for every active model (run.models).
 # Snakemake decides what to run: every command is a target of the Snakefile.
 #   dvc repro                                        everything
@@ -78,116 +42,171 @@ stages:
 """
 
 
-def text(values: dict, root=".") -> str:
-    """The content of dvc.yaml for the contents of params.yaml; `root`: where the repository is."""
-    seen = [sweeps.expanded(items.seen(values, model)) for model in values["run"]["models"]]
-    read = {need for one in seen for row in edits.wanted(one) for need in hyperparameters.needs(one, row["method"])}
-    made = [word for word in STAGES if word not in OPTIONAL - read]
-    parts = [_stage(root, word, made) for word in made]
-    parts += filter(None, (_item(root, item, values) for item in values["paper"]))
-    return "\n".join([HEADER, *parts, _compared(values)])
+class Stage(NamedTuple):
+    """What DVC knows of a stage of one model. The model's name is `MODEL` in all of it."""
+
+    deps: tuple[str, ...]
+    params: tuple[str, ...]
+    outs: tuple[str, ...]
 
 
-def update(path, values: dict) -> bool:
+MODEL = "\0"  # stands for the name of a model, and in no path or key
+
+
+def text(values: dict, jobs: list[Job], root: Path | str = ".") -> str:
+    """The content of dvc.yaml. `values`: contents of params.yaml; `jobs`: all that Snakemake would run for it; `root`:
+    where the repository is.
+    """
+    parts = [
+        _block(name, stages, values["run"]["models"]) for name, stages in _stages(values, jobs, Path(root)).items()
+    ]
+    return "\n".join([HEADER, *parts, _compared(values, jobs)])
+
+
+def update(path: Path | str, values: dict, jobs: list[Job] | None = None) -> bool:
     """Write dvc.yaml at `path`, in the root of the repository, unless it says the same already; whether it was
-    written.
+    written. Without `jobs` Snakemake is asked for them: RuntimeError if it has none to say.
     """
     from engram.job import io  # imports pandas, slow for a command that only reads
 
-    new, file = text(values, Path(path).parent).encode(), Path(path)
+    file = Path(path)
+    new = text(values, planned_jobs.jobs(file.parent) if jobs is None else jobs, file.parent).encode()
     if file.is_file() and file.read_bytes() == new:
         return False
     io.write(file, new)
     return True
 
 
-def _stage(root, word: str, made: list[str]) -> str:
-    stage = STAGES[word]
-    folders = [_folder(name) for name in stage.reads if name in KEPT or name in made]
-    methods = sorted(Path(root, LIBRARY, "methods").glob("[!_]*.py")) if stage.methods else []
-    code = _code(root, f"workflow/scripts/{word}.py", methods)
-    return _block(
-        word,
-        f"{word}@${{item}}",
-        [*folders, *code],
-        stage.params,
-        [f"{_folder('data' if word == 'dataset' else word)}: {{persist: true}}"],
-    )
-
-
-def _item(root, item: str, values: dict) -> str:
-    """The stage of one figure or table, for the active models that it is made for; nothing if there is none.
-
-    Git keeps those files, so DVC has no copy of them.
+def _stages(values: dict, jobs: list[Job], root: Path) -> dict[str, dict[str, Stage]]:
+    """Name of a stage of DVC -> model -> the stage: first the stage words in the order of the data, then the items in
+    the order of params.yaml.
     """
-    spec, active = values["paper"][item], values["run"]["models"]
-    models = [model for model in active if items.applies(spec, model)]
-    if not models:
-        return ""
-    files = [Path("figures/${item}", f"{item}.{suffix}") for suffix in SUFFIXES[spec["kind"]]]
-    params = (*(TRACED if "trace" in spec["from"] else ()), f"paper.{item}")
-    outs = [
-        f"{path.as_posix()}: {{cache: false, persist: true}}"
-        for path in (*files, *(lineage.record_path(file) for file in files))
-    ]
-    folders = dict.fromkeys(_folder(READ_BY_ITEMS.get(name, name)) for name in spec["from"])
-    code = _code(root, f"workflow/figures/{item}.py", [])
-    return _block(
-        item.replace("/", "-"),
-        files[0].as_posix(),
-        [*folders, *code],
-        params,
-        outs,
-        "${run.models}" if models == active else f"[{', '.join(models)}]",
+    makers = {path: job for job in jobs for path in job.outputs}
+    names = [*STAGES, *(item.replace("/", "-") for item in values["paper"])]
+    groups: dict[str, dict[str, list[Job]]] = {name: {} for name in names}
+    for job in sorted(jobs, key=lambda job: job.outputs):
+        if job.rule != FETCH:
+            groups[_name(job)].setdefault(job.wildcards["model"], []).append(job)
+    return {
+        name: {model: _stage(root, model, of_model, makers) for model, of_model in models.items()}
+        for name, models in groups.items()
+        if models
+    }
+
+
+def _is_item(job: Job) -> bool:
+    """Whether a job makes an item of `paper:`; its files are kept by git, each by its name."""
+    return "item" in job.wildcards
+
+
+def _name(job: Job) -> str:
+    """The stage of DVC that a job belongs to, without the model: also the name of the target of the Snakefile."""
+    return f"{job.wildcards['paper']}-{job.wildcards['item']}" if _is_item(job) else job.rule
+
+
+def _stage(root: Path, model: str, jobs: list[Job], makers: dict[str, Job]) -> Stage:
+    """One stage of one model: folders that its jobs read and write, single files of items, code, keys."""
+    read = {path for job in jobs for path in job.inputs}
+    fetched = {path: makers[path] for path in read if path in makers and makers[path].rule == FETCH}
+    folders = {_out(makers[path], path) if path in makers else path for path in read - fetched.keys()}
+    roots = {file for job in jobs for file in lineage.code_roots(root / job.command[0], job.config.get("method"))}
+    keys = {key for job in (*jobs, *fetched.values()) for key in job.keys}
+    outs = dict.fromkeys(_out(job, path) for job in jobs for path in job.outputs)
+    if any(_is_item(job) for job in jobs):
+        outs |= dict.fromkeys(lineage.record_path(path).as_posix() for path in outs)
+    return Stage(
+        (FIRST, *sorted(_of_model(path, model, "/") for path in folders), *_code(root, roots)),
+        ("seed", *(_of_model(key, model, ".") for key in sorted(keys - {"seed"}))),
+        tuple(_of_model(path, model, "/") for path in outs),
     )
 
 
-def _compared(values: dict) -> str:
+def _out(job: Job, path: str) -> str:
+    """What DVC keeps of one output of a job: the folder of its stage and model, or the file of an item."""
+    parts = PurePath(path).parts
+    return path if _is_item(job) else PurePath(*parts[: parts.index(job.wildcards["model"]) + 1]).as_posix()
+
+
+def _of_model(text: str, model: str, separator: str) -> str:
+    return separator.join(MODEL if part == model else part for part in text.split(separator))
+
+
+def _code(root: Path, roots: Iterable[str]) -> list[str]:
+    """The files of the code digest of these roots; none with a docstring alone."""
+    paths = [
+        path.relative_to(root.resolve()).as_posix()
+        for path, tree in lineage.code_files(*sorted(roots))
+        if not tree.startswith("Module(body=[Pass()]")
+    ]
+    return sorted(path.replace(LIBRARY, "${lib}") for path in paths)
+
+
+def _block(name: str, stages: dict[str, Stage], active: list[str]) -> str:
+    """One stage of dvc.yaml for its models. Where they differ, each has its own entries under numbers, of which one
+    that has fewer repeats what it depends on anyway: DVC fills in words, not lists.
+    """
+    models = [model for model in active if model in stages]
+    first, *others = (stages[model] for model in models)
+    if all(stage == first for stage in others):
+        each = "${run.models}" if models == active else f"[{', '.join(models)}]"
+        return _lines(name, [f"    foreach: {each}"], first, "${item}")
+    shared = Stage(
+        *(
+            tuple(row for row in rows if all(row in stages[model][at] for model in models))
+            for at, rows in enumerate(first)
+        )
+    )
+    own = {model: _own(stages[model], shared, model) for model in models}
+    most = {kind: max(len(rows[kind]) for rows in own.values()) for kind in ("dep", "key")}
+    each = ["    foreach:"]
+    for model in models:
+        rows = {
+            kind: own[model][kind] + [fill] * (most[kind] - len(own[model][kind]))
+            for kind, fill in (("dep", FIRST), ("key", "seed"))
+        }
+        each.append(f"      {model}:")
+        each += [f"        {kind}{at}: {row}" for kind in most for at, row in enumerate(rows[kind], 1)]
+    slots = {kind: tuple(f"${{item.{kind}{at}}}" for at in range(1, most[kind] + 1)) for kind in most}
+    return _lines(name, each, Stage(shared.deps + slots["dep"], shared.params + slots["key"], shared.outs), "${key}")
+
+
+def _own(stage: Stage, shared: Stage, model: str) -> dict[str, list[str]]:
+    """What a model's stage has beyond the others': folders, files and code, and keys."""
+
+    def rest(at: int) -> list[str]:
+        rows = (row for row in stage[at] if row not in shared[at])
+        return [row.replace(MODEL, model).replace("${lib}", LIBRARY) for row in rows]
+
+    return {"dep": rest(0), "key": rest(1)}
+
+
+def _lines(name: str, each: list[str], stage: Stage, model: str) -> str:
+    item = stage.outs[0].startswith("figures/")
+    flags = "{cache: false, persist: true}" if item else "{persist: true}"  # git keeps the files of items
+    lines = [f"  {name}:", *each, "    do:", f"      cmd: PATH=.venv/bin:$PATH snakemake --cores all {name}@{MODEL}"]
+    for kind, rows in stage._asdict().items():
+        lines += [f"      {kind}:", *(f"        - {row}" + (f": {flags}" if kind == "outs" else "") for row in rows)]
+    return "\n".join(lines).replace(MODEL, model) + "\n"
+
+
+def _compared(values: dict, jobs: list[Job]) -> str:
     """What `dvc metrics` and `dvc plots` show of every active model: its numbers, its loss in training, its
     pictures.
     """
     lines: dict[str, list[str]] = {"metrics": [], "plots": []}
+    items = list(values["paper"])
     for model in values["run"]["models"]:
-        if "train" in values["models"][model]:
+        made = [job for job in jobs if job.wildcards.get("model") == model]
+        for path in (path for job in made if job.rule == "train" for path in job.outputs if path.endswith(".csv")):
             lines["plots"] += [
                 f"  - loss of {model} in training:",
                 "      x: step",
-                f"      y: {{results/train/{model}/loss.csv: loss}}",
+                f"      y: {{{path}: loss}}",
                 "      x_label: training step",
                 "      y_label: mean loss per token (nats)",
             ]
-        for item, spec in values["paper"].items():
-            if items.applies(spec, model) and spec["kind"] in ("metrics", "figure"):
-                key, suffix = ("metrics", "json") if spec["kind"] == "metrics" else ("plots", "png")
-                lines[key].append(f"  - figures/{model}/{item}.{suffix}")
+        shown = filter(_is_item, made)
+        for job in sorted(shown, key=lambda job: items.index(f"{job.wildcards['paper']}/{job.wildcards['item']}")):
+            lines["metrics"] += [f"  - {path}" for path in job.outputs if path.endswith(".json")]
+            lines["plots"] += [f"  - {path}" for path in job.outputs if path.endswith(".png")]
     return "\n".join(f"{key}:\n" + "\n".join(rows) + "\n" for key, rows in lines.items() if rows)
-
-
-def _folder(name: str) -> str:
-    return KEPT.get(name, f"results/{name}/${{item}}")
-
-
-def _code(root, script: str, roots: list[Path]) -> list[str]:
-    """The script and the library modules of its code digest; of methods loaded by name, their folder."""
-    found = lineage.code_files(str(Path(root, script)), *map(str, roots))
-    paths = [
-        path.relative_to(Path(root).resolve()).as_posix()
-        for path, tree in found
-        if not tree.startswith("Module(body=[Pass()]")
-    ]  # no file with a docstring alone
-    methods = f"{LIBRARY}/methods"
-    library = {methods if roots and path.startswith(f"{methods}/") else path for path in paths if path != script}
-    return [script, *sorted(path.replace(LIBRARY, "${lib}") for path in library)]
-
-
-def _block(name: str, target: str, deps: list[str], params, outs: list[str], models: str = "${run.models}") -> str:
-    rows = {"deps": [FIRST, *deps], "params": ["seed", *params], "outs": outs}
-    lines = [
-        f"  {name}:",
-        f"    foreach: {models}",
-        "    do:",
-        f"      cmd: PATH=.venv/bin:$PATH snakemake --cores all {target}",
-    ]
-    for key, values in rows.items():
-        lines += [f"      {key}:", *(f"        - {value}" for value in values)]
-    return "\n".join(lines) + "\n"

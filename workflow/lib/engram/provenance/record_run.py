@@ -5,13 +5,14 @@ What differs from the committed lock is said in words: another processor may rou
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
 import yaml
 
 from engram.job import arguments, lineage
-from engram.provenance import audit, code_versions, dvc_yaml
+from engram.provenance import audit, code_versions, dvc_yaml, planned_jobs
 from engram.provenance.ledger import Ledger
 from engram.settings import params
 
@@ -26,9 +27,12 @@ def record(root=".") -> int:
     write_valid(VALID)
     values = params.load("params.yaml")
     models = values["run"]["models"]
-    if dvc_yaml.update("dvc.yaml", values):
-        print("dvc.yaml: written anew from params.yaml and the code")
-    verdicts = audit.verify(root, models)
+    with ThreadPoolExecutor() as pool:  # Snakemake builds its graph while files are hashed
+        asked = pool.submit(planned_jobs.jobs, root)
+        verdicts = audit.verify(root, models)
+        jobs = asked.result()
+    if dvc_yaml.update("dvc.yaml", values, jobs):
+        print("dvc.yaml: written anew from the jobs of Snakemake")
     if any(verdict.word != audit.OK for verdict in verdicts):
         print(f"nothing recorded:\n{audit.report(verdicts, every=False)}", file=sys.stderr)
         print(

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import yaml
 
 from engram.job import lineage
-from engram.provenance import audit, dvc_yaml
-from engram.settings import params
+from engram.provenance import audit
+from engram.settings import params, stages
 
 STAGES = ("trace", "covariance", "targets")  # with `shards`, which change no result
 SCRATCH = Path(".reproducible")
@@ -230,7 +230,7 @@ def main(stage: str | None, against: Path | None, scratch: Path = SCRATCH) -> in
     root = Path(".")
     try:
         models = params.load(root / "params.yaml")["run"]["models"]
-        known = [*dvc_yaml.STAGES, "paper"]
+        known = stages.STAGES
         if stage not in (None, *known):
             raise ValueError(f"no stage {stage!r}; {params.similar(stage, known)}")
         if against is not None and not against.is_dir():

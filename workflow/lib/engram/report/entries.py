@@ -10,6 +10,7 @@ from engram.report import tables
 from engram.report.run import Run
 
 PIXEL = 0.8  # CSS pixels per pixel of a picture: 7 pt at 200 dpi are read as 15 px
+SHOWN = {"figure": ("csv", "png", "pdf"), "table": ("csv", "md")}  # kind of an item -> the files that the page shows
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -21,11 +22,12 @@ def entries(run: Run) -> list[dict]:
 
 def entry(run: Run, item: str) -> dict:
     """What the page says of one item."""
-    files = run.item_files(item)
+    name, kind = item.replace("/", "-"), run.values["paper"][item]["kind"]
+    files = {suffix: run.item_file(item, suffix) for suffix in SHOWN[kind]}
     paths = {suffix: run.need(path) for suffix, path in files.items()}
-    kind, csv = run.values["paper"][item]["kind"], paths["csv"].read_bytes()
+    csv = paths["csv"].read_bytes()
     found = {
-        "id": f"{run.model}-{item.replace('/', '-')}",
+        "id": f"{run.model}-{name}",
         "item": item,
         "paper": item.split("/")[0],
         "kind": kind,
@@ -34,12 +36,9 @@ def entry(run: Run, item: str) -> dict:
         "file": files["csv"].as_posix(),
         "csv": uri("text/csv", csv),
         "rows": len(tables.read(csv)),
-        "stale": run.verdict(*files.values()),
+        "stale": run.verdict(*run.item_files(item)),
         "lineage": chain(run, files["csv"]),
-        "commands": [
-            f"dvc repro {item.replace('/', '-')}@{run.model}",
-            f"snakemake --cores all {next(iter(files.values())).as_posix()}",
-        ],
+        "commands": [f"dvc repro {name}@{run.model}", f"snakemake --cores all {name}@{run.model}"],
     }
     if kind == "table":
         table = tables.wide(csv, run.model)

@@ -7,7 +7,7 @@ import yaml
 
 from engram.drawing import style
 from engram.machine import timings
-from engram.provenance import audit, dvc_yaml
+from engram.provenance import audit
 from engram.provenance.audit import OK
 from engram.provenance.ledger import Ledger
 from engram.settings import edits, hyperparameters, items, trace_variants
@@ -38,10 +38,13 @@ class Run:
             raise Gap(f"{path} does not exist; `snakemake --cores all` makes it")
         return self.root / path
 
-    def item_files(self, item: str) -> dict[str, Path]:
-        """Suffix -> file of an item, relative to the root."""
-        suffixes = dvc_yaml.SUFFIXES[self.values["paper"][item]["kind"]]
-        return {suffix: Path("figures", self.model, f"{item}.{suffix}") for suffix in suffixes}
+    def item_file(self, item: str, suffix: str) -> Path:
+        """The file of an item with this suffix, relative to the root."""
+        return Path("figures", self.model, f"{item}.{suffix}")
+
+    def item_files(self, item: str) -> list[Path]:
+        """The files of an item that are here or have a record, relative to the root."""
+        return [path for path in self.verdicts if path == self.item_file(item, path.suffix[1:])]
 
     def code(self, item: str) -> Path:
         return Path("workflow/figures", f"{item}.py")
@@ -110,7 +113,7 @@ class Run:
         numbers = self.need(Path("data/published.csv"))
         editors = timings.by_edit(jobs, self.values, self.model, numbers)
         names = [style.method_label(method, self.model) for method in editors["method"]]
-        return {"stages": timings.by_stage(jobs, list(dvc_yaml.STAGES)), "edits": editors.assign(method=names)}
+        return {"stages": timings.by_stage(jobs), "edits": editors.assign(method=names)}
 
     def verdict(self, *paths: Path) -> str:
         """What is wrong with files, or with anything that they were made from, by its cause; empty if nothing is."""

@@ -9,6 +9,7 @@ from pathlib import PurePath
 
 from engram.settings import edits
 
+FOLDER = "data/original"  # where stage `fetch` puts the files that sources name
 KEYS = (
     "facts",
     "zsre",

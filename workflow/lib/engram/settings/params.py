@@ -15,7 +15,7 @@ from engram.settings import edits, families, hyperparameters, items, original_fi
 from engram.settings import trained_editors as hypernets
 
 SCHEMA = Path(__file__).parents[3] / "schemas" / "params.schema.yaml"
-ORIGINALS = "data/original"  # where stage `fetch` puts the files that sources name
+ORIGINALS = original_files.FOLDER
 WORDS = {
     "integer": "a whole number",
     "number": "a number",

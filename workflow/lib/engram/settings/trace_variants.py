@@ -4,6 +4,8 @@
 takes the place of the model's.
 """
 
+from collections.abc import Iterable
+
 from engram.settings import noise_rules
 
 MAIN = "main"  # what an item of a paper shows that names no variant
@@ -22,21 +24,46 @@ def noise_of(values: dict, model: str, variant: str) -> str:
 
 def keys_of(values: dict, model: str, variant: str) -> list[str]:
     """The dotted keys of params.yaml that the settings of one variant and its noise rule on one model are read from."""
-    own = [] if "noise" in values["trace"]["variants"][variant] else [f"models.{model}.noise"]
     shared = [f"trace.{key}" for key in values["trace"] if key != "variants"]
-    return [*shared, f"trace.variants.{variant}", *own]
+    return [*shared, *_keys_of_noise(values, model, variant)]
+
+
+def keys_of_item(values: dict, model: str, spec: dict) -> list[str]:
+    """The dotted keys of params.yaml that `shown` reads, but for the item's own line."""
+    noises = [key for variant in of_item(spec) for key in _keys_of_noise(values, model, variant)]
+    return ["trace.extra_tokens", *noises]
+
+
+def _keys_of_noise(values: dict, model: str, variant: str) -> list[str]:
+    own = [] if "noise" in values["trace"]["variants"][variant] else [f"models.{model}.noise"]
+    return [f"trace.variants.{variant}", *own]
 
 
 def keys_of_rule(values: dict, model: str, rule: str) -> list[str]:
-    """The dotted keys of params.yaml in which variants of tracing ask one model for this noise rule."""
-    asking = [name for name in values["trace"]["variants"] if noise_of(values, model, name) == rule]
+    """The dotted keys of params.yaml that ask one model for this noise rule: variants, and the items that read them."""
+    asking = [name for name in wanted(values) if noise_of(values, model, name) == rule]
     own = [name for name in asking if "noise" in values["trace"]["variants"][name]]
-    return [*(f"trace.variants.{name}" for name in own), *([f"models.{model}.noise"] if asking != own else [])]
+    items = dict.fromkeys(f"paper.{item}" for name in asking for item in items_of(values, name))
+    return [*items, *(f"trace.variants.{name}" for name in own), *([f"models.{model}.noise"] if asking != own else [])]
 
 
-def rules(values: dict, model: str) -> list[str]:
-    """The noise rules that the variants need on one model, each once."""
-    return list(dict.fromkeys(noise_of(values, model, variant) for variant in values["trace"]["variants"]))
+def rules(values: dict, model: str, variants: Iterable[str]) -> list[str]:
+    """The noise rules that these variants need on one model, each once."""
+    return list(dict.fromkeys(noise_of(values, model, variant) for variant in variants))
+
+
+def wanted(values: dict) -> list[str]:
+    """The variants that items of the papers read, in the order of the file; gradients are of prompts of `main`."""
+    return [variant for variant in values["trace"]["variants"] if items_of(values, variant)]
+
+
+def items_of(values: dict, variant: str) -> list[str]:
+    """The items of the papers that read a variant, or gradients of its prompts."""
+    return [
+        item
+        for item, spec in values["paper"].items()
+        if ("trace" in spec["from"] and variant in of_item(spec)) or ("gradients" in spec["from"] and variant == MAIN)
+    ]
 
 
 def of_item(spec: dict) -> list[str]:
