@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import yaml
 
-from engram.job import arguments, lineage
+from engram.job import lineage
 from engram.provenance import audit, code_versions, dvc_yaml, planned_jobs
 from engram.provenance.ledger import Ledger
 from engram.settings import params
@@ -62,6 +62,8 @@ def record(root=".") -> int:
 
 def write_valid(path) -> None:
     """Write down with which schema params.yaml was found valid: what every stage of dvc.yaml depends on."""
+    from engram.job import arguments  # imports pandas, slow for a command that only reads
+
     schema = Path("workflow/schemas/params.schema.yaml")
     job = arguments.Job(
         Path(params.__file__),
