@@ -101,7 +101,7 @@ def test_settings_rerun_what_depends_on_them(sandbox):
             lambda values: values["trace"]["variants"]["uniform"].update(noise="us2"),
             {"noise": 1, "trace": 1, "paper_figure": 1},
         ),
-        (lambda values: values["trace"]["variants"].update(more={"noise": 0.1}), {"noise": 1, "trace": 1}),
+        (lambda values: values["trace"]["variants"].update(more={"noise": 0.1}), {}),  # which no item reads
         (lambda values: values["methods"]["rome"]["mini"].update(kl_factor=0.9), editing),
         (
             lambda values: values["edit"].update(generation_tokens=11),
@@ -130,14 +130,33 @@ def test_settings_rerun_what_depends_on_them(sandbox):
         assert sandbox.jobs() == jobs
 
 
+def test_all_is_what_the_items_read(sandbox):
+    """Traces alone: their variants and noise, no gradients, no edits; a further variant, once an item reads it."""
+    values = yaml.safe_load(small_params())
+    reads = {"rome/fig2_average_traces": ["main"], "rome/fig13_noise_kinds": ["uniform"]}
+    values["paper"] = {item: values["paper"][item] | {"variants": variants} for item, variants in reads.items()}
+    (sandbox.path / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    traced = {"dataset": 1, "train": 1, "known": 1, "noise": 2, "trace": 2, "paper_figure": 2}
+    assert sandbox.jobs("--forceall") == traced
+    values["paper"]["rome/fig13_noise_kinds"]["variants"] += ["gaussian"]
+    (sandbox.path / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    assert sandbox.jobs("--forceall") == traced | {"noise": 3, "trace": 3}
+    values["paper"] = {
+        "rome/fig21_counterfact_record": values["paper"]["rome/fig2_average_traces"] | {"from": ["dataset"]}
+    }
+    del values["paper"]["rome/fig21_counterfact_record"]["variants"]
+    (sandbox.path / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    assert sandbox.jobs("--forceall") == {"dataset": 1, "paper_figure": 1}
+
+
 def test_code_reruns_what_depends_on_it(sandbox):
     library = "workflow/lib/engram"
-    for name in ("tracing.py", "metrics.py", "methods/rome.py"):
+    for name in ("tracing/causal_trace.py", "evaluation/metrics.py", "methods/rome.py"):
         path = sandbox.path / library / name
         path.write_text(path.read_text() + "\n# a comment\n")
-    sandbox.edit(f"{library}/tracing.py", '"""', '"""Other words of documentation. ')
+    sandbox.edit(f"{library}/tracing/causal_trace.py", '"""', '"""Other words of documentation. ')
     assert sandbox.jobs() == {}
-    path = sandbox.path / library / "metrics.py"
+    path = sandbox.path / library / "evaluation/metrics.py"
     path.write_text(path.read_text() + "\nANOTHER = 1\n")
     assert sandbox.jobs() == jobs_of(
         evaluate=len(EDITS),
