@@ -2,64 +2,21 @@
 origin.
 """
 
-import hashlib
 import json
 import re
 import socket
 
 import pytest
 
-from engram.datasets import fetching, wikipedia_snapshots
-from engram.datasets.download import Patience
-from engram.datasets.fetching import Original, Where
+from engram.datasets import fetching
+from engram.datasets.fetching import Original
 from file_server import serve
+from original_files import BODY, FACTS, HASH, fact, failure, left, wanted, where
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:d017\nsize 45108470\n"
 
 
-def fact(number: int, **request) -> dict:
-    asked = {
-        "prompt": "{} speaks",
-        "relation_id": "P1412",
-        "subject": f"Zoë {number}",
-        "target_new": {"str": "Welsh", "id": "Q1"},
-        "target_true": {"str": "Greek", "id": "Q2"},
-    } | request
-    lists = dict.fromkeys(
-        ("paraphrase_prompts", "neighborhood_prompts", "attribute_prompts", "generation_prompts"), ["x" * 400]
-    )
-    return {"case_id": number, "requested_rewrite": asked, **lists}
-
-
-FACTS = [fact(number) for number in range(120)]
-BODY = json.dumps(FACTS).encode()
-HASH = hashlib.sha256(BODY).hexdigest()
 assert len(BODY) > 3 * 65536
-
-
-def wanted(*addresses, body=BODY, **more) -> Original:
-    about = {
-        "schema": "counterfact",
-        "licence": "none",
-        "records": 120,
-        "bytes": len(body),
-        "sha256": hashlib.sha256(body).hexdigest(),
-    }
-    return Original("facts.json", places=addresses, **about | more)
-
-
-def where(folder, **more) -> Where:
-    return Where(folder / "store", patience=Patience(attempts=3, timeout=0.5, pause=0.01), **more)
-
-
-def left(folder) -> set[str]:
-    return {path.name for path in (folder / "store").glob("*")}
-
-
-def failure(folder, *args, **kwargs) -> str:
-    with pytest.raises(fetching.NotFound) as error:
-        fetching.obtain(*args, **kwargs)
-    return str(error.value)
 
 
 def test_a_good_file(tmp_path):
@@ -115,73 +72,6 @@ def test_not_found_names_every_place(tmp_path):
     assert left(tmp_path) == set()
 
 
-def test_a_server_that_recovers(tmp_path):
-    with serve(BODY, [503, 500]) as origin:
-        assert fetching.obtain(wanted(origin.address), where(tmp_path)).path.read_bytes() == BODY
-        assert len(origin.asked) == 3
-    with serve(BODY, [503] * 9) as origin:
-        text = failure(tmp_path, wanted(origin.address), where(tmp_path / "other"))
-        assert "503 Service Unavailable (tried 3 times)" in text and len(origin.asked) == 3
-
-
-@pytest.mark.parametrize("kind", ["cut", "stall"])
-def test_an_interrupted_download_goes_on_where_it_was(tmp_path, kind):
-    with serve(BODY, [(kind, 140000)]) as origin:
-        assert fetching.obtain(wanted(origin.address), where(tmp_path)).path.read_bytes() == BODY
-        assert origin.asked == [None, "bytes=131072-"], "only the rest is asked for"
-    assert left(tmp_path) == {"facts.json", "facts.json.from"}
-
-
-@pytest.mark.parametrize(
-    ("kind", "said"), [("cut", "ended after 196,608 .*truncated"), ("stall", "no byte for 0.5 seconds")]
-)
-def test_a_part_stays_under_its_own_name_and_serves_the_next_run(tmp_path, kind, said):
-    with serve(BODY, [(kind, 70000)] * 3) as origin:
-        text = failure(tmp_path, wanted(origin.address), where(tmp_path))
-        assert re.search(said, text), text
-        assert left(tmp_path) == {"facts.json.part", "facts.json.part.json"}
-        assert (tmp_path / "store/facts.json.part").read_bytes() == BODY[: 3 * 65536]
-        assert fetching.obtain(wanted(origin.address), where(tmp_path)).path.read_bytes() == BODY
-        assert origin.asked == [None, "bytes=65536-", "bytes=131072-", "bytes=196608-"]
-
-
-def test_parts_of_another_version_are_not_gone_on_with(tmp_path):
-    other = json.dumps([fact(number, subject=f"Zoé {number}") for number in range(120)]).encode()
-    with serve(other, [("cut", 70000)] + [503] * 2) as origin:
-        failure(tmp_path, wanted(origin.address), where(tmp_path))
-        origin.body = BODY
-        assert fetching.obtain(wanted(origin.address), where(tmp_path)).path.read_bytes() == BODY
-        assert origin.asked[-1] == "bytes=65536-", (
-            "the server is asked for the rest of the old version, and sends the new"
-        )
-    with serve(BODY, [("cut", 70000)], ranges=False) as origin:
-        fetching.obtain(wanted(origin.address), where(tmp_path / "second"))
-    with serve(BODY) as origin:  # whole, but the run was stopped before it got its name
-        folder = tmp_path / "third/store"
-        folder.mkdir(parents=True)
-        (folder / "facts.json.part").write_bytes(BODY)
-        (folder / "facts.json.part.json").write_text(json.dumps({"url": origin.address, "version": origin.version}))
-        fetching.obtain(wanted(origin.address), where(tmp_path / "third"))
-        assert origin.asked == [f"bytes={len(BODY)}-"]
-
-
-def test_a_server_that_packs_what_it_sends(tmp_path):
-    """Its lengths are those of the packed file, and its parts cannot be gone on with."""
-    with serve(BODY, packed=True) as origin:
-        assert fetching.obtain(wanted(origin.address), where(tmp_path)).path.read_bytes() == BODY
-    with serve(BODY, [("cut", 900)] * 2, packed=True) as origin:
-        assert fetching.obtain(wanted(origin.address), where(tmp_path / "other")).path.read_bytes() == BODY
-        assert origin.asked == [None] * 3
-
-
-def test_a_length_that_is_not_said(tmp_path):
-    with serve(BODY, length=False) as origin:
-        assert fetching.obtain(wanted(origin.address), where(tmp_path)).count == 120
-    with serve(BODY[:100000], length=False) as origin:
-        text = failure(tmp_path, wanted(origin.address), where(tmp_path / "other"))
-    assert f"100,000 of {len(BODY):,} bytes: the file is truncated" in text
-
-
 def test_local_folders_come_first_and_a_wrong_file_there_is_said(tmp_path, capfd):
     given = tmp_path / "given"
     given.mkdir()
@@ -223,19 +113,6 @@ def test_only_http_and_local_places(tmp_path, place):
     assert "only http:// and https://" in text or "places for articles alone" in text
 
 
-def test_a_redirection_cannot_leave_http(tmp_path, monkeypatch):
-    import file_server as server
-
-    def elsewhere(self):
-        self.send_response(302)
-        self.send_header("Location", "file:///etc/passwd")
-        self.end_headers()
-
-    monkeypatch.setattr(server.Handler, "do_GET", elsewhere)
-    with serve(BODY) as origin:
-        assert "InvalidSchema" in failure(tmp_path, wanted(origin.address), where(tmp_path))
-
-
 def test_counterfact_under_the_other_name(tmp_path):
     """By its number of records, and by records that contradict each other."""
     counts, unknown = {120: "counterfact.json", 100: "multi_counterfact.json"}, {"bytes": None, "sha256": None}
@@ -259,99 +136,3 @@ def test_counterfact_under_the_other_name(tmp_path):
     (tmp_path / "facts.json").write_text(json.dumps(FACTS[:100]))
     text = failure(tmp_path, wanted(), where(tmp_path, local=(tmp_path,), counts=counts))
     assert f"expected {len(BODY):,}: this is multi_counterfact.json under the name of facts.json" in text
-
-
-ARTICLES = [{"id": str(number), "title": f"Title {number}", "text": f"Text\u2028of {number}."} for number in range(50)]
-
-
-@pytest.mark.parametrize("form", ["jsonl", "parquet", "stream", "file", "folder"])
-def test_a_sample_of_articles_from_any_snapshot(tmp_path, form):
-    import random
-
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    given = tmp_path / "given"
-    given.mkdir()
-    table = pa.Table.from_pylist(ARTICLES)
-    if form == "jsonl":
-        wikipedia_snapshots.write(ARTICLES, given / "wikipedia.jsonl")
-    elif form == "parquet":
-        pq.write_table(table, given / "wikipedia.parquet", row_group_size=7)
-    elif form == "folder":
-        (given / "wikipedia").mkdir()
-        for part in range(2):
-            pq.write_table(table.slice(30 * part, 30), given / f"wikipedia/train-{part}.parquet")
-    else:
-        with pa.OSFile(str(given / "wikipedia.arrow"), "wb") as sink:
-            with (pa.ipc.new_stream if form == "stream" else pa.ipc.new_file)(sink, table.schema) as writer:
-                writer.write_table(table, max_chunksize=11)
-    asked = Original("wikipedia.jsonl", "articles", "none", sample=20)
-    found = fetching.obtain(asked, where(tmp_path, local=(given,)))
-    order = list(range(50))
-    random.Random(1).shuffle(order)
-    assert [row["id"] for row in found.records] == [str(number) for number in order[:20]]
-    assert found.path == tmp_path / "store/wikipedia.20.jsonl"
-    assert found.place.startswith("local folder, wikipedia") and found.place.endswith(": 20 of 50 articles")
-    assert fetching.obtain(asked, where(tmp_path)) == found, "the sample is kept"
-    smaller = Original("wikipedia.jsonl", "articles", "none", sample=10)
-    assert "no place has it" in failure(tmp_path, smaller, where(tmp_path)), "and is no snapshot to draw from"
-    assert fetching.obtain(smaller, where(tmp_path, local=(given,))).records == found.records[:10]
-
-
-def test_a_snapshot_in_the_store_stays_as_it_is(tmp_path):
-    (tmp_path / "store").mkdir()
-    wikipedia_snapshots.write(ARTICLES, tmp_path / "store/wikipedia.jsonl")
-    before = (tmp_path / "store/wikipedia.jsonl").read_bytes()
-    for size in (20, 10, 50):
-        found = fetching.obtain(Original("wikipedia.jsonl", "articles", "none", sample=size), where(tmp_path))
-        assert found.count == size and (tmp_path / "store/wikipedia.jsonl").read_bytes() == before
-
-
-def test_a_data_set_of_the_hub(tmp_path, monkeypatch):
-    """`datasets` reads a folder as it reads a repository: streamed, with the number of rows."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    (tmp_path / "repository").mkdir()
-    pq.write_table(pa.Table.from_pylist(ARTICLES), tmp_path / "repository/train.parquet")
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-    stream, total = wikipedia_snapshots.hub(str(tmp_path / "repository"))
-    assert total == 50 and list(stream) == ARTICLES
-    asked, real = (
-        Original("wikipedia.jsonl", "articles", "none", ("hub:owner/name@20200501",), sample=20),
-        wikipedia_snapshots.hub,
-    )
-    given = []
-    monkeypatch.setattr(
-        wikipedia_snapshots, "hub", lambda *words: given.append(words) or real(str(tmp_path / "repository"))
-    )
-    found = fetching.obtain(asked, where(tmp_path))
-    assert given == [("owner/name", "20200501")] and found.place == "hub:owner/name@20200501: 20 of 50 articles"
-    assert found.records == fetching.obtain(asked, where(tmp_path)).records
-    monkeypatch.setattr(wikipedia_snapshots, "hub", lambda *words: 1 / 0)
-    text = failure(tmp_path, asked, where(tmp_path / "other"))
-    assert "hub:owner/name@20200501: ZeroDivisionError" in text and left(tmp_path / "other") == set()
-
-
-def test_a_snapshot_that_is_too_small_or_malformed(tmp_path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    asked = Original("wikipedia.jsonl", "articles", "none", sample=60)
-    for number, (rows, said) in enumerate(
-        (
-            (ARTICLES, "holds 50 articles, the sample 60"),
-            ([{"id": "1", "title": "T"}] * 70, "no column text; found id, title"),
-            ([*ARTICLES * 2, {"id": "x", "title": "T", "text": " "}], r"row 100 \(id x\): field 'text' should be"),
-        )
-    ):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        pq.write_table(pa.Table.from_pylist(rows), folder / "wikipedia.parquet")
-        text = failure(tmp_path, asked, where(folder, local=(folder,)))
-        assert re.search(said, text), text
-        assert left(folder) == set()
-    (tmp_path / "wikipedia.parquet").write_bytes((tmp_path / "0/wikipedia.parquet").read_bytes()[:-20])
-    text = failure(tmp_path, asked, where(tmp_path, local=(tmp_path,)))
-    assert "not a .parquet file that can be read, or truncated" in text

@@ -2,13 +2,11 @@
 
 import ast
 import json
-import sys
 
 import pytest
 import yaml
 
 from engram.job import lineage
-from engram.machine import advisories
 from engram.settings import params
 from repository import ROOT
 
@@ -159,22 +157,3 @@ def test_a_text_that_the_schema_allows_reaches_its_stage_as_it_is(sandbox):
     record = json.loads(lineage.record_path(sandbox.path / "results/prefixes/mini/prefixes.parquet").read_text())
     assert record["params"]["prefixes"]["families"]["memit"]["starts"] == [NASTY, "The"]
     assert not list(sandbox.path.rglob("pwned*"))
-
-
-def answer(packages: list) -> list[str]:
-    """A command that says what pip-audit would."""
-    return [sys.executable, "-c", f"print({json.dumps(json.dumps({'dependencies': packages}))})"]
-
-
-def test_an_audit_that_was_not_done_is_no_audit(capsys):
-    """Statuses 0, 1 and 3: all asked about and none affected, one affected, not all asked about."""
-    fine = {"name": "a", "version": "1", "vulns": []}
-    bad = {"name": "b", "version": "1", "vulns": [{"id": "CVE-1", "fix_versions": ["2"]}]}
-    unknown = {"name": "c", "version": "1", "skip_reason": "not found"}
-    assert advisories.ask(command=answer([fine])) == 0
-    assert advisories.ask(command=answer([fine, unknown])) == 3
-    assert "NOT AUDITED: 1 packages" in capsys.readouterr().err
-    assert advisories.ask(command=answer([fine, bad, unknown])) == 1
-    assert "b 1: CVE-1, fixed in 2" in capsys.readouterr().err
-    assert advisories.ask(command=[sys.executable, "-c", "raise SystemExit('no network')"]) == 3
-    assert "NOT AUDITED" in (said := capsys.readouterr().err) and "no network" in said
