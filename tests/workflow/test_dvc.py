@@ -97,6 +97,46 @@ def test_the_target_of_a_stage_is_every_file_of_its_outs(built, declared):
         assert asked[f"{name}@mini"] == sorted(path.relative_to(built.path).as_posix() for path in files), name
 
 
+def lost(sandbox: Sandbox, stage: dict, what: str) -> list[Path]:
+    """Delete an artifact, a record of lineage or a folder (of a stage of items: all its files) of what a stage made;
+    the files that are gone.
+    """
+    outs = [sandbox.path / out for out in stage["outs"]]
+    files = sorted(path for out in outs for path in ([out] if out.is_file() else out.rglob("*")) if path.is_file())
+    if what == "folder":
+        gone = [path for path in files if path.is_relative_to(files[-1].parent)] if outs[0].is_dir() else files
+    else:
+        gone = [path for path in files if (path.parent.name == ".lineage") == (what == "record")][:1]
+    for path in gone:
+        path.unlink()
+    return gone
+
+
+@pytest.mark.parametrize("what", ["artifact", "record", "folder"])
+def test_what_is_lost_of_one_stage_comes_back(sandbox, declared, what):
+    """`dvc repro` of the stage alone brings back its bytes: of a stage of one job, of many jobs, of a figure."""
+    for name in ("known", "evaluate", "rome-fig2_average_traces"):
+        comes_back(sandbox, declared, name, what)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("what", ["artifact", "record", "folder"])
+def test_what_is_lost_of_any_stage_comes_back(sandbox, declared, what):
+    for name in NAMES:
+        comes_back(sandbox, declared, name, what)
+
+
+def comes_back(sandbox: Sandbox, declared: dict, name: str, what: str) -> None:
+    """Lose something of a stage, ask DVC for the stage and nothing else, compare."""
+    place = sandbox.path / declared[name]["outs"][0]
+    folder = place if place.is_dir() else place.parent
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    gone = lost(sandbox, declared[name], what)
+    assert gone and not any(path.exists() for path in gone)
+    sandbox.run("dvc", "repro", "--single-item", f"{name}@mini")
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before, name
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_deps_are_the_code_and_the_inputs(name, built, declared):
     """Exactly the files of the code digests, and every folder or file that an artifact's record names as input."""

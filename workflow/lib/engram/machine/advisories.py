@@ -5,18 +5,19 @@ passes as "none". Never imports torch.
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 LOCK = Path("requirements.lock")
 NONE, FOUND, NOT_DONE = 0, 1, 3  # exit statuses
 
 
-def ask(lock: Path = LOCK, command=None) -> int:
+def ask(lock: Path = LOCK, command: Sequence[str] | None = None) -> int:
     """Audit the lock; 0: every package was asked about and none is affected, 1: one is, 3: not all could be asked
     about.
     """
     command = command or [
-        Path(sys.executable).parent / "pip-audit",
+        str(Path(sys.executable).parent / "pip-audit"),
         "--requirement",
         str(lock),
         "--no-deps",

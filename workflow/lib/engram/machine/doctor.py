@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -62,7 +63,7 @@ def main() -> int:
     return int(failed > 0)
 
 
-def _lines(checks: list[Check]):
+def _lines(checks: list[Check]) -> Iterator[str]:
     for check in checks:
         first, *rest = check.found.splitlines()
         yield f"{check.word:<6}{check.name:<{WIDTH}}{first}"
@@ -126,6 +127,9 @@ class Plan(NamedTuple):
 
 
 def plan(values: dict, model: str) -> Plan:
+    """What the run of one model is estimated to take. `values`: the parameter file as the model sees it (items.seen),
+    sweeps expanded.
+    """
     block = values["models"][model]
     shape = estimate.shape_of(block, external_inputs.configuration(block))
     size = external_inputs.original_bytes(values, model)
@@ -142,8 +146,10 @@ def plan(values: dict, model: str) -> Plan:
     )
 
 
-def needs(values: dict, model: str, environment) -> list[Check]:
-    """The checkpoint and the original files: here, or to be had."""
+def needs(values: dict, model: str, environment: Mapping[str, str]) -> list[Check]:
+    """A check for the checkpoint of a model and each original file that it needs: is it here, or can it be had? and for
+    fewer articles than the papers take second moments of.
+    """
     found = []
     for need in external_inputs.needs(values, model, environment):
         word = OK if need.here else (NOTE if need.reachable else FAILS)
@@ -192,7 +198,7 @@ def _disk(values: dict, plans: dict[str, Plan]) -> Check:
         sum(cost.disk for cost in found.costs.values())
         + 2 * found.originals
         + found.checkpoint
-        + (found.costs["covariance"].disk * shards if found.costs else 0)
+        + (found.costs["covariance"].disk * shards if "covariance" in found.costs else 0)
         for found in plans.values()
     )
     free = shutil.disk_usage(".").free
@@ -225,7 +231,7 @@ def _jobs() -> tuple[dict[str, int], Check]:
     return found, Check("snakemake -n", OK, f"{sum(found.values())} jobs")
 
 
-def _estimated(model: str, found: Plan, device: devices.Device):
+def _estimated(model: str, found: Plan, device: devices.Device) -> Iterator[str]:
     if found.shape is None:
         return
     shape, times = found.shape, estimate.seconds(found.costs, device.rate)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engram.settings import edits, hyperparameters, trace_variants
+from engram.settings import edits, hyperparameters, stages, trace_variants
 
 # PAPER: 100,000 articles are 44 million tokens. behind: from the looked-up token on; what is before it is computed
 # once.
@@ -61,11 +61,12 @@ class Shape:
 
     @property
     def parameters(self) -> int:
+        """Weights of the whole model, without biases and norms."""
         tables = self.vocabulary * (1 + self.head) + self.context * self.positions
         return self.layers * self.block + tables * self.width
 
     def forward(self, tokens: float, heads: float = 0.0) -> float:
-        """Operations of a forward pass of `tokens`, of which `heads` go through the head."""
+        """Floating-point operations of a forward pass of `tokens` tokens, of which `heads` go through the head."""
         return 2 * (tokens * self.layers * self.block + heads * self.width * self.vocabulary)
 
 
@@ -108,7 +109,7 @@ class Cost(NamedTuple):
 
 
 def costs(values: dict, model: str, shape: Shape, rows: dict[str, int]) -> dict[str, Cost]:
-    """Stage -> Cost. `rows`: number of records of the tables facts, zsre and prompts, and of articles (`text`);
+    """Stage -> Cost, of the stages with a model that have jobs. `rows`: number of records of the tables facts, zsre and prompts, and of articles (`text`);
     `values`: the parameter file as the model sees it (items.seen), sweeps expanded.
     """
     block, found, length = values["models"][model], {}, prompt_tokens(values, model, shape)
@@ -122,7 +123,9 @@ def costs(values: dict, model: str, shape: Shape, rows: dict[str, int]) -> dict[
     )
     found |= {
         "known": Cost(shape.forward(asked * (length + TOKENS["target"]), asked * TOKENS["target"]), asked * 40),
-        "noise": Cost(0, len(trace_variants.rules(values, model, trace_variants.wanted(values))) * shape.width**2 * FLOAT),
+        "noise": Cost(
+            0, len(trace_variants.rules(values, model, trace_variants.wanted(values))) * shape.width**2 * FLOAT
+        ),
         "prefixes": Cost(shape.forward(new, new), 2000),
         "covariance": _covariance(values, block, shape, rows["text"]),
         "trace": _trace(values, model, shape, rows["prompts"], length),
@@ -131,7 +134,7 @@ def costs(values: dict, model: str, shape: Shape, rows: dict[str, int]) -> dict[
     }
     if editors := edits.hypernets(values, model):
         found["hypernet"] = _hypernets(values, model, shape, editors)
-    return found
+    return {stage: cost for stage, cost in found.items() if stage in stages.wanted(values, model)}
 
 
 def _covariance(values: dict, block: dict, shape: Shape, articles: int) -> Cost:
@@ -157,7 +160,7 @@ def _trace(values: dict, model: str, shape: Shape, prompts: int, length: float) 
     """
     flop = disk = 0.0
     layers = shape.layers
-    for name in values["trace"]["variants"]:
+    for name in trace_variants.wanted(values):
         section = trace_variants.section(values["trace"], name)
         count, sites = min(section["prompts"], prompts), len(section["sites"])
         restored = layers * (length if section["tokens"] == "all" else 1)

@@ -2,12 +2,13 @@
 
 import json
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from engram.settings import original_files, params
+from engram.settings import original_files
 
 STORE = Path(".downloads")
 UNKNOWN = 50 * 2**20  # bytes of an original file whose size nobody says
@@ -24,23 +25,23 @@ class Need(NamedTuple):
     advice: str = ""
 
 
-def needs(values: dict, model: str, environment) -> list[Need]:
+def needs(values: dict, model: str, environment: Mapping[str, str]) -> list[Need]:
     """The checkpoint, the files of the source and the published editors of one model."""
     block = values["models"][model]
     offline, given = original_files.offline(environment), environment.get("ENGRAM_DATA_DIR", "")
     found = [] if "train" in block else [_checkpoint(block, offline)]
     if given and not Path(given).is_dir():
         found.append(Need(f"ENGRAM_DATA_DIR: {given} is not a folder", False, False, "a folder, or unset"))
-    originals = set(original_files.wanted(values, model, params.ORIGINALS))
+    originals = set(original_files.wanted(values, model, original_files.FOLDER))
     source = original_files.source_files(values["sources"][block["source"]])
     paths = [Path(path) for path in source.values()] + [
         Path(path) for path in values["hypernet"]["published"].get(model, {}).values()
     ]
     for path in dict.fromkeys(paths):
-        if path.parent == Path(params.ORIGINALS) and path.name in originals:
+        if path.parent == Path(original_files.FOLDER) and path.name in originals:
             found.append(_original(path, values["fetch"], Path(given) if given else None, offline))
         else:
-            advice = f"put it there, or use a source whose path is {params.ORIGINALS}, which is fetched"
+            advice = f"put it there, or use a source whose path is {original_files.FOLDER}, which is fetched"
             found.append(Need(f"{path}: {'here' if path.exists() else 'not there'}", path.exists(), False, advice))
     return found
 
@@ -138,7 +139,7 @@ def asked(address: str) -> str | None:
 
 def original_bytes(values: dict, model: str) -> int:
     """Bytes of the original files that a model's run fetches."""
-    blocks = [values["fetch"]["files"][name] for name in original_files.wanted(values, model, params.ORIGINALS)]
+    blocks = [values["fetch"]["files"][name] for name in original_files.wanted(values, model, original_files.FOLDER)]
     return sum(block.get("bytes", block["sample"] * ARTICLE if "sample" in block else UNKNOWN) for block in blocks)
 
 
@@ -162,7 +163,7 @@ def _count(path: Path, files: dict) -> int:
     """Records of a file: of one that is fetched, what its block says; else they are counted; 0 if there is nothing to
     count.
     """
-    block = files.get(path.name, {}) if path.parent == Path(params.ORIGINALS) else {}
+    block = files.get(path.name, {}) if path.parent == Path(original_files.FOLDER) else {}
     if number := block.get("records") or block.get("sample"):
         return number
     try:

@@ -6,12 +6,14 @@ A lock that a killed run has left is removed, and no human's task.
 import fcntl
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
-_held = []  # open as long as the process lives; the kernel lets go of it, however the process ends
+_held: list[IO[str]] = []  # open as long as the process lives; the kernel lets go of it, however the process ends
 
 
-def enter(folder=Path(".snakemake")) -> bool:
+def enter(folder: Path | str = Path(".snakemake")) -> bool:
     """Count this process among the runs that are alive in `folder`. Without another one, locks that lie there are
     removed.
 
@@ -47,7 +49,7 @@ def enter(folder=Path(".snakemake")) -> bool:
     return bool(stale)
 
 
-def writable(folders) -> None:
+def writable(folders: Iterable[Path | str]) -> None:
     """Leave with status 2 if a folder, or one below it, cannot be written to: Snakemake would end with a traceback."""
     for top in map(Path, folders):
         for folder in (top, *sorted(path for pattern in ("*", "*/*") for path in top.glob(pattern) if path.is_dir())):

@@ -40,7 +40,7 @@ LIBRARIES = {  # and what of them is loaded at first use only
     "matplotlib.pyplot": (),
     "seaborn": (),
 }
-KEPT = []  # while this process lives, the other's stdin stays open
+KEPT: list[subprocess.Popen] = []  # while this process lives, the other's stdin stays open
 # the last line of a job's log: no benchmark of Snakemake's sees the copy
 USED = "processor time {:.1f} s, memory {:.0f} MiB"
 

@@ -64,7 +64,7 @@ def by_stage(jobs: pd.DataFrame) -> pd.DataFrame:
     return found.loc[[stage for stage in STAGES if stage in found.index]].reset_index()
 
 
-def by_edit(jobs: pd.DataFrame, values: dict, model: str, numbers) -> pd.DataFrame:
+def by_edit(jobs: pd.DataFrame, values: dict, model: str, numbers: Path | str) -> pd.DataFrame:
     """One row per edit that a job has made, without those of sweeps: seconds of the stages targets, edit and evaluate;
     beside them `published`, what the paper needed for as many facts, and of that `z` for the values and `insert` for
     the rest.
@@ -102,8 +102,10 @@ def _targeted(values: dict) -> set[str]:
     return {method for method in values["methods"] if "targets" in hyperparameters.needs(values, method)}
 
 
-def report(folder: Path, values: dict, numbers) -> str:
-    """Both tables of every active model, as Markdown."""
+def report(folder: Path, values: dict, numbers: Path | str) -> str:
+    """How long the jobs of every active model took, by stage and by edit, as tables of Markdown. `folder`: of the logs;
+    `numbers`: the published file. FileNotFoundError for a model without a benchmark there.
+    """
     parts = []
     for model in values["run"]["models"]:
         jobs = read(folder, model)

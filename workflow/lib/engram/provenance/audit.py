@@ -6,6 +6,7 @@ An artifact is any file of a model under data/, results/ or figures/; the record
 code alone; `full` also Snakemake, the ledger, git and dvc.lock.
 """
 
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -40,12 +41,14 @@ VALID = Path("results/params/valid.json")  # made by `engram check`, not by a ru
 
 
 class Verdict(NamedTuple):
+    """What an audit says of one artifact, or of one stage of dvc.lock."""
+
     path: Path  # relative to the repository
     word: str  # OK or a key of NOTES or FAILURES
     detail: str = ""
 
 
-def artifacts(root: Path, models=None) -> list[Path]:
+def artifacts(root: Path, models: Collection[str] | None = None) -> list[Path]:
     """Paths, relative to `root`, of all artifacts and of all files that have a record; only of `models` if given."""
     found = set()
     for path in (path for folder in FOLDERS for path in (root / folder).rglob("*") if path.is_file()):
@@ -63,19 +66,21 @@ def model_of(path: Path) -> str | None:
     return parts[0] if len(parts) > 1 else None
 
 
-def verify(root, models=None) -> list[Verdict]:
-    """One verdict per artifact under `root`, by hashing all of them again."""
+def verify(root: Path | str, models: Collection[str] | None = None) -> list[Verdict]:
+    """One verdict per artifact under `root` (of `models`, if given) on its bytes, inputs and code, by hashing all of
+    them again; asks neither Snakemake nor git.
+    """
     return verdicts(root, artifacts(Path(root), models))
 
 
-def verdicts(root, paths) -> list[Verdict]:
-    """One verdict for each of these artifacts, and for nothing that they were made from."""
-    root = Path(root)
-    current = cache(lambda path: lineage.sha256(root / path) if (root / path).is_file() else None)
-    return [_verdict(root, path, current) for path in paths]
+def verdicts(root: Path | str, paths: Iterable[Path]) -> list[Verdict]:
+    """One verdict for each of these artifacts (paths relative to `root`), and for nothing that they were made from."""
+    folder = Path(root)
+    current = cache(lambda path: lineage.sha256(folder / path) if (folder / path).is_file() else None)
+    return [_verdict(folder, path, current) for path in paths]
 
 
-def _verdict(root: Path, path: Path, current) -> Verdict:
+def _verdict(root: Path, path: Path, current: Callable[[Path], str | None]) -> Verdict:
     if current(path) is None:
         return Verdict(path, "missing")
     try:
@@ -110,7 +115,7 @@ def _code_verdict(root: Path, path: Path, record: dict) -> Verdict:
     return Verdict(path, OK)
 
 
-def full(root, values: dict) -> list[Verdict]:
+def full(root: Path | str, values: dict) -> list[Verdict]:
     """All verdicts: those of `verify`, each that is in order looked at further; what is missing; what dvc.lock says.
 
     `values`: the contents of the parameter file. RuntimeError if Snakemake cannot say what is to be made.

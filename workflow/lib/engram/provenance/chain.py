@@ -7,7 +7,9 @@ A graph is {artifact, files, jobs, edges}: `files` by path (sha256, bytes, job, 
 import hashlib
 import json
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from engram.job import lineage
 from engram.provenance import audit
@@ -16,14 +18,16 @@ from engram.provenance.ledger import Ledger
 KNOWN = ("commit", "dirty", "started", "seconds", "machine")  # by the ledger
 
 
-def graph(root, artifact) -> dict:
+def graph(root: Path | str, artifact: Path | str) -> dict:
     """The whole chain of one artifact, every file hashed again. FileNotFoundError without record, ValueError of an
     edited one.
     """
     root, path = Path(root), Path(artifact)
     path = path.relative_to(root.resolve()) if path.is_absolute() else path
     audit.read_record(root, path)
-    book, files, jobs, todo = Ledger(root), {}, {}, [path]
+    book, todo = Ledger(root), [path]
+    files: dict[str, dict] = {}
+    jobs: dict[str, dict] = {}
     while todo:
         path = todo.pop()
         if str(path) in files:
@@ -90,7 +94,7 @@ def tree(found: dict) -> str:
     return "\n".join(lines)
 
 
-def _branch(found: dict, files: list[dict], first: str, rest: str, seen: set):
+def _branch(found: dict, files: list[dict], first: str, rest: str, seen: set[str]) -> Iterator[str]:
     paths = [one["path"] for one in files]
     names = ", ".join(dict.fromkeys(one["name"] for one in files if one["name"]))
     label = f"{first}{names}{': ' if names else ''}{', '.join([paths[0], *(Path(path).name for path in paths[1:])])}"
@@ -103,7 +107,8 @@ def _branch(found: dict, files: list[dict], first: str, rest: str, seen: set):
     if job in seen:
         return
     seen.add(job)
-    about, groups = found["jobs"][job], {}
+    about = found["jobs"][job]
+    groups: dict[str, list[dict]] = {}
     for one in about["inputs"]:
         groups.setdefault(found["files"][one["path"]]["job"] or one["path"], []).append(one)
     bar = rest + ("│    " if groups else "     ")
@@ -112,7 +117,7 @@ def _branch(found: dict, files: list[dict], first: str, rest: str, seen: set):
         yield from _branch(found, group, rest + ("├─ " if left else "└─ "), rest + ("│  " if left else "   "), seen)
 
 
-def _described(found: dict, job: dict):
+def _described(found: dict, job: dict) -> Iterator[str]:
     """What is said of a job: stage, code, commit, clock, command, settings; versions, where not those of the
     artifact.
     """
@@ -144,7 +149,7 @@ def when(job: dict) -> str:
     )
 
 
-def _short(value) -> str:
+def _short(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}={_short(item)}" for key, item in value.items()) + "}"
     return json.dumps(value) if not isinstance(value, str) else value
@@ -199,7 +204,9 @@ def _quoted(*lines: str) -> str:
     return '"' + "\\n".join(line.replace("\\", "\\\\").replace('"', '\\"') for line in lines) + '"'
 
 
-def main(root, artifact, form: str) -> str:
-    """The chain in one form: tree, json, mermaid or dot."""
+def main(root: Path | str, artifact: Path | str, form: str) -> str:
+    """The chain of an artifact, from itself to seeds and raw inputs, as text in one form: tree, json, mermaid or dot.
+    FileNotFoundError without record, ValueError of an edited one.
+    """
     forms = {"tree": tree, "json": lambda found: json.dumps(found, indent=1), "mermaid": mermaid, "dot": dot}
     return forms[form](graph(root, artifact))

@@ -9,9 +9,9 @@ from pathlib import Path
 from engram.job import ledger_entry, lineage
 
 
-def differing(record: dict, now: dict) -> list[str]:
-    """Modules whose code is not what the record names, with what happened to them; none if the record names no
-    modules.
+def differing(record: dict, now: dict[str, str]) -> list[str]:
+    """Modules whose code is not what a record of lineage names, as `path (changed)`, `(new)` or `(no longer used)`; none
+    if the record names no modules. `now`: module -> hash, as `lineage.modules` gives them for the code here.
     """
     before = record.get("modules")
     if before is None:
@@ -25,7 +25,7 @@ def differing(record: dict, now: dict) -> list[str]:
 
 
 @cache
-def at_commit(root, commit: str) -> dict[str, str] | None:
+def at_commit(root: Path | str, commit: str) -> dict[str, str] | None:
     """Files of Python below `workflow` at a commit -> the git object that holds each; None if the commit is not
     here.
     """
@@ -39,12 +39,12 @@ def at_commit(root, commit: str) -> dict[str, str] | None:
 
 
 @cache
-def _hash_of_object(root, name: str) -> str:
-    return lineage.text_digest(lineage.tree_text(ledger_entry.git("cat-file", "blob", name, root=root)))
+def _hash_of_object(root: Path | str, name: str) -> str:
+    return lineage.text_digest(lineage.tree_text(ledger_entry.git("cat-file", "blob", name, root=root) or ""))
 
 
-def not_of_commit(root, commit: str, modules: dict) -> list[str] | None:
-    """Those of the modules that a commit does not have, or has otherwise; None if the commit is not here."""
+def not_of_commit(root: Path | str, commit: str, modules: dict[str, str]) -> list[str] | None:
+    """Those of the modules (path -> hash) that a commit does not have, or has otherwise; None if the commit is not here."""
     there = at_commit(root, commit)
     if there is None:
         return None
@@ -53,8 +53,10 @@ def not_of_commit(root, commit: str, modules: dict) -> list[str] | None:
     ]
 
 
-def uncommitted(root) -> set[str]:
-    """Modules here whose code HEAD does not have, or has otherwise. Empty without git or a commit."""
+def uncommitted(root: Path | str) -> set[str]:
+    """Modules below `workflow` here whose code HEAD does not have, or has otherwise, by their paths. Empty without git
+    or a commit.
+    """
     head = ledger_entry.git("rev-parse", "HEAD", root=root)
     if head is None:
         return set()

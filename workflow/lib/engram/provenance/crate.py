@@ -12,11 +12,14 @@ import os
 import shlex
 import shutil
 import tempfile
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from rocrate.model.contextentity import ContextEntity
+from rocrate.model.entity import Entity
 from rocrate.rocrate import ROCrate
 
 from engram.job import ledger_entry, lineage
@@ -37,7 +40,7 @@ TYPES = {"int": "Integer", "float": "Float", "bool": "Boolean", "str": "Text"}
 TERMS = "the workflow: MIT licence (file LICENSE of its repository); the sources of data: the licences in params.yaml"
 
 
-def export(root, out, models: list[str]) -> int:
+def export(root: Path | str, out: Path | str, models: list[str]) -> int:
     """Write the artifacts of the models, their records, the code and what made what to `out`, a folder or a .zip that
     is not there yet; returns the number of jobs. ValueError if an artifact is not in order, FileExistsError.
     """
@@ -69,10 +72,11 @@ class Builder:
     def __init__(self, root: Path, records: dict[Path, dict]):
         self.root, self.records, self.book = root, records, Ledger(root)
         self.crate = ROCrate(version="1.1")
-        self.files: dict[str, object] = {}
-        self.values: dict[str, object] = {}
+        self.files: dict[str, Entity] = {}
+        self.values: dict[str, Entity] = {}
 
     def build(self) -> ROCrate:
+        """The crate with files, jobs, settings and the workflow; nothing is written."""
         self._root()
         workflow = self.crate.add_workflow(
             self.root / "Snakefile",
@@ -117,7 +121,7 @@ class Builder:
             self._entity(uri, "CreativeWork", name=name, version=version) for uri, (name, version) in PROFILES.items()
         ]
 
-    def _entity(self, identifier: str, kind: str, /, **properties):
+    def _entity(self, identifier: str, kind: str, /, **properties: Any) -> Entity:
         found = self.crate.get(identifier)
         return found or self.crate.add(ContextEntity(self.crate, identifier, properties={"@type": kind} | properties))
 
@@ -148,7 +152,7 @@ class Builder:
             str(path) for path in found
         ]
 
-    def _file(self, name: str):
+    def _file(self, name: str) -> Entity:
         """The entity of a file in the repository; of a raw input from elsewhere, one that names it and its hash."""
         if name not in self.files:
             outside = Path(name).is_absolute() or ".." in Path(name).parts
@@ -172,7 +176,7 @@ class Builder:
             job["word"] = STAGES.get(first.parts[0]) or first.parts[1]
         return jobs
 
-    def _steps(self, workflow, jobs: dict) -> dict:
+    def _steps(self, workflow: Entity, jobs: dict[str, dict]) -> dict[str, Entity]:
         """Stage word -> its step; a step's tools are the scripts of its jobs."""
         tools: dict[str, list[str]] = {}
         for job in jobs.values():
@@ -192,7 +196,7 @@ class Builder:
         workflow["step"] = list(steps.values())
         return steps
 
-    def _action(self, name: str, job: dict):
+    def _action(self, name: str, job: dict) -> Entity:
         settings = [self._value(key, value) for key, value in flat(job["params"]) if value is not None]
         ends = _end(job)
         about = {
@@ -205,7 +209,7 @@ class Builder:
         }
         return self._entity(f"#{name}", "CreateAction", **about, **ends)
 
-    def _value(self, key: str, value):
+    def _value(self, key: str, value: Any) -> Entity:
         """The entity of one setting, shared by all jobs that have it, and its formal parameter."""
         text = value if isinstance(value, (bool, int, float, str)) else json.dumps(value)
         name = f"#{key}={json.dumps(value)}"
@@ -223,7 +227,9 @@ class Builder:
             )
         return self.values[name]
 
-    def _run(self, workflow, steps: dict, jobs: dict, actions: dict) -> None:
+    def _run(
+        self, workflow: Entity, steps: dict[str, Entity], jobs: dict[str, dict], actions: dict[str, Entity]
+    ) -> None:
         """The workflow's own action and the engine's, which orchestrates those of the steps."""
         made = {path for job in jobs.values() for path in job["outputs"]}
         raw = dict.fromkeys(one["path"] for job in jobs.values() for one in job["inputs"] if one["path"] not in made)
@@ -268,8 +274,8 @@ class Builder:
         self.crate.root_dataset["mentions"] = [run, *actions.values()]
 
 
-def flat(values: dict, key: str = ""):
-    """The leaves of nested settings, as (trace.samples, 10)."""
+def flat(values: dict, key: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested settings, each with its dotted key below `key`: (trace.samples, 10)."""
     for name, value in values.items():
         place = f"{key}.{name}" if key else name
         if isinstance(value, dict) and value:

@@ -18,7 +18,7 @@ ABOUT = "ro-crate-metadata.json"
 CODE = ("stale code",)  # a verdict on the code that is installed here, which is not the crate's
 
 
-def verify(place, into=None) -> list[str]:
+def verify(place: Path | str, into: Path | str | None = None) -> list[str]:
     """What is wrong with a crate, a folder or a .zip: a line each. With `into`, a crate in order is put there, a new
     folder.
 
@@ -57,8 +57,10 @@ def _unpack(place: Path, folder: Path) -> None:
         raise ValueError(f"{place}: not a zip that can be read: {error}") from error
 
 
-def inside(name: str, place) -> str:
-    """The name, if it stays inside the crate. ValueError if not."""
+def inside(name: str, place: Path | str) -> str:
+    """The name of a file of a crate, if it is a path below the crate's folder. ValueError if it leads outside; `place`:
+    the crate, for the message.
+    """
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or "\\" in name or "\0" in name or ".." in parts or ":" in parts[0]:
         raise ValueError(
@@ -102,7 +104,7 @@ def _files(folder: Path) -> dict[str, dict]:
         raise ValueError(f"no RO-Crate: {ABOUT} cannot be read ({type(error).__name__}: {error})") from error
 
 
-def main(place, into=None) -> int:
+def main(place: Path | str, into: Path | str | None = None) -> int:
     """Verify a crate and say what is wrong with it; the exit status."""
     found = verify(place, into)
     print("\n".join(found) or f"{place}: in order{f', unpacked into {into}' if into else ''}")

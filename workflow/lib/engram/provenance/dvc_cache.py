@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 
-def verify(root=".") -> int:
+def verify(root: Path | str = ".") -> int:
     """Hash every object of the cache of the repository in `root`; returns the exit status, 1 if one is missing now."""
     from dvc.repo import Repo
 

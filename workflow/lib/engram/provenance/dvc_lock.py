@@ -7,9 +7,11 @@ DVC itself trusts its notes on size and time of a file; this does not, and needs
 import hashlib
 import json
 import re
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -18,6 +20,7 @@ NO_ARTIFACT = ("__pycache__", "*.pyc", ".*.part")  # as .dvcignore has it
 
 
 def read(path: Path) -> dict:
+    """The content of a file of YAML; empty if there is none."""
     return yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader) if path.is_file() else {}
 
 
@@ -50,7 +53,7 @@ def _resolved(block: dict, names: dict[str, str]) -> dict:
     return {"cmd": text(block["cmd"])} | paths
 
 
-def problems(root, values: dict) -> list[tuple[str, str]]:
+def problems(root: Path | str, values: dict) -> list[tuple[str, str]]:
     """(stage, what its entry in dvc.lock says otherwise than dvc.yaml, the settings `values` and the files here)."""
     root, lock = Path(root), read(Path(root) / LOCK).get("stages", {})
     seen = cache(lambda path: measured(root, path))
@@ -61,7 +64,7 @@ def problems(root, values: dict) -> list[tuple[str, str]]:
     ]
 
 
-def _stage(root: Path, stage: dict, entry: dict, values: dict, seen):
+def _stage(root: Path, stage: dict, entry: dict, values: dict, seen: Callable) -> Iterator[str]:
     if entry["cmd"] != stage["cmd"]:
         yield f"command {entry['cmd']}, in dvc.yaml {stage['cmd']}"
     for kind in ("deps", "outs"):
@@ -80,13 +83,13 @@ def _stage(root: Path, stage: dict, entry: dict, values: dict, seen):
     yield from (f"params {key}: not in dvc.yaml" for key in have if key not in stage["params"])
 
 
-def _value(values: dict, key: str):
+def _value(values: Any, key: str) -> Any:
     for part in key.split("."):
         values = values.get(part) if isinstance(values, dict) else None
     return values
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     """The value with 1e-05, which DVC writes and PyYAML takes for a word, as a number."""
     if isinstance(value, dict):
         return {key: _plain(one) for key, one in value.items()}
@@ -95,7 +98,7 @@ def _plain(value):
     return float(value) if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value) else value
 
 
-def _difference(root: Path, path: str, one: dict, now) -> str:
+def _difference(root: Path, path: str, one: dict, now: tuple[str, int] | None) -> str:
     if now is None:
         return "not here"
     kept = root / ".dvc/cache/files/md5" / one["md5"][:2] / one["md5"][2:]

@@ -148,8 +148,8 @@ def _block(name: str, stages: dict[str, Stage], active: list[str]) -> str:
     models = [model for model in active if model in stages]
     first, *others = (stages[model] for model in models)
     if all(stage == first for stage in others):
-        each = "${run.models}" if models == active else f"[{', '.join(models)}]"
-        return _lines(name, [f"    foreach: {each}"], first, "${item}")
+        named = "${run.models}" if models == active else f"[{', '.join(models)}]"
+        return _lines(name, [f"    foreach: {named}"], first, "${item}")
     shared = Stage(
         *(
             tuple(row for row in rows if all(row in stages[model][at] for model in models))

@@ -15,10 +15,12 @@ STAGES = {"data": "dataset", "figures": "paper"}  # stage words that are not the
 
 
 class Ledger:
-    """What is known at `root`. `edited`: the places that do not carry their own digest."""
+    """The entries of the jobs at `root`, of `ledger.jsonl` and of the logs here. `edited`: the places (lines, files) that
+    do not carry their own digest, of entries read so far.
+    """
 
-    def __init__(self, root):
-        self.root, self.edited = Path(root), []
+    def __init__(self, root: Path | str):
+        self.root, self.edited = Path(root), list[str]()
         file = self.root / ledger_entry.FILE
         lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
         self.rows = [
@@ -40,7 +42,9 @@ class Ledger:
         return next((one for one in self._entries(path) if one["record"] == ledger_entry.name_of(record)), None)
 
     def problem(self, path: Path, record: dict) -> str | None:
-        """What speaks against the record: entries there are, but of others."""
+        """What the ledger says against the record of an artifact: there are entries, and none is of this record; None if
+        nothing.
+        """
         entries = self._entries(path)
         if entries and self.of(path, record) is None:
             return f"the ledger has record {entries[0]['record']}, here is {ledger_entry.name_of(record)}"
@@ -56,7 +60,7 @@ class Ledger:
             self._local[key] = row and _without(row, "digest") | {"seconds": seconds(self.root, path)}
         return [one for one in (self._local[key], self._kept.get(key)) if one]
 
-    def _sealed(self, text: str, place) -> dict | None:
+    def _sealed(self, text: str, place: Path | str) -> dict | None:
         values = lineage.unsealed(text)
         if values is None:
             self.edited.append(str(place))
@@ -105,14 +109,14 @@ def _without(row: dict, *keys: str) -> dict:
     return {key: value for key, value in row.items() if key not in keys}
 
 
-def seconds(root, path: Path) -> float | None:
+def seconds(root: Path | str, path: Path) -> float | None:
     """How long the job of an artifact took, from its benchmark; None if that is not here."""
     file = benchmark(root, path)
     rows = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines(), delimiter="\t")) if file else []
     return float(rows[-1]["s"]) if rows else None
 
 
-def benchmark(root, path: Path) -> Path | None:
+def benchmark(root: Path | str, path: Path) -> Path | None:
     """The benchmark of the job that made an artifact: `logs/<stage>/…`, named as the artifact or as a folder above
     it.
     """

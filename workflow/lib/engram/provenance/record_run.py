@@ -19,7 +19,7 @@ from engram.settings import params
 VALID = Path("results/params/valid.json")
 
 
-def record(root=".") -> int:
+def record(root: Path | str = ".") -> int:
     """Put the artifacts of the active models into dvc.lock; returns the exit status. To be called in `root`."""
     from dvc.repo import Repo
 
@@ -60,7 +60,7 @@ def record(root=".") -> int:
     return 0
 
 
-def write_valid(path) -> None:
+def write_valid(path: Path | str) -> None:
     """Write down with which schema params.yaml was found valid: what every stage of dvc.yaml depends on."""
     from engram.job import arguments  # imports pandas, slow for a command that only reads
 
@@ -113,7 +113,8 @@ def differences(committed: dict, now: dict) -> list[str]:
     stages = {
         name: stage for name, stage in now.items() if name in committed and _changed(committed[name], stage, "outs")
     }
-    causes, rebuilt = {}, None
+    causes: dict[str, list[str]] = {}
+    rebuilt: set[str] | None = None
     while rebuilt != (
         rebuilt := {
             path

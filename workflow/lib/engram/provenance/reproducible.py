@@ -11,14 +11,18 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
 from engram.job import lineage
 from engram.provenance import audit
 from engram.settings import params, stages
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STAGES = ("trace", "covariance", "targets")  # with `shards`, which change no result
 SCRATCH = Path(".reproducible")
@@ -27,6 +31,10 @@ HEADS = ("artifact", "here", "there", "what differs")
 
 
 class Difference(NamedTuple):
+    """What two runs have otherwise: an artifact or a field of its record, as each has it (start of the hash, value), and
+    how they differ.
+    """
+
     path: Path
     one: str
     other: str
@@ -34,6 +42,8 @@ class Difference(NamedTuple):
 
 
 class Comparison(NamedTuple):
+    """The outcome of comparing two runs."""
+
     files: int  # artifacts that both have
     records: int  # lineage records that both have
     aside: dict  # field of records that may differ -> in how many it did
@@ -50,15 +60,16 @@ def other_shards(values: dict) -> dict:
     return changed
 
 
-def compare(one, other, models=None) -> Comparison:
+def compare(one: Path | str, other: Path | str, models: Collection[str] | None = None) -> Comparison:
     """Every artifact of two folders, byte by byte, and its lineage record, field by field."""
     folders = [Path(one), Path(other)]
     paths = sorted({path for folder in folders for path in audit.artifacts(folder, models)})
-    found, files, records, aside = [], 0, 0, {}
+    found, files, records = list[Difference](), 0, 0
+    aside: dict[str, int] = {}
     for path in paths:
         here, there = (folder / path for folder in folders)
         if not (here.is_file() and there.is_file()):
-            found.append(Difference(path, *(_digest(file) for file in (here, there)), "only in one of the two"))
+            found.append(Difference(path, _digest(here), _digest(there), "only in one of the two"))
             continue
         files += 1
         if not filecmp.cmp(here, there, shallow=False):
@@ -68,11 +79,13 @@ def compare(one, other, models=None) -> Comparison:
             records += 1
             found += _records(path, pair, aside)
         elif any(file.is_file() for file in pair):
-            found.append(Difference(lineage.record_path(path), *map(_digest, pair), "only in one of the two"))
+            found.append(
+                Difference(lineage.record_path(path), _digest(pair[0]), _digest(pair[1]), "only in one of the two")
+            )
     return Comparison(files, records, aside, found)
 
 
-def _records(path: Path, pair: list[Path], aside: dict):
+def _records(path: Path, pair: list[Path], aside: dict[str, int]) -> Iterator[Difference]:
     contents = [json.loads(file.read_text(encoding="utf-8")) for file in pair]
     keys = sorted({key for content in contents for key in content})
     for key in [key for key in keys if contents[0].get(key) != contents[1].get(key)]:
@@ -81,22 +94,24 @@ def _records(path: Path, pair: list[Path], aside: dict):
         for name in sections:
             aside[name] = aside.get(name, 0) + 1
         if not sections:
-            yield Difference(lineage.record_path(path), *(_short(value) for value in values), f"field {key}")
+            yield Difference(lineage.record_path(path), _short(values[0]), _short(values[1]), f"field {key}")
 
 
 def _shards(one: dict, other: dict) -> list[str]:
     """The settings of shards in which two blocks of params differ; none if they differ in anything else."""
     changed = [stage for stage in {*one, *other} if one.get(stage) != other.get(stage)]
     for stage in changed:
-        pair = [dict(block[stage]) if isinstance(block.get(stage), dict) else None for block in (one, other)]
-        if (
-            stage not in STAGES
-            or None in pair
-            or any(block.pop("shards", None) is None for block in pair)
-            or pair[0] != pair[1]
-        ):
+        pair = [_without_shards(block.get(stage)) for block in (one, other)]
+        if stage not in STAGES or None in pair or pair[0] != pair[1]:
             return []
     return [f"params.{stage}.shards" for stage in changed]
+
+
+def _without_shards(section: Any) -> dict | None:
+    """A section of settings but for `shards`; None of one that has none."""
+    if not isinstance(section, dict) or "shards" not in section:
+        return None
+    return {key: value for key, value in section.items() if key != "shards"}
 
 
 def explained(one: Path, other: Path) -> str:
@@ -113,13 +128,13 @@ def explained(one: Path, other: Path) -> str:
     return f"{len(first):,} and {len(second):,} bytes, the first difference at byte {at:,}"
 
 
-def _table(path: Path):
-    import pandas as pd
+def _table(path: Path) -> "pd.DataFrame":
+    import pandas as pd  # slow, and needed only where files differ
 
     return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
 
 
-def _tables(one, other) -> str:
+def _tables(one: "pd.DataFrame", other: "pd.DataFrame") -> str:
     if list(one.columns) != list(other.columns) or len(one) != len(other):
         return f"{one.shape[0]} x {one.shape[1]} and {other.shape[0]} x {other.shape[1]}, or other columns"
     words = []
@@ -184,7 +199,7 @@ def twice(root: Path, target: str, scratch: Path) -> tuple[Path, Path]:
     return scratch / "one", scratch / "two"
 
 
-def _git(root: Path, *words) -> str:
+def _git(root: Path, *words: str) -> str:
     run = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True)
     if run.returncode:
         raise RuntimeError(f"git {words[0]}: {run.stderr.strip()}")
@@ -205,7 +220,7 @@ def _run(root: Path, folder: Path, target: str, cores: int) -> None:
     environment = os.environ | {"PYTHONPATH": str((folder / "workflow" / "lib").resolve())}
     if (root / ".downloads").is_dir():
         environment.setdefault("ENGRAM_DATA_DIR", str((root / ".downloads").resolve()))
-    command = [Path(sys.executable).parent / "snakemake", target, "--cores", str(cores)]
+    command = [str(Path(sys.executable).parent / "snakemake"), target, "--cores", str(cores)]
     print(f"{folder}: snakemake {target} --cores {cores}", file=sys.stderr)
     with open(folder.parent / f"{folder.name}.log", "w", encoding="utf-8") as log:
         run = subprocess.run(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
@@ -217,7 +232,7 @@ def _digest(path: Path) -> str:
     return lineage.sha256(path)[:12] if path.is_file() else "-"
 
 
-def _short(value) -> str:
+def _short(value: Any) -> str:
     text = json.dumps(value, sort_keys=True)
     return text if len(text) <= 40 else text[:39] + "…"
 

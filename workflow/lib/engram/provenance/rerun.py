@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ class Compared(NamedTuple):
     detail: str
 
 
-def sample(root, count: int, verdicts, seed: int = 0) -> list[Path]:
+def sample(root: Path | str, count: int, verdicts: Iterable[audit.Verdict], seed: int = 0) -> list[Path]:
     """An artifact of each of `count` jobs, drawn from those in order; of all jobs, if there are fewer."""
     first: dict[str, Path] = {}
     for verdict in verdicts:
@@ -36,7 +37,7 @@ def sample(root, count: int, verdicts, seed: int = 0) -> list[Path]:
     return random.Random(seed).sample(list(first.values()), min(count, len(first)))
 
 
-def rerun(root, path: Path, wanted: dict[Path, planned_jobs.Job]) -> list[Compared]:
+def rerun(root: Path | str, path: Path, wanted: dict[Path, planned_jobs.Job]) -> list[Compared]:
     """Run the job of an artifact on copies of its inputs; every output beside what the records say.
 
     `wanted`: jobs of today, for the order of settings, which a record does not keep. ValueError for an artifact that is
@@ -59,7 +60,7 @@ def rerun(root, path: Path, wanted: dict[Path, planned_jobs.Job]) -> list[Compar
         return [_compare(root, scratch, place) for place in outputs(root, record)]
 
 
-def outputs(root, record: dict) -> list[Path]:
+def outputs(root: Path | str, record: dict) -> list[Path]:
     """The artifacts that the job of a record wrote."""
     found = []
     for word in record["command"][1:]:
@@ -129,7 +130,7 @@ def report(compared: list[Compared]) -> str:
     )
 
 
-def main(root, chosen: str) -> int:
+def main(root: Path | str, chosen: str) -> int:
     """Make one artifact again, or those of a number of sampled jobs; the exit status."""
     wanted = planned_jobs.wanted(root)
     paths = [Path(chosen)] if not chosen.isdigit() else sample(root, int(chosen), audit.verify(root))

@@ -11,11 +11,11 @@ from engram.job import lineage
 FOLDERS = ("data/{model}", "results/*/{model}", "figures/{model}")
 
 
-def unlisted(root, models: list[str]) -> list[Path]:
+def unlisted(root: Path | str, models: list[str]) -> list[Path]:
     """Artifacts of `models` below `root` that are in none of the workflow's jobs. RuntimeError with Snakemake's words
     if it has none to say.
     """
-    command = [Path(sys.executable).parent / "snakemake", "--list-untracked"]
+    command = [str(Path(sys.executable).parent / "snakemake"), "--list-untracked"]
     run = subprocess.run(command, cwd=root, capture_output=True, text=True)
     if run.returncode:
         raise RuntimeError(run.stdout + run.stderr)
@@ -31,8 +31,10 @@ def unlisted(root, models: list[str]) -> list[Path]:
     return [path for path in found if path.relative_to(root).as_posix() in named]
 
 
-def tidy(root, models: list[str]) -> list[Path]:
-    """Remove them with their records, and folders that are empty then; what was removed."""
+def tidy(root: Path | str, models: list[str]) -> list[Path]:
+    """Remove the artifacts of `models` below `root` that no job of the workflow makes, with their records, and folders
+    that are empty then; returns what was removed. RuntimeError if Snakemake cannot say what it makes.
+    """
     removed = unlisted(root, models)
     for path in removed:
         path.unlink()

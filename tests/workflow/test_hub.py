@@ -1,0 +1,87 @@
+"""A published model, here a folder, beside the one that is trained: run, recorded, checked, one figure made again."""
+
+import json
+import shutil
+
+import pytest
+import yaml
+
+from engram.provenance import dvc_lock
+from sandboxes import Sandbox, small_params
+
+HUB = {
+    "hub": "../checkpoint",
+    "revision": "main",
+    "dtype": "float32",
+    "source": "world",
+    "trace_window": 2,
+    "noise": 0.1,
+    "covariance_layers": [0, 1],
+    "records": {"count": 20, "only_known": False},
+}
+READ = ("rome/fig2_average_traces", "rome/fig13_noise_kinds", "rome/table4_counterfact")  # items of the published one
+LOADED = {f"{stage}@published" for stage in ("known", "noise", "prefixes", "covariance", "trace", "targets", "edit")}
+
+
+def with_published(values: dict) -> dict:
+    """The contents of params.yaml with a second model, `published`, of which three items are made."""
+    values["run"]["models"] = ["mini", "published"]
+    values["models"]["published"] = HUB
+    values["methods"]["rome"]["published"] = values["methods"]["rome"]["mini"]
+    for item, spec in values["paper"].items():
+        spec |= {} if item in READ else {"models": [name for name in values["models"] if name != "published"]}
+    values["paper"]["rome/table4_counterfact"]["for"] = {"published": {"methods": ["none", "rome"]}}
+    return values
+
+
+def write(sandbox: Sandbox, values: dict) -> None:
+    (sandbox.path / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+
+
+def changed(sandbox: Sandbox) -> set[str]:
+    """The stages whose settings DVC finds changed."""
+    found = json.loads(sandbox.run("dvc", "status", "--json").stdout.splitlines()[-1])
+    return {name for name, lines in found.items() if "params.yaml" in json.dumps(lines) and name != "params"}
+
+
+@pytest.fixture
+def both(sandbox) -> Sandbox:
+    """A sandbox after a run of both models, recorded."""
+    write(sandbox, with_published(yaml.safe_load(small_params())))
+    (sandbox.path.parent / "checkpoint").mkdir()
+    sandbox.run("snakemake", "--cores", "2")
+    assert "written anew" in sandbox.run("engram", "record").stdout
+    return sandbox
+
+
+def test_a_published_model_beside_a_trained_one(both):
+    values = yaml.safe_load((both.path / "params.yaml").read_text())
+    stages = dvc_lock.stages(both.path, values)
+    assert "train@mini" in stages and "train@published" not in stages
+    for name in (name for name in stages if name.endswith("@published")):
+        assert "results/train/published" not in stages[name]["deps"]
+        assert not [key for key in stages[name]["params"] if "mini" in key.split(".") or key.endswith("train")], name
+    assert {name for name, stage in stages.items() if "models.published.hub" in stage["params"]} == LOADED
+    assert both.jobs() == {} and "up to date" in both.run("dvc", "status").stdout
+    assert "as recorded before" in both.run("engram", "record").stdout
+    both.run("engram", "audit", "--failed")
+    picture = both.path / "figures/published/rome/fig2_average_traces.png"
+    before = picture.read_bytes()
+    picture.unlink()
+    both.run("dvc", "repro", "rome-fig2_average_traces@published")
+    assert picture.read_bytes() == before and "up to date" in both.run("dvc", "status").stdout
+    for change, right in (
+        (lambda new: new["models"]["published"].update(revision="0" * 40), LOADED),
+        (lambda new: new["models"]["published"].update(dtype="bfloat16"), LOADED),
+        (
+            lambda new: new["methods"]["rome"]["published"].update(kl_factor=0.9),
+            {"targets@published", "edit@published"},
+        ),
+        (lambda new: new["methods"]["rome"]["mini"].update(kl_factor=0.9), {"targets@mini", "edit@mini"}),
+    ):
+        new = yaml.safe_load((both.path / "params.yaml").read_text())
+        change(new)
+        write(both, new)
+        assert changed(both) == right
+        write(both, values)
+    shutil.rmtree(both.path.parent / "checkpoint")
