@@ -1,1 +1,1 @@
-"""The command `engram`, one function for each of its subcommands."""
+"""The command `engram`: explore what a run has found, prepare and record a run, verify what is here."""

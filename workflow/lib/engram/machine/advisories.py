@@ -46,7 +46,8 @@ def ask(lock: Path = LOCK, command: Sequence[str] | None = None) -> int:
     print(f"{lock}: {len(packages)} packages, {len(packages) - len(skipped)} asked about, {len(affected)} vulnerable")
     if skipped:
         print(
-            f"NOT AUDITED: {len(skipped)} packages that the service does not know, as a mirror without advisories does not: "
+            f"NOT AUDITED: {len(skipped)} packages that the service does not know, as a mirror without advisories does "
+            "not: "
             f"{', '.join(one['name'] for one in skipped[:5])}{' …' if len(skipped) > 5 else ''}. Nothing is known of "
             "vulnerabilities in them; run `engram advisories` where pypi.org can be reached",
             file=sys.stderr,

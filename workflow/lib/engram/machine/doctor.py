@@ -235,17 +235,20 @@ def _estimated(model: str, found: Plan, device: devices.Device) -> Iterator[str]
     if found.shape is None:
         return
     shape, times = found.shape, estimate.seconds(found.costs, device.rate)
-    yield f"estimate for {model}: {shape.parameters / 1e6:,.1f} million weights, {shape.layers} layers, width {shape.width}"
+    size = f"{shape.parameters / 1e6:,.1f} million weights, {shape.layers} layers, width {shape.width}"
+    yield f"estimate for {model}: {size}"
     for stage, cost in found.costs.items():
         most = "  at most: training ends when it no longer helps" if stage == "hypernet" else ""
-        yield f"  {stage:<12}{cost.flop:>10.1e} operations {duration(times[stage]):>12} {cost.disk / 2**20:>10,.1f} MiB{most}"
+        takes = f"{duration(times[stage]):>12} {cost.disk / 2**20:>10,.1f} MiB"
+        yield f"  {stage:<12}{cost.flop:>10.1e} operations {takes}{most}"
     disk = sum(cost.disk for cost in found.costs.values()) / 2**20
     yield (
         f"  {'all':<12}{sum(cost.flop for cost in found.costs.values()):>10.1e} operations "
         f"{duration(sum(times.values())):>12} {disk:>10,.1f} MiB"
     )
     shares = ", ".join(f"{stage} {estimate.SHARES[stage]:.0%}" for stage in found.costs)
-    yield f"  assumed: everything is built anew; the part of the speed above that a stage reaches, measured on `mini`: {shares};"
+    yield "  assumed: everything is built anew; the part of the speed above that a stage reaches, measured on `mini`:"
+    yield f"  {shares};"
     yield f"  prompts of {found.tokens:.0f} tokens, articles of {estimate.TOKENS['article']}; all steps are made, none ends early"
     yield "  not counted: dataset, evaluate and figures (minutes), downloads. A factor of two either way is to be expected"
 

@@ -10,8 +10,8 @@ from engram.job import ledger_entry, lineage
 
 
 def differing(record: dict, now: dict[str, str]) -> list[str]:
-    """Modules whose code is not what a record of lineage names, as `path (changed)`, `(new)` or `(no longer used)`; none
-    if the record names no modules. `now`: module -> hash, as `lineage.modules` gives them for the code here.
+    """Modules whose code is not what a record of lineage names, as `path (changed)`, `(new)` or `(no longer used)`;
+    none if the record names no modules. `now`: module -> hash, as `lineage.modules` gives them for the code here.
     """
     before = record.get("modules")
     if before is None:
@@ -44,7 +44,7 @@ def _hash_of_object(root: Path | str, name: str) -> str:
 
 
 def not_of_commit(root: Path | str, commit: str, modules: dict[str, str]) -> list[str] | None:
-    """Those of the modules (path -> hash) that a commit does not have, or has otherwise; None if the commit is not here."""
+    """Those of the modules (path -> hash) that a commit does not have, or has otherwise; None without the commit."""
     there = at_commit(root, commit)
     if there is None:
         return None

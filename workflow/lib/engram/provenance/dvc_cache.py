@@ -32,8 +32,8 @@ def verify(root: Path | str = ".") -> int:
         else:
             lost += 1
             print(
-                f"{path}: damaged, removed; it was {file or 'of another version or of a folder'}; `dvc pull` brings it back "
-                "from a remote, else delete the file and run again, and `engram record`",
+                f"{path}: damaged, removed; it was {file or 'of another version or of a folder'}; `dvc pull` brings it "
+                "back from a remote, else delete the file and run again, and `engram record`",
                 file=sys.stderr,
             )
     print(f"{len(objects)} objects of DVC's cache, {len(damaged)} damaged, {len(damaged) - lost} of them made anew")

@@ -15,8 +15,8 @@ STAGES = {"data": "dataset", "figures": "paper"}  # stage words that are not the
 
 
 class Ledger:
-    """The entries of the jobs at `root`, of `ledger.jsonl` and of the logs here. `edited`: the places (lines, files) that
-    do not carry their own digest, of entries read so far.
+    """The entries of the jobs at `root`, of `ledger.jsonl` and of the logs here. `edited`: the places (lines, files)
+    that do not carry their own digest, of entries read so far.
     """
 
     def __init__(self, root: Path | str):
@@ -42,8 +42,8 @@ class Ledger:
         return next((one for one in self._entries(path) if one["record"] == ledger_entry.name_of(record)), None)
 
     def problem(self, path: Path, record: dict) -> str | None:
-        """What the ledger says against the record of an artifact: there are entries, and none is of this record; None if
-        nothing.
+        """What the ledger says against the record of an artifact: there are entries, and none is of this record; None
+        if nothing.
         """
         entries = self._entries(path)
         if entries and self.of(path, record) is None:

@@ -31,8 +31,8 @@ HEADS = ("artifact", "here", "there", "what differs")
 
 
 class Difference(NamedTuple):
-    """What two runs have otherwise: an artifact or a field of its record, as each has it (start of the hash, value), and
-    how they differ.
+    """What two runs have otherwise: an artifact or a field of its record, as each has it (start of the hash, value),
+    and how they differ.
     """
 
     path: Path

@@ -24,6 +24,7 @@ class Slice(str):
     keys: tuple[str, ...]
 
     def __new__(cls, settings: dict, keys: Iterable[str]) -> "Slice":
+        """The text of `settings`, with `keys`."""
         text = super().__new__(cls, json.dumps(settings))
         text.keys = tuple(dict.fromkeys(keys))
         return text
