@@ -249,8 +249,8 @@ def _estimated(model: str, found: Plan, device: devices.Device) -> Iterator[str]
     shares = ", ".join(f"{stage} {estimate.SHARES[stage]:.0%}" for stage in found.costs)
     yield "  assumed: everything is built anew; the part of the speed above that a stage reaches, measured on `mini`:"
     yield f"  {shares};"
-    yield f"  prompts of {found.tokens:.0f} tokens, articles of {estimate.TOKENS['article']}; all steps are made, none ends early"
-    yield "  not counted: dataset, evaluate and figures (minutes), downloads. A factor of two either way is to be expected"
+    yield f"  prompts of {found.tokens:.0f} tokens, articles of {estimate.TOKENS['article']}; all steps are made"
+    yield "  not counted: dataset, evaluate and figures (minutes), downloads; to be expected: a factor of two either way"
 
 
 def duration(seconds: float) -> str:

@@ -109,7 +109,9 @@ class Cost(NamedTuple):
 
 
 def costs(values: dict, model: str, shape: Shape, rows: dict[str, int]) -> dict[str, Cost]:
-    """Stage -> Cost, of the stages with a model that have jobs. `rows`: number of records of the tables facts, zsre and prompts, and of articles (`text`);
+    """Stage -> Cost, of the stages with a model that have jobs.
+
+    `rows`: number of records of the tables facts, zsre and prompts, and of articles (`text`);
     `values`: the parameter file as the model sees it (items.seen), sweeps expanded.
     """
     block, found, length = values["models"][model], {}, prompt_tokens(values, model, shape)

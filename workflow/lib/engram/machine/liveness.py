@@ -23,7 +23,7 @@ def enter(folder: Path | str = Path(".snakemake")) -> bool:
     folder = Path(folder)
     try:
         folder.mkdir(exist_ok=True)
-        alive = open(folder / "alive.lock", "a", encoding="utf-8")
+        alive = open(folder / "alive.lock", "a", encoding="utf-8")  # noqa: SIM115  open as long as the process lives
     except OSError as error:
         print(
             f"{folder.absolute()}: cannot be written to ({error.strerror}); make it writable and run again",
@@ -40,7 +40,8 @@ def enter(folder: Path | str = Path(".snakemake")) -> bool:
     except BlockingIOError:
         if "--mode" not in sys.argv:  # which a job on another node has
             print(
-                "another run is alive in this folder; if the two want the same files, Snakemake stops here: wait for its end",
+                "another run is alive in this folder; if the two want the same files, Snakemake stops here: wait for "
+                "its end",
                 file=sys.stderr,
             )
     fcntl.flock(alive, fcntl.LOCK_SH)

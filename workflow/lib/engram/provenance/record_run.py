@@ -37,8 +37,8 @@ def record(root: Path | str = ".") -> int:
         print(f"nothing recorded:\n{audit.report(verdicts, every=False)}", file=sys.stderr)
         print(
             "what is missing or out of date: run `snakemake --cores all`. What was modified: `dvc checkout --force`\n"
-            "and `git checkout figures` bring back what dvc.lock holds (then `make restore`), or delete the file and run.\n"
-            "A file without a record, of an item that is gone: delete it.",
+            "and `git checkout figures` bring back what dvc.lock holds (then `make restore`), or delete the file and\n"
+            "run. A file without a record, of an item that is gone: delete it.",
             file=sys.stderr,
         )
         return 1
