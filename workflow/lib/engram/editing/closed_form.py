@@ -1,16 +1,15 @@
 """Closed-form solutions for the change of a linear memory W, all on the second moment C of its keys.
 
 Every change here is residual times solution: W' = W + R Xᵀ with R [d, F], what is missing, and X [D, F] from the keys
-alone. All is computed in float64. Shapes: F facts, d values, D keys, r dimensions that C hardly uses.
+alone. All is computed in float64. C itself is engram.editing.second_moment, the keys are engram.editing.subject_keys.
+Shapes: F facts, d values, D keys, r dimensions that C hardly uses.
 """
 
+from collections.abc import Callable
+
 import torch
-from torch.utils.weak import WeakTensorKeyDictionary
 
-from engram.editing import second_moment
-from engram.editing.second_moment import Moment
-
-_SPECTRA = WeakTensorKeyDictionary()  # sum of a moment -> eigenvalues and eigenvectors of its mean, as long as it lives
+from engram.editing.second_moment import Device, Moment
 
 
 def least_squares(
@@ -27,7 +26,7 @@ def least_squares(
     keys = keys.double()
     if earlier is None and len(keys) <= keys.shape[1]:
         return _few(moment, weight, keys)
-    matrix = keys.T @ keys + weight * _mean(moment, keys.device)
+    matrix = keys.T @ keys + weight * moment.ridged(keys.device)
     if earlier is not None:
         matrix += earlier.to(matrix)
     if weight == 0:
@@ -39,20 +38,21 @@ def least_squares(
         matrix,
         keys.T,
         lambda: (
-            f"{weight:g} C + K Kᵀ with C of rank {second_moment.rank(moment)} of {len(matrix)} and "
+            f"{weight:g} C + K Kᵀ with C of rank {moment.rank()} of {len(matrix)} and "
             f"{len(keys)} keys: raise the weight of C, covariance.articles or covariance.ridge"
         ),
     )
 
 
 def _few(moment: Moment, weight: float, keys: torch.Tensor) -> torch.Tensor:
-    found = second_moment.solve(moment, keys)
-    gram = keys @ found
+    """`least_squares` without stored keys, through a system of F equations instead of D."""
+    solved = moment.solve(keys)
+    gram = keys @ solved
     gram = (gram + gram.T) / 2
     gram.diagonal().add_(weight)
     return _solve(
         gram,
-        found.T,
+        solved.T,
         lambda: (
             f"KᵀC⁻¹K + {weight:g} I of {len(keys)} keys that depend on each other: edit fewer facts "
             "at once, or give C a larger weight"
@@ -60,15 +60,13 @@ def _few(moment: Moment, weight: float, keys: torch.Tensor) -> torch.Tensor:
     ).T
 
 
-def null_space(moment: Moment, threshold: float, device="cpu") -> torch.Tensor:
+def null_space(moment: Moment, threshold: float, device: Device = "cpu") -> torch.Tensor:
     """Û [D, r]: eigenvectors of C (the mean second moment) with eigenvalues below `threshold`; P = Û Ûᵀ.
 
     PAPER: AlphaEdit Sec. 3.2. ValueError if there are none, or if all are.
     """
-    if moment.total not in _SPECTRA:
-        _SPECTRA[moment.total] = torch.linalg.eigh(moment.total.to(device, torch.float64) / moment.count)
-    values, vectors = (tensor.to(device) for tensor in _SPECTRA[moment.total])
-    rank = int((values < threshold).sum())  # eigh sorts them
+    values, vectors = moment.spectrum(device)
+    rank = int((values < threshold).sum())
     if not 0 < rank < len(values):
         raise ValueError(
             f"null-space threshold {threshold:g}: {rank} of {len(values)} directions lie below it; right is a "
@@ -113,25 +111,20 @@ def in_turn(directions: torch.Tensor, keys: torch.Tensor, residual: torch.Tensor
     return torch.linalg.solve_triangular(lower, residual.double(), upper=False)
 
 
-def part(residual: torch.Tensor, solution: torch.Tensor, dtype) -> tuple[torch.Tensor, torch.Tensor] | torch.Tensor:
-    """ΔW = R Xᵀ as a part of a Delta, of R [d, F] and X [D, F]: the two sides where they are smaller than the
-    product.
+def part(
+    residual: torch.Tensor, solution: torch.Tensor, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor] | torch.Tensor:
+    """ΔW = R Xᵀ of R [d, F] and X [D, F] as a part of a Delta, in `dtype`.
+
+    It is the pair (R, X) where that is smaller than the product, else the product [d, D].
     """
     if solution.shape[1] * (len(residual) + len(solution)) < len(residual) * len(solution):
         return residual.to(dtype), solution.to(dtype)
     return (residual.double() @ solution.T).to(dtype)
 
 
-def _mean(moment: Moment, device) -> torch.Tensor:
-    """C in float64, with the ridge that params ask for."""
-    matrix = moment.total.to(device, torch.float64) / moment.count
-    if moment.ridge:
-        matrix.diagonal().add_(moment.ridge * matrix.diagonal().mean())
-    return matrix
-
-
-def _solve(matrix: torch.Tensor, right: torch.Tensor, what) -> torch.Tensor:
-    """matrix⁻¹ right by Cholesky; ValueError with the words of `what()` if a pivot is lost in rounding."""
+def _solve(matrix: torch.Tensor, right: torch.Tensor, what: Callable[[], str]) -> torch.Tensor:
+    """The product matrix⁻¹ right by Cholesky; ValueError with the words of `what()` if a pivot is lost in rounding."""
     factor, failed = torch.linalg.cholesky_ex(matrix)
     pivots = factor.diagonal().square() / matrix.diagonal()
     if int(failed) or not bool((pivots > len(matrix) * torch.finfo(torch.float64).eps).all()):

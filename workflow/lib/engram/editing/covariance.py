@@ -2,36 +2,33 @@
 
 The reference goes through the text once per layer. Here one forward, which ends at the last wanted layer, feeds them
 all. The texts and their batches are fixed by the whole list; shards are runs of whole batches, after each of which a
-job can resume. Shapes: B rows, T tokens, n tokens that are no padding, D keys.
+job can resume. The statistic itself, and what is solved with it, is engram.editing.second_moment.
+Shapes: B rows, T tokens, n tokens that are no padding, D keys.
 """
 
 import hashlib
 import json
 import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
+from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
 
-from engram.editing.second_moment import Moment, SecondMoment, bytes_of, from_tensors, solve, to_tensors
+from engram.editing.second_moment import Moment, SecondMoment, bytes_of
 from engram.job import progress, shards
 from engram.model import tokens
 from engram.model.halving import halving
 from engram.model.hooks import Stop, call_until_stop
+from engram.model.loading import LM
 
-__all__ = [
-    "Moment",
-    "SecondMoment",
-    "Settings",
-    "batches",
-    "fingerprint",
-    "from_tensors",
-    "second_moments",
-    "solve",
-    "to_tensors",
-    "token_rows",
-]
+Batch = list[np.ndarray]  # token ids of the texts that one forward reads
+Take = Callable[[int, torch.Tensor], None]  # (layer, keys [n, D] or [B, T, D])
+
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
@@ -51,7 +48,7 @@ class Settings:
         _refuse_inexact_shards(DTYPES[self.dtype], self.shards)
 
 
-def _refuse_inexact_shards(dtype, count: int) -> None:
+def _refuse_inexact_shards(dtype: torch.dtype, count: int) -> None:
     if dtype == torch.float32 and count != 1:
         raise ValueError(
             f"covariance.shards: {count} with dtype float32, whose sums depend on how they are grouped; right is "
@@ -59,103 +56,107 @@ def _refuse_inexact_shards(dtype, count: int) -> None:
         )
 
 
-def fingerprint(articles) -> str:
-    """Hash of the texts in their order, of a table with columns `article_id` and `text`."""
+def fingerprint(articles: pd.DataFrame) -> str:
+    """Hash (hexadecimal) of the texts of a table with columns `article_id` and `text`, in their order."""
     digest = hashlib.sha256()
     for name, text in zip(articles["article_id"], articles["text"]):
         digest.update(json.dumps([int(name), text]).encode())
     return digest.hexdigest()
 
 
-def token_rows(tokenizer, texts: list[str], limit: int, step: int = 256) -> list[np.ndarray]:
-    """Token ids of every text alone, behind the start token where there is one, cut at `limit`; none of an empty text.
+def token_rows(tokenizer: PreTrainedTokenizerBase, texts: list[str], limit: int, step: int = 256) -> list[np.ndarray]:
+    """Token ids of every text by itself, behind the start token where there is one, cut at `limit`; none of an empty one.
 
     The start token's key counts as any other, as in the original code with such a tokenizer.
     """
     rows, begin = [], tokens.start(tokenizer)
     with progress.bar(None, "covariance: tokenizing", " articles", total=len(texts)) as bar:
         for start in range(0, len(texts), step):
-            found = tokenizer(texts[start : start + step], add_special_tokens=False, verbose=False)["input_ids"]
-            rows += [np.array((begin + row)[:limit] if row else [], dtype=np.int32) for row in found]
-            bar.update(len(found))
+            ids = tokenizer(texts[start : start + step], add_special_tokens=False, verbose=False)["input_ids"]
+            rows += [np.array((begin + row)[:limit] if row else [], dtype=np.int32) for row in ids]
+            bar.update(len(ids))
     return rows
 
 
-def batches(rows: list, budget: int, group: int = 100) -> list[list]:
+def batches(rows: Sequence[np.ndarray], budget: int, group: int = 100) -> list[Batch]:
     """Rows in batches of at most `budget` padded tokens: groups of `group` rows in order, longest first within a group.
 
     Empty rows are dropped; a row longer than `budget` is a batch of its own. The batches depend on nothing but the
     rows.
     """
-    found = []
+    done: list[Batch] = []
     for start in range(0, len(rows), group):
-        batch: list = []
+        batch: Batch = []
         for row in sorted((r for r in rows[start : start + group] if len(r)), key=len, reverse=True):
             if batch and len(batch[0]) * (len(batch) + 1) > budget:
-                found.append(batch)
+                done.append(batch)
                 batch = []
             batch.append(row)
         if batch:
-            found.append(batch)
-    return found
+            done.append(batch)
+    return done
 
 
 @torch.no_grad()
 def second_moments(
-    lm,
+    lm: LM,
     layers: list[int],
     texts: list[str],
     max_tokens: int,
     budget: int,
-    dtype=torch.float64,
+    dtype: torch.dtype = torch.float64,
     shard_count: int = 1,
     store: shards.Store = shards.Store(),
     memory: int | None = None,
 ) -> dict[int, Moment]:
     """Second moment of the keys of every layer in `layers` over all tokens of `texts`, each cut at `max_tokens`.
 
-    `budget`: padded tokens per forward. `memory`: bytes on the device for the sums; layers that do not fit together
+    `budget`: padded tokens per forward. `store` keeps finished shards, `shard_count` of them. `memory`: bytes on the device for the sums; layers that do not fit together
     take another pass over the text (None: what is free on a CUDA device, all at once elsewhere). Neither the number of
     shards nor `memory` changes a bit of the result. MemoryError if the sum of one layer does not fit.
     """
     _refuse_inexact_shards(dtype, shard_count)
     if not layers or not set(layers) <= set(range(lm.layers)):
         raise ValueError(f"layers {sorted(layers)} of {lm.name}, whose layers are 0 to {lm.layers - 1}")
-    found = batches(token_rows(lm.tokenizer, texts, max_tokens), budget)
-    if not found:
+    todo = batches(token_rows(lm.tokenizer, texts, max_tokens), budget)
+    if not todo:
         raise ValueError(f"no text of {len(texts)} has a token: there are no keys to count")
-    feed = Feed(lm, sum(len(row) for batch in found for row in batch))
+    feed = Feed(lm, sum(len(row) for batch in todo for row in batch))
     if memory is None and lm.device.type == "cuda":
-        memory = _free_bytes(feed, sorted(set(layers)), found[0], dtype)
+        memory = _free_bytes(feed, sorted(set(layers)), todo[0], dtype)
     passes = store.agreed("passes", _passes(lm, sorted(set(layers)), dtype, memory))
     with progress.bar(None, "covariance", " tokens", total=feed.total * len(passes)) as bar:
         return {
             layer: moment
-            for some in passes
-            for layer, moment in _one_pass(feed, some, shards.split(found, shard_count), dtype, store, bar).items()
+            for of_pass in passes
+            for layer, moment in _one_pass(feed, of_pass, shards.split(todo, shard_count), dtype, store, bar).items()
         }
 
 
-def _passes(lm, layers: list[int], dtype, memory: int | None) -> list[list[int]]:
-    """The layers in runs whose sums fit into `memory` bytes together."""
-    passes, left = [[]], math.inf if memory is None else memory
+def _passes(lm: LM, layers: list[int], dtype: torch.dtype, memory: int | None) -> list[list[int]]:
+    """The layers of every pass over the text: as many as have sums that fit into `memory` bytes together."""
+    room = math.inf if memory is None else memory
+    passes: list[list[int]] = [[]]
+    left = room
     for layer in layers:
         need = bytes_of(lm.key_width(layer), dtype)
-        if memory is not None and need > memory:
+        if need > room:
             raise MemoryError(
                 f"layer {layer} of {lm.name}: the sum over keys of width {lm.key_width(layer)} takes {need:,} "
-                f"bytes, but {max(memory, 0):,} are free for it on {lm.device}: a smaller covariance.batch_tokens, "
+                f"bytes, but {max(room, 0):,} are free for it on {lm.device}: a smaller covariance.batch_tokens, "
                 "dtype float32 or a device with more memory would help"
             )
         if need > left:
             passes.append([])
-            left = memory
+            left = room
         passes[-1].append(layer)
         left -= need
     return passes
 
 
-def _one_pass(feed: "Feed", layers: list[int], parts: list[list], dtype, store: shards.Store, bar) -> dict[int, Moment]:
+def _one_pass(
+    feed: "Feed", layers: list[int], parts: list[list[Batch]], dtype: torch.dtype, store: shards.Store, bar: tqdm
+) -> dict[int, Moment]:
     """The moments of `layers`, from one pass over the batches of all shards; resumed where the store has a sum."""
     expected = feed.total if dtype == torch.float64 else None
     sums = {
@@ -166,12 +167,7 @@ def _one_pass(feed: "Feed", layers: list[int], parts: list[list], dtype, store: 
         store = shards.Store(store.folder / f"layers-{layers[0]}-{layers[-1]}")
     done, values = store.latest()
     if values is not None:
-        tensors, about = values["sums.safetensors"]
-        for layer, one in sums.items():
-            one.restore(
-                {name.split("/")[1]: tensor for name, tensor in tensors.items() if name.split("/")[0] == str(layer)},
-                about[str(layer)],
-            )
+        _restore(sums, *values["sums.safetensors"])
     resumed = sum(len(row) for part in parts[:done] for batch in part for row in batch)
     for field in ("n", "last_print_n", "initial"):  # counts, but not for the rate
         setattr(bar, field, getattr(bar, field) + resumed)
@@ -179,36 +175,43 @@ def _one_pass(feed: "Feed", layers: list[int], parts: list[list], dtype, store: 
         for batch in parts[index]:
             feed(layers, batch, lambda layer, keys: sums[layer].update(keys))
             bar.update(sum(map(len, batch)))
-        states = {layer: one.state() for layer, one in sums.items()}
-        store.save(
-            index,
-            {
-                "sums.safetensors": (
-                    {
-                        f"{layer}/{name}": tensor
-                        for layer, (tensors, _) in states.items()
-                        for name, tensor in tensors.items()
-                    },
-                    {str(layer): about for layer, (_, about) in states.items()},
-                )
-            },
-            alone=True,
-        )
-    return {layer: one.result() for layer, one in sums.items()}
+        store.save(index, {"sums.safetensors": _states(sums)}, alone=True)
+    return {layer: total.result() for layer, total in sums.items()}
+
+
+def _states(sums: dict[int, SecondMoment]) -> tuple[dict[str, torch.Tensor], dict[str, dict]]:
+    """What `_restore` needs to go on with the sums: tensors `<layer>/<name>`, and numbers by layer."""
+    states = {layer: total.state() for layer, total in sums.items()}
+    return (
+        {f"{layer}/{name}": tensor for layer, (tensors, _) in states.items() for name, tensor in tensors.items()},
+        {str(layer): about for layer, (_, about) in states.items()},
+    )
+
+
+def _restore(sums: dict[int, SecondMoment], tensors: dict[str, torch.Tensor], about: dict[str, dict]) -> None:
+    """Set the sums to what `_states` returned."""
+    for layer, total in sums.items():
+        start = f"{layer}/"
+        own = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+        total.restore(own, about[str(layer)])
 
 
 class Feed:
-    """Sends batches through a model and hands out the keys; remembers how many tokens at a time the device can hold."""
+    """Sends batches through a model and hands out the keys; remembers how many tokens at a time the device can hold.
 
-    def __init__(self, lm, total: int):
-        self.lm, self.total, self.room = lm, total, math.inf
+    `total` is the number of tokens of all batches, `room` the number of padded tokens that fit (None: no limit is known).
+    """
 
-    def __call__(self, layers: list[int], batch: list, take) -> None:
+    def __init__(self, lm: LM, total: int) -> None:
+        self.lm, self.total = lm, total
+        self.room: int | None = None
+
+    def __call__(self, layers: list[int], batch: Batch, take: Take) -> None:
         """Run `batch`, rows of token ids, and call take(layer, keys [n, D]) for every one of `layers`, in their order.
 
         Where memory runs out the rows go in halves; a layer that had taken the keys of a row does not get them again.
         """
-        taken = [set() for _ in batch]
+        taken: list[set[int]] = [set() for _ in batch]
         modules = {layer: self.lm.module("value", layer) for layer in layers}
 
         def compute(chunk: range) -> int:
@@ -216,7 +219,7 @@ class Feed:
             ids, _ = tokens.pad(rows, self.lm.device)
             real = real_positions(rows, self.lm.device)
 
-            def keep(layer, keys):
+            def keep(layer: int, keys: torch.Tensor) -> None:
                 if layer not in taken[chunk[0]]:
                     flat = keys.flatten(0, 1)
                     take(layer, flat if real is None else flat.index_select(0, real))
@@ -227,14 +230,14 @@ class Feed:
                 call_until_stop(self.lm.hidden, ids)
             return len(chunk)
 
-        size = max(1, min(len(batch), self.room // len(batch[0]))) if self.room < math.inf else len(batch)
+        size = len(batch) if self.room is None else max(1, min(len(batch), self.room // len(batch[0])))
         held = max(halving(compute, range(len(batch)), size, "row"))
         if held < size:
             self.room = held * len(batch[0])
 
 
-def real_positions(rows: list, device) -> torch.Tensor | None:
-    """Indices of the tokens that are no padding in the flattened batch; None if all are."""
+def real_positions(rows: Batch, device: torch.device) -> torch.Tensor | None:
+    """Indices [n], in the flattened padded batch, of the tokens that are no padding; None if there is no padding."""
     width = max(map(len, rows))
     if all(len(row) == width for row in rows):
         return None
@@ -242,14 +245,15 @@ def real_positions(rows: list, device) -> torch.Tensor | None:
 
 
 @contextmanager
-def keys_going_in(modules: dict[int, torch.nn.Module], take):
-    """During the block a forward calls take(layer, keys [B, T, D]) before each module and ends before the last one
-    runs.
+def keys_going_in(modules: dict[int, torch.nn.Module], take: Take) -> Iterator[None]:
+    """During the `with` block a forward calls take(layer, keys [B, T, D]) before each of `modules`, given by layer.
+
+    It ends before the last of them runs (wrap the call in engram.model.hooks.call_until_stop).
     """
     last = max(modules)
 
-    def before(layer):
-        def hook(_module, inputs):
+    def before(layer: int) -> Callable[[torch.nn.Module, tuple], None]:
+        def hook(_module: torch.nn.Module, inputs: tuple) -> None:
             take(layer, inputs[0])
             if layer == last:
                 raise Stop
@@ -264,10 +268,8 @@ def keys_going_in(modules: dict[int, torch.nn.Module], take):
             handle.remove()
 
 
-def _free_bytes(feed: Feed, layers: list[int], batch: list, dtype) -> int:
-    """Bytes of the CUDA device that sums may take: what is free, less what a forward and an update of one layer
-    need.
-    """
+def _free_bytes(feed: Feed, layers: list[int], batch: Batch, dtype: torch.dtype) -> int:
+    """Bytes of the CUDA device that sums may take: those free, less those that a forward and an update of a layer need."""
     device = feed.lm.device
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)

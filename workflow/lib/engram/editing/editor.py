@@ -1,51 +1,99 @@
-"""An editor by its name: its file in methods/, its settings, what it may need besides the model, the changes that it makes."""
+"""What an editor is (a file of engram.methods), what it may need besides the model (`Aids`), and the changes it makes.
 
+How the facts and the edited models are put in order, one alone, many at once or in batches, is engram.editing.sequence.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 
+from engram.editing.facts import Fact
 from engram.editing.second_moment import Moment
 from engram.model.delta import Delta
+from engram.model.loading import LM
 from engram.settings import config
 
 
 @dataclass(frozen=True)
 class Aids:
-    """What a method may need besides the model; None or empty where its NEEDS do not name it."""
+    """What an editor may need besides the model; empty where its NEEDS do not name it."""
 
     contexts: tuple[str, ...] = ()  # templates, the bare "{}" first
-    moments: dict[int, Moment] | None = None  # by layer
-    targets: dict[int, torch.Tensor] | None = None  # v* or z [d] by case_id
-    hypernet: tuple[dict, dict] | None = None  # tensors and metadata of a trained editor
-    earlier: dict[int, torch.Tensor] = field(default_factory=dict)  # K_pK_pᵀ by layer, of the batches before
+    moments: Mapping[int, Moment] = field(default_factory=dict)  # C by layer
+    targets: Mapping[int, torch.Tensor] = field(default_factory=dict)  # v* or z [d] by case_id
+    hypernet: tuple[dict[str, torch.Tensor], dict] = ({}, {})  # tensors and metadata of a trained editor
+    earlier: Mapping[int, torch.Tensor] = field(default_factory=dict)  # K_pK_pᵀ [D, D] by layer, of earlier batches
+
+    def values_of(self, facts: list[Fact], like: torch.Tensor) -> torch.Tensor:
+        """The optimised values [F, d] of `facts`, on the device and in the dtype of `like`.
+
+        ValueError that names the first fact without one.
+        """
+        missing = [fact.case_id for fact in facts if fact.case_id not in self.targets]
+        if missing:
+            raise ValueError(
+                f"no optimised value for case {missing[0]} and {len(missing) - 1} more of {len(facts)} facts"
+            )
+        return torch.stack([self.targets[fact.case_id].to(like.device) for fact in facts]).to(like.dtype)
 
 
-def load(method: str | dict):
-    """The module of a method, by the name of its file (dashes are underscores there) or by its block, as `settings`."""
+class Editor(Protocol):
+    """A module of engram.methods; a module may also be `SideBySide` or `Remembering`."""
+
+    NEEDS: tuple[str, ...]  # stages whose artifacts it reads: prefixes, covariance, targets, hypernet
+    REGIMES: tuple[str, ...]  # single, mass, sequential: how many facts it can edit, at once or one batch after another
+    Settings: type  # its hyperparameters
+
+    def edit(self, lm: LM, facts: list[Fact], settings: Any, aids: Aids) -> Delta:
+        """The change that makes one model, `lm` as it is now, hold all of `facts`."""
+
+
+@runtime_checkable
+class SideBySide(Protocol):
+    """An editor that makes the changes of many single facts at once, faster than one after the other."""
+
+    def edit_each(self, lm: LM, facts: list[Fact], settings: Any, aids: Aids) -> list[Delta]:
+        """For every fact the change that `edit` would make for it alone."""
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """An editor that protects the facts of earlier batches in later ones."""
+
+    def remember(self, lm: LM, facts: list[Fact], settings: Any, aids: Aids) -> dict[int, torch.Tensor]:
+        """`Aids.earlier` for the next batch, read from `lm`, the model that holds `facts` by now."""
+
+
+def load(method: str | dict) -> Editor:
+    """The module of a method, given its file's name (dashes are underscores there) or its block of params."""
     name = method if isinstance(method, str) else method.get("method", method["name"])
-    return import_module(f"engram.methods.{name.replace('-', '_')}")
+    return cast(Editor, import_module(f"engram.methods.{name.replace('-', '_')}"))
 
 
-def settings(block: dict):
-    """The `Settings` of the method that `block` names, from its hyperparameters: `name`, and `method`, the file if that
-    has another name (`ft-l` is a variant of `ft`), are not among them.
+def settings(block: dict) -> Any:
+    """The `Settings` of the method whose block of params is `block`. ValueError for unknown or missing keys.
+
+    `name`, and `method`, which names the file where it has another name (`ft-l` is a variant of `ft`), are no
+    hyperparameters.
     """
     values = {key: value for key, value in block.items() if key not in ("name", "method")}
     return config.build(load(block).Settings, values, f"methods.{block['name']}")
 
 
-def deltas(name: str | dict, lm, facts: list, settings, aids: Aids, n: int = 1) -> list[Delta]:
-    """The change that each fact is read with: `n` facts in a row are edited together, those of the last group may be
-    fewer.
+def deltas(method: str | dict, lm: LM, facts: list[Fact], settings: Any, aids: Aids, n: int = 1) -> list[Delta]:
+    """For every fact the change of weights that it is read with: `n` facts in a row are edited together and share one.
 
-    With `n` 1 every fact meets a fresh model.
+    The last group has the facts that are left. `method` is what `load` takes. With `n` 1 every fact meets the model as
+    it is.
     """
-    method = load(name)
-    if n == 1 and hasattr(method, "edit_each"):
-        return method.edit_each(lm, facts, settings, aids)
-    found = []
+    editor = load(method)
+    if n == 1 and isinstance(editor, SideBySide):
+        return editor.edit_each(lm, facts, settings, aids)
+    changes: list[Delta] = []
     for start in range(0, len(facts), n):
         group = facts[start : start + n]
-        found += [method.edit(lm, group, settings, aids)] * len(group)
-    return found
+        changes += [editor.edit(lm, group, settings, aids)] * len(group)
+    return changes

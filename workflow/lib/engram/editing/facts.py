@@ -1,8 +1,14 @@
 """A fact to be edited in: its prompt, subject and target, and the token of its texts where an edit looks the subject up
 (ROME Sec. 3.1).
+
+Which records of a dataset become facts is engram.editing.records; the keys at the looked-up tokens are
+engram.editing.subject_keys.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
 
 from engram.model import scoring, tokens
 
@@ -20,29 +26,34 @@ class Fact:
 
 @dataclass(frozen=True)
 class Lookup:
-    """A filled text and the token where the subject's key is looked up."""
+    """Token ids of a filled text, and the position in it where the subject's key is looked up."""
 
     ids: list[int]
     position: int
 
 
 def lookups(
-    tokenizer, fact: Fact, contexts: list[str], extra: tuple[int, ...] = (), token: str = "subject_last"
+    tokenizer: PreTrainedTokenizerBase,
+    fact: Fact,
+    contexts: Sequence[str],
+    extra: tuple[int, ...] = (),
+    token: str = "subject_last",
 ) -> list[Lookup]:
-    """The fact's prompt in every context, followed by the token ids `extra`; `token` is one of objective.TOKENS.
+    """The fact's prompt in each of `contexts` (templates with "{}"), followed by the token ids `extra`.
 
-    A subject at the end of the prompt has no token after it; its last one is taken then, as in the original code.
-    ValueError unless the prompt has one "{}".
+    `token`, one of engram.settings.objective.TOKENS, says where the subject is looked up. For a subject at the end of
+    the prompt, "subject_first_after_last" is its last token, as in the original code. ValueError unless the prompt has
+    one "{}".
     """
     templates = [context.replace("{}", fact.prompt) for context in contexts]
     return [
-        Lookup(ids + list(extra), _place(token, begin, end, len(ids)))
+        Lookup(ids + list(extra), _position(token, begin, end, len(ids)))
         for ids, begin, end in tokens.filled(tokenizer, templates, fact.subject)
     ]
 
 
-def _place(token: str, begin: int, end: int, length: int) -> int:
-    """Where `token` is in a prompt of `length` tokens with the subject at begin .. end - 1."""
+def _position(token: str, begin: int, end: int, length: int) -> int:
+    """The position of `token` in a prompt of `length` tokens whose subject is [begin, end)."""
     return {
         "subject_first": begin,
         "subject_last": end - 1,
@@ -51,10 +62,11 @@ def _place(token: str, begin: int, end: int, length: int) -> int:
     }[token]
 
 
-def essence(tokenizer, fact: Fact, token: str = "subject_last") -> Lookup:
-    """The text whose prediction an edit should keep: "{subject} is a", with its looked-up token."""
+def essence(tokenizer: PreTrainedTokenizerBase, fact: Fact, token: str = "subject_last") -> Lookup:
+    """The text "{subject} is a", whose next-token prediction an edit should keep (ROME eq. 4), with its looked-up token."""
     return lookups(tokenizer, Fact(fact.case_id, fact.subject, "{} is a", fact.target), ["{}"], token=token)[0]
 
 
-def target_tokens(tokenizer, fact: Fact) -> tuple[int, ...]:
+def target_tokens(tokenizer: PreTrainedTokenizerBase, fact: Fact) -> tuple[int, ...]:
+    """Token ids of the fact's target as it follows the prompt. ValueError if the target is empty."""
     return scoring.target_ids(tokenizer, fact.target)

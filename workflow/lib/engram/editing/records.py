@@ -1,21 +1,35 @@
-"""Which records are edited, and how they become facts, queries and prompts; one function per dataset for the
-queries.
+"""Which records of a dataset are edited, and what is made of them: facts to edit in, queries and prompts to ask.
+
+A record is a row of a table `facts` (CounterFact's shape) or `zsre`. What edited models make of the queries and prompts
+is engram.editing.outcomes.
 """
 
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
 import pandas as pd
+from transformers import PreTrainedTokenizerBase
 
 from engram.editing.facts import Fact, lookups, target_tokens
 from engram.model import scoring, tokens
+from engram.model.loading import LM
 
 KINDS = ("rewrite", "paraphrase", "neighborhood", "attribute", "reverse")
 
 
-def chosen(facts: pd.DataFrame, known: pd.DataFrame, count: int, only_known: bool, of=(), groups=()) -> pd.DataFrame:
-    """The first `count` records in table order, only those the model answers correctly if `only_known`.
+def chosen(
+    facts: pd.DataFrame,
+    known: pd.DataFrame,
+    count: int,
+    only_known: bool,
+    of: Sequence[int] = (),
+    groups: Sequence[tuple[int, Sequence[int]]] = (),
+) -> pd.DataFrame:
+    """The first `count` records of `facts` in table order; if `only_known`, of those that the model answers correctly.
 
-    `of`: as many, but of these relations (`of_relations`). `groups`, pairs of count and relations: the records of these
-    as well, each once. ValueError if there are none. Fewer than `count` are used as they are; their number is in every
-    table.
+    `known` says so in its columns case_id and correct. `of`: `count` records of the relations with these ranks instead,
+    as `of_relations` takes them. `groups`, pairs of a count and ranks: the records of these as well, each once. Where
+    there are fewer than `count`, all are taken; their number is in every table. ValueError if there is none.
     """
     correct = known.set_index("case_id")["correct"]
     rows = facts[facts["case_id"].map(correct)] if only_known else facts
@@ -25,9 +39,11 @@ def chosen(facts: pd.DataFrame, known: pd.DataFrame, count: int, only_known: boo
     return rows[rows["case_id"].isin(pd.concat(parts)["case_id"])].reset_index(drop=True)
 
 
-def of_relations(rows: pd.DataFrame, count: int, ranks) -> pd.DataFrame:
-    """The first `count` records; with `ranks`, equally many of each of these relations (1: the one with most records;
-    then by name). ValueError if a relation has too few, or there are fewer relations.
+def of_relations(rows: pd.DataFrame, count: int, ranks: Sequence[int]) -> pd.DataFrame:
+    """The first `count` of the records `rows`; with `ranks`, equally many of each of these relations, `count` in all.
+
+    Rank 1 is the relation with most records; relations of one size are ranked by name. ValueError if a relation has too
+    few records, or there are fewer relations than a rank says.
     """
     if not ranks:
         return rows.head(count)
@@ -35,25 +51,27 @@ def of_relations(rows: pd.DataFrame, count: int, ranks) -> pd.DataFrame:
     sizes = sizes.sort_values(["size", "relation_id"], ascending=[False, True], ignore_index=True)
     if max(ranks) > len(sizes):
         raise ValueError(f"relation {max(ranks)} by number of records: there are {len(sizes)} relations")
-    named = sizes.iloc[[rank - 1 for rank in ranks]]
+    ranked = sizes.iloc[[rank - 1 for rank in ranks]]
     share = count // len(ranks)
-    if (named["size"] < share).any():
-        short = named[named["size"] < share].iloc[0]
+    if (ranked["size"] < share).any():
+        short = ranked[ranked["size"] < share].iloc[0]
         raise ValueError(
             f"{share} records of relation {short['relation_id']} are wanted, {short['size']} can be edited"
         )
-    return pd.concat([rows[rows["relation_id"] == name].head(share) for name in named["relation_id"]]).sort_index()
+    return pd.concat([rows[rows["relation_id"] == name].head(share) for name in ranked["relation_id"]]).sort_index()
 
 
 def to_facts(records: pd.DataFrame) -> list[Fact]:
-    """The requested change of every record; zsRE does not say what was true before."""
+    """The requested change of every record, in order; `Fact.true` is None for zsRE, which does not say it."""
     return [
         Fact(row.case_id, row.subject, row.prompt, row.target_new, getattr(row, "target_true", None))
         for row in records.itertuples()
     ]
 
 
-def queries(tokenizer, records: pd.DataFrame, dataset: str) -> tuple[list[scoring.Query], list[dict]]:
+def queries(
+    tokenizer: PreTrainedTokenizerBase, records: pd.DataFrame, dataset: str
+) -> tuple[list[scoring.Query], list[dict[str, Any]]]:
     """What the model edited for record i is asked (`Query.delta` is i), and the keys of each query's row in table
     `scores`.
 
@@ -61,36 +79,39 @@ def queries(tokenizer, records: pd.DataFrame, dataset: str) -> tuple[list[scorin
     """
     if dataset not in DATASETS:
         raise ValueError(f"no dataset {dataset!r}; there are {', '.join(DATASETS)}")
-    found, keys = [], []
+    asked, keys = [], []
     for index, row in enumerate(records.itertuples()):
         for prompt_ids, target_ids, key in DATASETS[dataset](tokenizer, row):
-            found.append(scoring.Query(index, tuple(prompt_ids), tuple(target_ids)))
+            asked.append(scoring.Query(index, tuple(prompt_ids), tuple(target_ids)))
             keys.append({"case_id": row.case_id, **key})
-    return found, keys
+    return asked, keys
 
 
 def contradictions(records: pd.DataFrame) -> list[tuple[int, int]]:
-    """Pairs of case_id, an earlier record first, that ask for different objects of one relation (zsRE: one question)
-    and subject.
+    """Pairs of case_id, an earlier record first, that ask for different objects of one subject and relation (zsRE: one
+    question).
 
     No model can say both. PAPER: MEMIT edits MultiCounterFact, CounterFact without them.
     """
-    asked, found = {}, []
+    first: dict[tuple[str, str], Any] = {}  # of each subject and relation, the record that comes first
+    pairs = []
     for row in records.itertuples():
-        earlier = asked.setdefault((row.subject, getattr(row, "relation_id", row.prompt)), row)
+        earlier = first.setdefault((row.subject, getattr(row, "relation_id", row.prompt)), row)
         if earlier.target_new != row.target_new:
-            found.append((int(earlier.case_id), int(row.case_id)))
-    return found
+            pairs.append((int(earlier.case_id), int(row.case_id)))
+    return pairs
 
 
-def check_lengths(lm, records: pd.DataFrame, dataset: str, contexts=()) -> None:
-    """ValueError naming the first record that has a text, with the object behind it, of more tokens than the model has
-    positions: a prompt that is read, or the edited one in one of `contexts`, templates as of contexts.templates.
+def check_lengths(lm: LM, records: pd.DataFrame, dataset: str, contexts: Sequence[str] = ()) -> None:
+    """ValueError for the first record with a text that, with the object behind it, has more tokens than the model has
+    positions.
+
+    Texts are the prompts that are read, and the edited prompt in the longest of `contexts` (templates with "{}").
     """
-    found, keys = queries(lm.tokenizer, records, dataset)
+    asked, keys = queries(lm.tokenizer, records, dataset)
     scoring.check_lengths(
         lm,
-        found,
+        asked,
         lambda i: (
             f"{dataset} record {keys[i]['case_id']}, {keys[i]['kind']} prompt {keys[i]['prompt_index']} with its object"
         ),
@@ -110,14 +131,17 @@ def check_lengths(lm, records: pd.DataFrame, dataset: str, contexts=()) -> None:
     )
 
 
-def with_reverse(records: pd.DataFrame, turned: pd.DataFrame) -> pd.DataFrame:
-    """The records with a column `reverse_prompts`: that of the table `reversed`, or none."""
-    prompts = dict(zip(turned["case_id"], turned["prompt"]))
+def with_reverse(records: pd.DataFrame, reverse: pd.DataFrame) -> pd.DataFrame:
+    """The records with a column `reverse_prompts`: a list of the record's prompt in the table `reversed`, or empty."""
+    prompts = dict(zip(reverse["case_id"], reverse["prompt"]))
     return records.assign(reverse_prompts=[[prompts[case]] if case in prompts else [] for case in records["case_id"]])
 
 
-def counterfact(tokenizer, row):
-    """Every prompt with both targets, each target as a whole."""
+Asked = tuple[list[int], Sequence[int], dict[str, Any]]  # ids of a prompt and of a target, keys of the row of `scores`
+
+
+def counterfact(tokenizer: PreTrainedTokenizerBase, row: Any) -> Iterator[Asked]:
+    """Every prompt of a CounterFact record `row` with both its targets, each target asked for as a whole."""
     texts = {
         "rewrite": [row.prompt.replace("{}", row.subject)],
         "paraphrase": row.paraphrase_prompts,
@@ -133,12 +157,13 @@ def counterfact(tokenizer, row):
                 yield ids, target, {"kind": kind, "prompt_index": prompt_index, "target": name}
 
 
-def zsre(tokenizer, row):
-    """Every token of the answer by itself, after the text of question and answer so far.
+def zsre(tokenizer: PreTrainedTokenizerBase, row: Any) -> Iterator[Asked]:
+    """Every token of the targets of a zsRE record `row` by itself, after the question and the target so far.
 
-    PAPER: as the code that made the tables: the answer's first tokens are decoded and tokenised again with the
-    question; the goal is the first token of the decoded token ("hack for foreign characters"); the neighbour's goal is
-    its true answer.
+    PAPER: as the code that made the tables: the target's first tokens are decoded and tokenised again with the
+    question; what is asked for is the first token of the decoded token ("hack for foreign characters"); the target of
+    the neighbour is its true answer. ValueError for a prompt without exactly one "{}", or a token that decodes to
+    nothing.
     """
     if row.prompt.count("{}") != 1:
         raise ValueError(f"zsRE record {row.case_id}: the prompt {row.prompt!r} must hold exactly one {{}}")
@@ -147,24 +172,32 @@ def zsre(tokenizer, row):
         ("paraphrase", row.rephrase, "new", row.target_new),
         ("neighborhood", row.loc + "?", "true", row.loc_answer),
     )
-    for kind, text, name, answer in asked:
-        ids = scoring.target_ids(tokenizer, answer)
-        for at, token in enumerate(ids):
-            goal = tokens.following(tokenizer, tokens.decode_following(tokenizer, [token]))
-            if not goal:
-                raise ValueError(f"zsRE record {row.case_id}: token {at} of the answer {answer!r} decodes to nothing")
+    for kind, text, name, target in asked:
+        ids = scoring.target_ids(tokenizer, target)
+        for index, token in enumerate(ids):
+            again = tokens.following(tokenizer, tokens.decode_following(tokenizer, [token]))
+            if not again:
+                raise ValueError(
+                    f"zsRE record {row.case_id}: token {index} of the answer {target!r} decodes to nothing"
+                )
             yield (
-                tokens.prompt(tokenizer, text + tokens.decode_following(tokenizer, ids[:at])),
-                goal[:1],
-                {"kind": kind, "prompt_index": 0, "token": at, "target": name},
+                tokens.prompt(tokenizer, text + tokens.decode_following(tokenizer, ids[:index])),
+                again[:1],
+                {"kind": kind, "prompt_index": 0, "token": index, "target": name},
             )
 
 
-DATASETS = {"counterfact": counterfact, "zsre": zsre}
+DATASETS: dict[str, Callable[[PreTrainedTokenizerBase, Any], Iterator[Asked]]] = {
+    "counterfact": counterfact,
+    "zsre": zsre,
+}
 
 
-def generation_rows(records: pd.DataFrame) -> list[dict]:
-    """One row per generation prompt: `record` is the position of the record, duplicates are kept; zsRE has none."""
+def generation_rows(records: pd.DataFrame) -> list[dict[str, Any]]:
+    """One row per generation prompt, duplicates kept: record (its position in the table), case_id, prompt_index, prompt.
+
+    zsRE records have none.
+    """
     if "generation_prompts" not in records:
         return []
     return [

@@ -1,41 +1,92 @@
-"""The uncentred second moment of keys as a statistic: summed exactly, solved with, kept on file and checked on the way
-in.
+"""The uncentred second moment C of keys as a statistic: summed exactly, solved with, kept on file, checked on the way in.
 
-C = (1/N) Σ k kᵀ of ROME eq. 2 and MEMIT Sec. 4.1. Shapes: n tokens of a block, D keys.
+C = (1/N) Σ k kᵀ of ROME eq. 2 and MEMIT Sec. 4.1. `SecondMoment` accumulates, `Moment` is the finished statistic. The
+pass over the text that feeds it is engram.editing.covariance, what editors solve with it engram.editing.closed_form.
+Shapes: n tokens of a block, D keys.
 """
 
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
 
 import torch
-from torch.utils.weak import WeakTensorKeyDictionary
+from transformers import PreTrainedTokenizerBase
 
-from engram.job import io, lineage
+from engram.job import arguments, io, lineage
+from engram.model.loading import LM
 
 STRIPE = 1024  # rows of the lower triangle that are kept and multiplied together
 ROOM = 10  # the sum may grow 2^ROOM times beyond what the first block promises
 CLEAR = 1e-8  # pivots of Cholesky that are a larger share of their diagonal entry are beyond doubt
-_FACTORS = WeakTensorKeyDictionary()  # sum of the moment that was solved last -> its factors; more would fill a GPU
+
+Device = torch.device | str
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A finished statistic: sum of k kᵀ [D, D], the number of keys, and the ridge that params ask for when it is
-    solved.
+    """A finished statistic: sum of k kᵀ [D, D], the number of keys, and the ridge that params ask for when it is solved.
 
-    `ridge` is a fraction of the mean diagonal entry of C; `total` and `mean` are without it.
+    `ridge` is a fraction of the mean diagonal entry of C; `total` and `mean` are without it. Factorisations are made
+    once, on the device that asks first, and kept beside the sum in main memory, so that a GPU holds one at a time.
     """
 
     total: torch.Tensor
     count: int
     ridge: float = 0.0
+    _made: dict[str, list[torch.Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def mean(self) -> torch.Tensor:
         """C = total / count [D, D]."""
         return self.total / self.count
+
+    def ridged(self, device: Device) -> torch.Tensor:
+        """C [D, D] in float64 on `device`, with `ridge` times its mean diagonal entry added to the diagonal."""
+        matrix = self.total.to(device, torch.float64) / self.count
+        if self.ridge:
+            matrix.diagonal().add_(self.ridge * matrix.diagonal().mean())
+        return matrix
+
+    def solve(self, keys: torch.Tensor) -> torch.Tensor:
+        """C⁻¹ keysᵀ in float64 by Cholesky, where the keys are: [D, n] for keys [n, D].
+
+        C has its ridge. ValueError, with the rank, if it cannot be inverted. PAPER: ROME eq. 2. DIFFERS: the reference
+        inverts a float32 matrix explicitly.
+        """
+        if self.ridge or self.count >= len(self.total):
+            for factor in self._once("factor", lambda: _factor(self.ridged(keys.device))):
+                return torch.cholesky_solve(keys.double().T, factor.to(keys.device))
+        raise ValueError(
+            f"the second moment has rank {self.rank()} of {len(self.total)} ({self.count} keys, ridge {self.ridge:g}): "
+            "raise covariance.articles, or ask for a larger covariance.ridge, which changes the result"
+        )
+
+    def spectrum(self, device: Device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Eigenvalues [D] of C, rising, and its eigenvectors [D, D] (in columns), without a ridge; float64 on `device`."""
+        values, vectors = self._once(
+            "spectrum", lambda: torch.linalg.eigh(self.total.to(device, torch.float64) / self.count)
+        )
+        return values.to(device), vectors.to(device)
+
+    def rank(self, device: Device = "cpu") -> int:
+        """The rank of C without its ridge: D where Cholesky works, else from the eigenvalues; at most the number of keys.
+
+        What float32 products blur is not seen: a direction that no key has may pass for one with very little weight.
+        """
+        matrix = self.total.to(device, torch.float64)
+        if self.count >= len(matrix) and _factor(matrix):
+            return len(matrix)
+        return min(self.count, _numerical_rank(matrix))
+
+    def _once(self, name: str, make: Callable[[], tuple[torch.Tensor, ...]]) -> list[torch.Tensor]:
+        """The tensors that `make` returns; from the first call on they are kept in main memory under `name`."""
+        if name not in self._made:
+            self._made[name] = [tensor.cpu() for tensor in make()]
+        return self._made[name]
 
 
 class SecondMoment:
@@ -50,12 +101,12 @@ class SecondMoment:
     def __init__(
         self,
         width: int,
-        dtype=torch.float64,
-        device="cpu",
+        dtype: torch.dtype = torch.float64,
+        device: Device = "cpu",
         expected: int | None = None,
         exponent: int | None = None,
         name: str = "the keys",
-    ):
+    ) -> None:
         self.width, self.count, self.name, self.expected, self.exponent = width, 0, name, expected, exponent
         self.exact = expected is not None
         kept = torch.int64 if self.exact else dtype
@@ -84,7 +135,7 @@ class SecondMoment:
     def _kept(self, product: torch.Tensor) -> torch.Tensor:
         if not self.exact:
             return product.to(self.stripes[0].dtype)
-        return (product.double() * 2.0**-self.exponent).round_().long()
+        return (product.double() * 2.0 ** -cast(int, self.exponent)).round_().long()
 
     def merge(self, other: "SecondMoment") -> None:
         """Add the sum of other keys, exactly. ValueError if the two are not on one grid."""
@@ -100,7 +151,10 @@ class SecondMoment:
         self.checked()
 
     def checked(self) -> "SecondMoment":
-        """Itself. ValueError if keys were not finite, OverflowError if the sum has grown beyond its grid."""
+        """This sum, if it can be trusted.
+
+        ValueError if a key was not finite, OverflowError if the sum has grown beyond its grid.
+        """
         largest = float(self.diagonal.max())
         if not math.isfinite(largest):
             raise ValueError(
@@ -121,19 +175,19 @@ class SecondMoment:
         kept = torch.float64 if self.exact else self.stripes[0].dtype
         total = torch.empty(self.width, self.width, dtype=kept)
         for stripe, (start, end) in zip(self.stripes, stripes_of(self.width)):
-            rows = stripe.double().mul_(2.0**self.exponent).cpu() if self.exact else stripe.cpu()
+            rows = stripe.double().mul_(2.0 ** cast(int, self.exponent)).cpu() if self.exact else stripe.cpu()
             rows[:, start:] = rows[:, start:].tril() + rows[:, start:].tril(-1).T
             total[start:end, :end], total[:start, start:end] = rows, rows[:, :start].T
         return Moment(total, self.count)
 
-    def state(self) -> tuple[dict[str, torch.Tensor], dict]:
-        """All that `restore` needs to go on from here: tensors, and what json holds. Raises as `checked` does."""
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, int | None]]:
+        """All that `restore` needs to go on from here: tensors, and numbers for json. Raises as `checked` does."""
         self.checked()
         tensors = {f"stripe.{i}": stripe for i, stripe in enumerate(self.stripes)} | {"diagonal": self.diagonal}
         return tensors, {"count": self.count, "exponent": self.exponent}
 
     def restore(self, tensors: dict[str, torch.Tensor], about: dict) -> None:
-        """Go on from a `state` of a sum of the same width."""
+        """Continue from the `state` of a sum of the same width."""
         for i, stripe in enumerate(self.stripes):
             stripe.copy_(tensors[f"stripe.{i}"])
         self.diagonal.copy_(tensors["diagonal"])
@@ -141,67 +195,38 @@ class SecondMoment:
 
 
 def stripes_of(width: int) -> list[tuple[int, int]]:
-    """Rows [start, end) of the stripes; at least four of them, so that little more than half of the matrix is
-    computed.
+    """Rows [start, end) of the stripes of a [width, width] sum.
+
+    There are at least four, so that little more than half of the matrix is computed.
     """
     step = min(STRIPE, max(64, -(-width // 4)))
     return [(start, min(start + step, width)) for start in range(0, width, step)]
 
 
-def bytes_of(width: int, dtype=torch.float64) -> int:
-    """Device memory that the sum of one layer takes."""
+def bytes_of(width: int, dtype: torch.dtype = torch.float64) -> int:
+    """Bytes of device memory that the sum of one layer takes, for keys of `width`."""
     return sum((end - start) * end for start, end in stripes_of(width)) * dtype.itemsize + 8 * width
 
 
 def grid(largest: float) -> int:
-    """The exponent of the grid for sums whose largest entry is expected to be `largest`: 2^ROOM times as much fits 62
-    bits.
+    """The exponent of the grid for sums whose largest entry is expected to be `largest`.
+
+    2^ROOM times as much fits into 62 bits.
     """
     return math.frexp(largest)[1] + ROOM - 62 if largest > 0 and math.isfinite(largest) else ROOM - 62
 
 
-def solve(moment: Moment, keys: torch.Tensor) -> torch.Tensor:
-    """C⁻¹ keysᵀ in float64 by Cholesky, where the keys are: [D, n] for keys [n, D].
-
-    With a ridge r the matrix is C + r · (mean diagonal entry of C) · I. ValueError, with the rank, if it cannot be
-    inverted. PAPER: ROME eq. 2. DIFFERS: the reference inverts a float32 matrix explicitly.
-    """
-    factor = _factor_of(moment, keys.device)
-    if factor is not None:
-        return torch.cholesky_solve(keys.double().T, factor)
-    width = len(moment.total)
-    raise ValueError(
-        f"the second moment has rank {rank(moment)} of {width} ({moment.count} keys, ridge {moment.ridge:g}): "
-        "raise covariance.articles, or ask for a larger covariance.ridge, which changes the result"
-    )
-
-
-def _factor_of(moment: Moment, device) -> torch.Tensor | None:
-    """The Cholesky factor of C with its ridge; None if it cannot be inverted. Edits in sequence ask for one again and
-    again.
-    """
-    if moment.total not in _FACTORS:
-        _FACTORS.clear()
-        _FACTORS[moment.total] = {}
-    kept, at = _FACTORS[moment.total], (moment.count, moment.ridge, device)
-    if at not in kept:
-        matrix = moment.total.to(device, torch.float64) / moment.count
-        if moment.ridge:
-            matrix.diagonal().add_(moment.ridge * matrix.diagonal().mean())
-        kept[at] = _factor(matrix) if moment.ridge or moment.count >= len(matrix) else None
-    return kept[at]
-
-
-def _factor(matrix: torch.Tensor) -> torch.Tensor | None:
-    """The Cholesky factor; None if there is none, or if it is one of rounding alone."""
+def _factor(matrix: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The Cholesky factor, alone in a tuple that is empty if there is none, or one of rounding alone."""
     factor, failed = torch.linalg.cholesky_ex(matrix)
     clear = bool((factor.diagonal().square() > CLEAR * matrix.diagonal()).all())
-    return None if int(failed) or not (clear or _numerical_rank(matrix) == len(matrix)) else factor
+    return () if int(failed) or not (clear or _numerical_rank(matrix) == len(matrix)) else (factor,)
 
 
 def _numerical_rank(matrix: torch.Tensor) -> int:
-    """Eigenvalues beyond rounding, after scaling to a unit diagonal; those up to twice the most negative one are
-    noise.
+    """The number of eigenvalues beyond rounding, after scaling to a unit diagonal.
+
+    Those up to twice the size of the most negative one are noise.
     """
     scale = matrix.diagonal().clamp_min(0).rsqrt().nan_to_num(posinf=0.0)
     values = torch.linalg.eigvalsh(matrix * scale * scale[:, None])
@@ -209,20 +234,8 @@ def _numerical_rank(matrix: torch.Tensor) -> int:
     return int((values > max(rounding, -2 * float(values[0]))).sum())
 
 
-def rank(moment: Moment, device="cpu") -> int:
-    """The rank of the statistic, without a ridge: D where Cholesky works, else from the eigenvalues, at most the number
-    of keys.
-
-    What float32 products blur is not seen: a direction that no key has may pass for one with very little weight.
-    """
-    matrix = moment.total.to(device, torch.float64)
-    if moment.count >= len(matrix) and _factor(matrix) is not None:
-        return len(matrix)
-    return min(moment.count, _numerical_rank(matrix))
-
-
-def identity(job, lm) -> dict:
-    """Whose keys a job (an arguments.Job with the input `weights`) deals with: model, revision, tokenizer.
+def identity(job: arguments.Job, lm: LM) -> dict[str, str]:
+    """Whose keys a job with the input `weights` deals with: model, revision and tokenizer.
 
     The revision is the checkpoint's, or the hash of the weights of a model trained here.
     """
@@ -231,15 +244,17 @@ def identity(job, lm) -> dict:
     return {"model": lm.name, "revision": revision, "tokenizer": tokenizer_hash(lm.tokenizer)}
 
 
-def tokenizer_hash(tokenizer) -> str:
-    """Hash of all that decides which tokens a text becomes."""
+def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Hash (16 hexadecimal digits) of all that decides which tokens a text becomes."""
     content = json.loads(tokenizer.backend_tokenizer.to_str())
     content.update(truncation=None, padding=None)  # the state of the last call
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def to_tensors(moments: dict[int, Moment], about: dict | None = None) -> tuple[dict[str, torch.Tensor], dict]:
-    """The form in which moments are stored: `layer.<l>` [D, D] is the sum; counts and `about` are the metadata."""
+def to_tensors(
+    moments: dict[int, Moment], about: dict[str, Any] | None = None
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The form in which moments are stored: tensors `layer.<l>` [D, D] with the sums; metadata `about` and the counts."""
     return (
         {f"layer.{layer}": moment.total for layer, moment in moments.items()},
         (about or {}) | {"count": {str(layer): moment.count for layer, moment in moments.items()}},
@@ -247,21 +262,24 @@ def to_tensors(moments: dict[int, Moment], about: dict | None = None) -> tuple[d
 
 
 def from_tensors(
-    tensors: dict[str, torch.Tensor], metadata: dict, lm=None, wanted: dict | None = None
+    tensors: dict[str, torch.Tensor], metadata: dict[str, Any], lm: LM | None = None, expected: dict | None = None
 ) -> dict[int, Moment]:
-    """The inverse of `to_tensors`. ValueError if they are not of the model `lm`, whose `identity` is `wanted`."""
+    """The moments by layer that `to_tensors` put into this form.
+
+    ValueError if they do not fit the keys of the model `lm`, or differ from `expected`, its `identity`.
+    """
     layers = sorted(int(name.removeprefix("layer.")) for name in tensors)
-    for key, value in (wanted or {}).items():
+    for key, value in (expected or {}).items():
         if metadata.get(key) != value:
             raise ValueError(
-                f"second moments of {_named(metadata)} cannot be used with {_named(wanted)}: the {key} differs; "
+                f"second moments of {_named(metadata)} cannot be used with {_named(expected or {})}: the {key} differs; "
                 "run the stage covariance for this model"
             )
     for layer in layers if lm is not None else ():
-        found, right = len(tensors[f"layer.{layer}"]), lm.key_width(layer) if layer < lm.layers else 0
-        if found != right:
+        stored, right = len(tensors[f"layer.{layer}"]), lm.key_width(layer) if layer < lm.layers else 0
+        if stored != right:
             raise ValueError(
-                f"layer {layer}: second moments of {metadata.get('model', 'an unnamed model')} have width {found}, "
+                f"layer {layer}: second moments of {metadata.get('model', 'an unnamed model')} have width {stored}, "
                 f"but the keys of {lm.name} there have width {right}"
             )
     return {
@@ -275,12 +293,13 @@ def _named(about: dict) -> str:
     return " / ".join(words)
 
 
-def load(path, job, lm) -> dict[int, Moment]:
-    """The moments on file, in main memory, for the model that `job` edits. ValueError if another model's, or not
-    finite.
+def load(path: Path, job: arguments.Job, lm: LM) -> dict[int, Moment]:
+    """The moments by layer from the file `path`, in main memory, for the model `lm` that `job` edits.
+
+    ValueError if they are of another model, or not finite.
     """
-    found = from_tensors(*io.read_tensors(path), lm, identity(job, lm))
-    bad = [layer for layer, moment in found.items() if not bool(moment.total.isfinite().all())]
+    moments = from_tensors(*io.read_tensors(path), lm, identity(job, lm))
+    bad = [layer for layer, moment in moments.items() if not bool(moment.total.isfinite().all())]
     if bad:
         raise ValueError(f"{path}: the second moment of layer {bad[0]} has entries that are not finite; make it anew")
-    return found
+    return moments

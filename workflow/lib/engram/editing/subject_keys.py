@@ -1,52 +1,102 @@
-"""The MLP as a memory: keys at the subject, and the values one wants to find there (ROME Sec. 3.1, App. E.5).
+"""The MLP as a memory: keys read where facts look their subject up, as ROME and as MEMIT average them over contexts.
 
-Shapes: F facts, C contexts (the first is the bare prompt), B = F * C rows, T tokens, d values, D keys, V vocabulary.
+Keys are inputs of an MLP's last projection, values its outputs (ROME Sec. 3.1). The values that facts should get are
+engram.editing.values. Shapes: F facts, C contexts (the first is the bare prompt), B rows, T tokens, d values, D keys.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from engram.editing.facts import Fact, Lookup, lookups
 from engram.model import tokens
-from engram.model.hooks import call_until_stop, captured
+from engram.model.halving import halving
+from engram.model.hooks import captured, call_until_stop
+from engram.model.loading import LM
+from engram.settings import objective
+
+BATCH = 512  # rows of a forward
 
 
 @torch.no_grad()
-def keys_values(lm, layer: int, rows: list[Lookup], batch: int = 512) -> tuple[torch.Tensor, torch.Tensor]:
-    """Keys [B, D] and values [B, d] of the MLP's last projection in `layer`, at each row's lookup token."""
-    keys, values = [], []
-    module = {"value": lm.module("value", layer)}
-    for start in range(0, len(rows), batch):
-        part = rows[start : start + batch]
-        ids, _ = tokens.pad([row.ids for row in part], lm.device)
-        at = torch.tensor([row.position for row in part], device=lm.device)
-        index = torch.arange(len(part), device=lm.device)
-        with captured(module, "input", stop="value") as inputs:
+def keys_at(
+    lm: LM, rows: list[Lookup], layers: Sequence[int], output: tuple[str, int] | None = None, batch: int = BATCH
+) -> tuple[dict[int, torch.Tensor], torch.Tensor | None]:
+    """Keys {layer: [B, D]} of `layers` at each row's looked-up token, from one forward per `batch` rows.
+
+    `output`, a pair (part of the architecture, layer) at or above all of `layers`, is read there too: the second result
+    [B, d], else None.
+    """
+    values = {layer: lm.module("value", layer) for layer in layers}
+    above = {} if output is None else {"above": lm.module(*output)}
+
+    def compute(chunk: list[Lookup]) -> tuple[dict[int, torch.Tensor], torch.Tensor | None]:
+        ids, _ = tokens.pad([row.ids for row in chunk], lm.device)
+        at = torch.arange(len(chunk), device=lm.device), torch.tensor([row.position for row in chunk], device=lm.device)
+        with (
+            captured(values, "input", None if above else max(layers)) as keys,
+            captured(above, stop="above") as outputs,
+        ):
             call_until_stop(lm.hidden, ids)
-        key = inputs["value"][index, at]
-        keys.append(key)
-        values.append(module["value"](key))
-    return torch.cat(keys), torch.cat(values)
+        return {layer: keys[layer][at] for layer in layers}, outputs["above"][at] if above else None
+
+    parts = list(halving(compute, rows, batch, "row"))
+    keys = {layer: torch.cat([part[layer] for part, _ in parts]) for layer in layers}
+    return keys, torch.cat([states for _, states in parts]) if above else None
 
 
 @dataclass(frozen=True)
 class FactKeys:
-    """Keys of F facts at one layer: mean over contexts and bare prompt [F, D], and the value of the bare prompt [F,
-    d].
-    """
+    """What ROME reads of F facts at one layer: the mean key over contexts, the key and the value of the bare prompt."""
 
-    mean: torch.Tensor
-    bare: torch.Tensor
-    value: torch.Tensor
+    mean: torch.Tensor  # [F, D], the bare prompt counted among the contexts
+    bare: torch.Tensor  # [F, D]
+    value: torch.Tensor  # [F, d]
 
 
-def fact_keys(lm, settings, facts: list[Fact], contexts: list[str]) -> FactKeys:
-    """k* = mean over the contexts of the key at the looked-up token, of `settings` (layer, token). PAPER: ROME eq.
-    3.
-    """
+def fact_keys(lm: LM, settings: objective.Settings, facts: list[Fact], contexts: Sequence[str]) -> FactKeys:
+    """k*, the mean over the contexts of the key at the looked-up token of `settings` (layer, token). PAPER: ROME eq. 3."""
     layer = settings.layer
     rows = [row for fact in facts for row in lookups(lm.tokenizer, fact, contexts, token=settings.token)]
-    keys, values = keys_values(lm, layer, rows)
+    keys = keys_at(lm, rows, [layer])[0][layer]
+    with torch.no_grad():
+        values = torch.cat([lm.module("value", layer)(part) for part in keys.split(BATCH)])
     keys, values = keys.unflatten(0, (len(facts), -1)), values.unflatten(0, (len(facts), -1))
     return FactKeys(keys.mean(1), keys[:, 0], values[:, 0])
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The filled prompts of F facts: bare [F], and in the other contexts, one context after the other [(C - 1)·F]."""
+
+    bare: list[Lookup]
+    prefixed: list[Lookup]
+
+
+def rows_of(lm: LM, facts: list[Fact], contexts: Sequence[str], token: str) -> Rows:
+    """The prompts of `facts` in every one of `contexts`, looked up at `token`.
+
+    `contexts` are templates; ValueError unless the bare one, "{}", is first.
+    """
+    if not contexts or contexts[0] != "{}":
+        raise ValueError(f"contexts {list(contexts)[:2]}…: the first must be the bare prompt, '{{}}'")
+    rows = [lookups(lm.tokenizer, fact, contexts, token=token) for fact in facts]
+    return Rows([row[0] for row in rows], [row[i] for i in range(1, len(contexts)) for row in rows])
+
+
+def weighted_keys(
+    lm: LM, layers: Sequence[int], rows: Rows, output: tuple[str, int] | None = None
+) -> tuple[dict[int, torch.Tensor], torch.Tensor | None]:
+    """MEMIT's keys {layer: [F, D]} of the facts in float64, and of the bare prompts the `output` as in `keys_at`.
+
+    A key is the mean of the bare prompt's and the mean over the other contexts: weights 1/2 and 1/(2C - 2), as
+    published.
+    """
+    bare, states = keys_at(lm, rows.bare, layers, output)
+    means = {layer: keys.double() for layer, keys in bare.items()}
+    if rows.prefixed:
+        prefixed, _ = keys_at(lm, rows.prefixed, layers)
+        for layer, keys in prefixed.items():
+            means[layer] = (means[layer] + keys.double().unflatten(0, (-1, len(rows.bare))).mean(0)) / 2
+    return means, states

@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass
 
+import torch
+
 from engram.editing import closed_form, residual_spread
+from engram.editing.editor import Aids
 from engram.editing.facts import Fact
 from engram.editing.residual_spread import remember
 from engram.model.delta import Delta
+from engram.model.loading import LM
 
 NEEDS = ("prefixes", "covariance", "targets")
 REGIMES = ("single", "mass", "sequential")
@@ -25,7 +29,7 @@ class Settings(residual_spread.Settings):
             raise ValueError(f"threshold {self.threshold} and ridge {self.ridge} must be positive")
 
 
-def edit(lm, facts: list[Fact], settings: Settings, aids) -> Delta:
+def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:
     """ΔWᵀ = (P(KKᵀ + K_pK_pᵀ) + L₂I)⁻¹ P K Rᵀ in every layer, P the projection onto the null space of C, K_p the
     earlier keys.
 
@@ -34,7 +38,7 @@ def edit(lm, facts: list[Fact], settings: Settings, aids) -> Delta:
     as in the code.
     """
 
-    def solution(layer, keys):
+    def solution(layer: int, keys: torch.Tensor) -> torch.Tensor:
         space = closed_form.null_space(aids.moments[layer], settings.threshold, keys.device)
         return closed_form.projected(space, settings.ridge, keys, aids.earlier.get(layer))
 

@@ -2,21 +2,23 @@
 2020).
 """
 
+from engram.editing.editor import Aids
 from engram.editing.facts import Fact
 from engram.editing.tuning import batched_finetune, finetune
 from engram.editing.tuning.finetune import Settings
 from engram.model.delta import Delta
+from engram.model.loading import LM
 
 NEEDS: tuple[str, ...] = ()
 REGIMES = ("single", "mass", "sequential")
 __all__ = ["NEEDS", "REGIMES", "Settings", "edit", "edit_each"]
 
 
-def edit(lm, facts: list[Fact], settings: Settings, aids) -> Delta:
+def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:
     """Dense changes of the projection's weight and, where the architecture has one, its bias, as published."""
     return finetune.tune(lm, facts, finetune.value_names(lm, settings.layer), settings)
 
 
-def edit_each(lm, facts: list[Fact], settings: Settings, aids) -> list[Delta]:
-    """`edit` of every fact alone, several side by side."""
+def edit_each(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> list[Delta]:
+    """For every fact the change that `edit` makes for it alone; several are tuned side by side."""
     return batched_finetune.tune_each(lm, facts, finetune.value_names(lm, settings.layer), settings)

@@ -1,15 +1,17 @@
 """FT-W: fine-tuning of a whole block with weight decay, the baseline of mass edits (MEMIT Sec. 5.1, App. B)."""
 
+from engram.editing.editor import Aids
 from engram.editing.facts import Fact
 from engram.editing.tuning import finetune
 from engram.editing.tuning.finetune import Settings
 from engram.model.delta import Delta
+from engram.model.loading import LM
 
 NEEDS: tuple[str, ...] = ()
 REGIMES = ("single", "mass", "sequential")
 __all__ = ["NEEDS", "REGIMES", "Settings", "edit"]
 
 
-def edit(lm, facts: list[Fact], settings: Settings, aids) -> Delta:
+def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:
     """Dense changes of every parameter of the block, layer norms and biases among them, as published."""
     return finetune.tune(lm, facts, finetune.block_names(lm, settings.layer), settings)

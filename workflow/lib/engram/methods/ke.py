@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
+from engram.editing.editor import Aids
 from engram.editing.facts import Fact
 from engram.editing.hypernet import editors
 from engram.model.delta import Delta
+from engram.model.loading import LM
 
 NEEDS: tuple[str, ...] = ("hypernet",)
 REGIMES: tuple[str, ...] = ("single",)
@@ -17,7 +19,7 @@ class Settings:
     lr_scale: float = 1.0
 
 
-def edit(lm, facts: list[Fact], settings: Settings, aids) -> Delta:
+def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:
     """The change for one fact, in every MLP map of the last layers. ValueError for more than one, or a fact trained
     on.
     """

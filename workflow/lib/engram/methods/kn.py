@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import torch
 
 from engram.editing import knowledge_neurons
+from engram.editing.editor import Aids
 from engram.editing.facts import Fact
 from engram.model import tokens
 from engram.model.delta import Delta, applied
 from engram.model.halving import ChunkLimit
+from engram.model.loading import LM
 
 NEEDS = ("prefixes",)
 REGIMES = ("single", "sequential")
@@ -42,7 +44,7 @@ class Settings:
             raise ValueError(f"points {self.points} must be at least 2 and batch {self.batch} at least 1")
 
 
-def edit(lm, facts: list[Fact], settings: Settings, aids) -> Delta:
+def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:
     """A change of rank one per fact and layer with neurons in it; facts in turn, each seeing those before. Where no
     neuron is selected nothing changes.
 

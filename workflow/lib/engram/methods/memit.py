@@ -1,16 +1,18 @@
 """MEMIT: many facts at once, stored by least squares in the MLPs of several layers (MEMIT Sec. 4)."""
 
 from engram.editing import residual_spread
+from engram.editing.editor import Aids
 from engram.editing.facts import Fact
 from engram.editing.residual_spread import Weighted as Settings
 from engram.model.delta import Delta
+from engram.model.loading import LM
 
 NEEDS = ("prefixes", "covariance", "targets")
 REGIMES = ("single", "mass", "sequential")
 __all__ = ["NEEDS", "REGIMES", "Settings", "edit"]
 
 
-def edit(lm, facts: list[Fact], settings: Settings, aids) -> Delta:
+def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:
     """ΔW = R Kᵀ (λC + KKᵀ)⁻¹ in every layer, R = (Z - z) / (layers left). PAPER: MEMIT eq. 14, Algorithm 1.
 
     In sequence it knows nothing of the facts stored before; `memit-seq` does.

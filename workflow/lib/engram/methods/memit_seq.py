@@ -1,17 +1,19 @@
 """MEMIT for edits in sequence: keys of earlier batches are protected as those of the text are (Gu et al. 2024)."""
 
 from engram.editing import residual_spread
+from engram.editing.editor import Aids
 from engram.editing.facts import Fact
 from engram.editing.residual_spread import Weighted as Settings
 from engram.editing.residual_spread import remember
 from engram.model.delta import Delta
+from engram.model.loading import LM
 
 NEEDS = ("prefixes", "covariance", "targets")
 REGIMES = ("single", "mass", "sequential")
 __all__ = ["NEEDS", "REGIMES", "Settings", "edit", "remember"]
 
 
-def edit(lm, facts: list[Fact], settings: Settings, aids) -> Delta:
+def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:
     """ΔW = R Kᵀ (λC + K_pK_pᵀ + KKᵀ)⁻¹ in every layer, K_p the keys of earlier batches; MEMIT itself if there were
     none.
 

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
+from engram.editing.editor import Aids
 from engram.editing.facts import Fact
 from engram.editing.hypernet import editors
 from engram.model.delta import Delta
+from engram.model.loading import LM
 
 NEEDS: tuple[str, ...] = ("hypernet",)
 REGIMES: tuple[str, ...] = ("single", "mass")
@@ -17,7 +19,7 @@ class Settings:
     lr_scale: float = 1.0
 
 
-def edit(lm, facts: list[Fact], settings: Settings, aids) -> Delta:
+def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:
     """One low-rank change per MLP map of the last layers, summed over the facts. ValueError for a fact trained on.
 
     DIFFERS: the published code takes one gradient of the mean loss over all facts; here each fact has its own, as it

@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
+from engram.editing.editor import Aids
+from engram.editing.facts import Fact
 from engram.model.delta import NOTHING, Delta
+from engram.model.loading import LM
 
 NEEDS: tuple[str, ...] = ()
 REGIMES = ("single", "mass", "sequential")
@@ -13,6 +16,6 @@ class Settings:
     """No hyperparameters."""
 
 
-def edit(lm, facts, settings: Settings, aids) -> Delta:
+def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:
     """No change."""
     return NOTHING

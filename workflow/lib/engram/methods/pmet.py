@@ -8,8 +8,10 @@ ROME. Everything after that is PMET's: where the residual is read, how it is spr
 from dataclasses import dataclass
 
 from engram.editing import residual_spread
+from engram.editing.editor import Aids
 from engram.editing.facts import Fact
 from engram.model.delta import Delta
+from engram.model.loading import LM
 
 NEEDS = ("prefixes", "covariance", "targets")
 REGIMES = ("single", "mass", "sequential")
@@ -22,7 +24,7 @@ class Settings(residual_spread.Weighted):
     site: str = "mlp"
 
 
-def edit(lm, facts: list[Fact], settings: Settings, aids) -> Delta:
+def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:
     """ΔW = R Kᵀ (λC + KKᵀ)⁻¹ in every layer, R = (V* - v) / √(layers left), v the MLP's output in the last one."""
     return residual_spread.edit(
         lm, facts, settings, aids, residual_spread.weighted(settings, aids, {}), share=lambda left: left**-0.5
