@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from closed_form_oracles import FACTS, KINDS, LAYERS, SETTINGS, aids_of, slow_memit
-from engram.editing import editor, residual_spread
+from engram.editing import editor, subject_keys
 from engram.methods import memit
 from toy import lm
 
@@ -29,8 +29,8 @@ def test_batches_of_rows_and_memory_do_not_matter(monkeypatch):
     model = lm("gpt2", torch.float64)
     aids = aids_of(model)
     delta = memit.edit(model, FACTS, SETTINGS["memit"], aids)
-    whole = residual_spread.looked_up
-    monkeypatch.setattr(residual_spread, "looked_up", lambda *args: whole(*args[:3], *(args[3:] or (None,)), 1))
+    whole = subject_keys.keys_at
+    monkeypatch.setattr(subject_keys, "keys_at", lambda *args: whole(*args[:3], *(args[3:] or (None,)), 1))
     alone = memit.edit(model, FACTS, SETTINGS["memit"], aids)
     for layer in LAYERS:
         assert torch.allclose(delta.dense(layer), alone.dense(layer), rtol=1e-9, atol=1e-12)

@@ -79,14 +79,14 @@ def test_accumulator_and_result_are_apart():
 
 def test_solve_inverts_and_reports_a_missing_rank():
     keys = keys_of(50, 6)
-    moment = covariance.Moment(keys.T @ keys, 50)
+    moment = second_moment.Moment(keys.T @ keys, 50)
     wanted = torch.linalg.inv(moment.mean) @ keys[:2].T
-    assert torch.allclose(covariance.solve(moment, keys[:2]), wanted, rtol=1e-8)
-    assert covariance.solve(moment, keys[:2].float()).dtype == torch.float64
-    assert second_moment.rank(moment) == 6
+    assert torch.allclose(moment.solve(keys[:2]), wanted, rtol=1e-8)
+    assert moment.solve(keys[:2].float()).dtype == torch.float64
+    assert moment.rank() == 6
     for found in (2, 3, 5):
         with pytest.raises(ValueError, match=f"rank {found} of 6 .*{found} keys.*covariance.ridge"):
-            covariance.solve(covariance.Moment(keys[:found].T @ keys[:found], found), keys[:1])
+            second_moment.Moment(keys[:found].T @ keys[:found], found).solve(keys[:1])
 
 
 @pytest.mark.parametrize(
@@ -97,35 +97,32 @@ def test_rank_is_found_behind_the_noise_of_the_products(true, dtype):
     """More keys than columns, but of a smaller space."""
     keys = (keys_of(300, true) @ keys_of(true, 40, 1)).to(dtype)
     moment = (
-        covariance.Moment((keys.T @ keys).double(), 300)
+        second_moment.Moment((keys.T @ keys).double(), 300)
         if dtype == torch.float64
         else summed([keys], expected=300).result()
     )
-    assert second_moment.rank(moment) == true
+    assert moment.rank() == true
     with pytest.raises(ValueError, match=f"rank {true} of 40"):
-        covariance.solve(moment, keys[:1])
+        moment.solve(keys[:1])
 
 
 def test_badly_scaled_columns_do_not_pass_for_missing_ones():
     keys = keys_of(300, 40) * torch.logspace(-9, 3, 40, dtype=torch.float64)
-    moment = covariance.Moment(keys.T @ keys, 300)
-    assert (
-        second_moment.rank(moment) == 40
-        and second_moment.rank(covariance.Moment(moment.total.clone().fill_diagonal_(0), 300)) == 0
-    )
-    assert torch.allclose(moment.mean @ covariance.solve(moment, keys[:1]), keys[:1].T, rtol=1e-6)
+    moment = second_moment.Moment(keys.T @ keys, 300)
+    assert moment.rank() == 40 and second_moment.Moment(moment.total.clone().fill_diagonal_(0), 300).rank() == 0
+    assert torch.allclose(moment.mean @ moment.solve(keys[:1]), keys[:1].T, rtol=1e-6)
 
 
 def test_a_ridge_is_used_only_where_asked_for():
     keys = keys_of(3, 6)
-    short = covariance.Moment(keys.T @ keys, 3, ridge=0.1)
+    short = second_moment.Moment(keys.T @ keys, 3, ridge=0.1)
     mean = short.mean
     wanted = torch.linalg.inv(mean + 0.1 * mean.diagonal().mean() * torch.eye(6)) @ keys.T
-    assert torch.allclose(covariance.solve(short, keys), wanted, rtol=1e-10)
+    assert torch.allclose(short.solve(keys), wanted, rtol=1e-10)
     assert torch.equal(short.mean, keys.T @ keys / 3), "the statistic itself has none"
-    assert second_moment.rank(short) == 3
+    assert short.rank() == 3
     with pytest.raises(ValueError, match="rank 3 of 6"):
-        covariance.solve(covariance.Moment(keys.T @ keys, 3), keys)
+        second_moment.Moment(keys.T @ keys, 3).solve(keys)
 
 
 def a_job(tmp_path, name="toy", weights=b"one"):
@@ -142,8 +139,8 @@ def a_job(tmp_path, name="toy", weights=b"one"):
 
 
 def test_stored_form_round_trips():
-    found = {3: covariance.Moment(torch.eye(2), 5), 11: covariance.Moment(2 * torch.eye(2), 7)}
-    again = covariance.from_tensors(*covariance.to_tensors(found))
+    found = {3: second_moment.Moment(torch.eye(2), 5), 11: second_moment.Moment(2 * torch.eye(2), 7)}
+    again = second_moment.from_tensors(*second_moment.to_tensors(found))
     assert {layer: (m.count, m.total.tolist()) for layer, m in again.items()} == {
         layer: (m.count, m.total.tolist()) for layer, m in found.items()
     }
@@ -205,18 +202,18 @@ def test_a_dataset_is_known_by_its_texts_in_their_order():
     assert covariance.fingerprint(table.reset_index()) == covariance.fingerprint(table)
 
 
-def test_the_moment_that_was_solved_last_is_factored_once(monkeypatch):
+def test_a_moment_is_factored_once(monkeypatch):
     factored, real = [], second_moment._factor
     monkeypatch.setattr(second_moment, "_factor", lambda matrix: factored.append(1) or real(matrix))
     draws = torch.randn(2, 50, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     first, second = (second_moment.Moment(keys.T @ keys, 50) for keys in draws)
     key = torch.ones(1, 6, dtype=torch.float64)
-    found = [second_moment.solve(first, key) for _ in range(3)]
+    found = [first.solve(key) for _ in range(3)]
     assert len(factored) == 1 and all(torch.equal(one, found[0]) for one in found)
     assert torch.allclose(first.mean @ found[0], key.T)
-    ridged = second_moment.solve(second_moment.Moment(first.total, 50, ridge=0.5), key)
+    ridged = second_moment.Moment(first.total, 50, ridge=0.5).solve(key)
     assert len(factored) == 2 and not torch.allclose(ridged, found[0], rtol=1e-2), "another ridge, another matrix"
-    assert torch.allclose(second.mean @ second_moment.solve(second, key), key.T) and len(second_moment._FACTORS) == 1
+    assert torch.allclose(second.mean @ second.solve(key), key.T)
 
 
 def test_a_second_moment_that_is_no_number(tmp_path, monkeypatch):

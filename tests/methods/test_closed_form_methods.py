@@ -1,13 +1,13 @@
 """The contract of all methods with a closed form, with values that were really optimised and moments of real keys."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
 
-from closed_form_oracles import FACTS, KINDS, LAYERS, SETTINGS, Aids
+from closed_form_oracles import FACTS, KINDS, LAYERS, SETTINGS
 from engram.editing import covariance, editor
+from engram.editing.editor import Aids
 from engram.editing.facts import lookups, target_tokens
 from engram.editing.values import targets
 from engram.model.delta import applied
@@ -55,7 +55,7 @@ def test_contract(kind, name):
         assert all(now < was - 0.1 for now, was in zip(new, old)), "the target gets more probable"
     with pytest.raises(ValueError, match="no optimised value"):
         method.edit(model, LAST, settings, replace(aids, targets={LAST[0].case_id: aids.targets[LAST[0].case_id]}))
-    broken = SimpleNamespace(**{**aids.__dict__, "moments": {LAYERS[0]: aids.moments[LAYERS[0]]}})
+    broken = replace(aids, moments={LAYERS[0]: aids.moments[LAYERS[0]]})
     with pytest.raises(KeyError):
         method.edit(model, LAST, settings, broken)
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.model.state_dict().items()), (

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from engram.editing import covariance, editor, subject_keys
-from engram.editing.facts import Fact, lookups
+from engram.editing import editor, second_moment, subject_keys
+from engram.editing.facts import Fact
 from engram.editing.values import targets
 from engram.methods import rome
 from engram.model.delta import applied
@@ -29,7 +29,7 @@ def random_moment(width, seed=0):
         * torch.rand(width, generator=generator)
         * 3
     )
-    return covariance.Moment(keys.T @ keys, len(keys))
+    return second_moment.Moment(keys.T @ keys, len(keys))
 
 
 def edit(model, contexts, facts=FACTS):
@@ -49,9 +49,8 @@ def test_rome_stores_the_value_under_the_key_with_rank_one(kind):
     model = lm(kind)
     deltas, wanted, _ = edit(model, CONTEXTS)
     for fact, delta, value in zip(FACTS, deltas, wanted):
-        (row,) = lookups(model.tokenizer, fact, ["{}"])
         with applied(model, delta):
-            _key, now = subject_keys.keys_values(model, 1, [row])
+            now = subject_keys.fact_keys(model, targets.Settings(layer=1), [fact], ["{}"]).value
         assert torch.allclose(now[0], value, atol=1e-4), "W'k = v*"
         assert torch.linalg.matrix_rank(delta.dense(1)) == 1
 

@@ -1,10 +1,9 @@
 """Facts, random second moments and values for editors with a closed form, and slow oracles of what they compute."""
 
-from dataclasses import dataclass, field
-
 import numpy as np
 import torch
 
+from engram.editing.editor import Aids
 from engram.editing.facts import Fact, lookups
 from engram.editing.second_moment import Moment
 from engram.methods import alphaedit, emmet, memit, memit_seq, pmet, r_rome
@@ -36,16 +35,6 @@ SETTINGS = {
 }
 
 
-@dataclass(frozen=True)
-class Aids:
-    """What a method gets besides the model."""
-
-    contexts: tuple = CONTEXTS
-    moments: dict = None
-    targets: dict = None
-    earlier: dict = field(default_factory=dict)
-
-
 def moment(width, seed=0):
     generator = torch.Generator().manual_seed(seed)
     keys = torch.randn(4 * width, width, generator=generator, dtype=torch.float64)
@@ -56,9 +45,8 @@ def moment(width, seed=0):
 def aids_of(model, facts=FACTS, **more):
     draws = torch.randn(len(facts), model.width, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     targets = {fact.case_id: draw.to(model.model.dtype) for fact, draw in zip(facts, draws)}
-    return Aids(
-        **{"moments": {layer: moment(model.key_width(layer), layer) for layer in LAYERS}, "targets": targets, **more}
-    )
+    moments = {layer: moment(model.key_width(layer), layer) for layer in LAYERS}
+    return Aids(**{"contexts": CONTEXTS, "moments": moments, "targets": targets, **more})
 
 
 def wanted(aids, facts=FACTS):

@@ -4,7 +4,7 @@ import pandas as pd
 import torch
 
 from changed_weights import low
-from engram.editing import covariance, editor, outcomes, records
+from engram.editing import editor, outcomes, records, second_moment
 from engram.methods import ft, memit_seq, none, rome
 from engram.model.delta import Delta
 from toy import PROMPTS
@@ -90,7 +90,7 @@ def aids(model):
         keys = torch.randn(
             512, model.key_width(layer), generator=torch.Generator().manual_seed(layer), dtype=torch.float64
         )
-        moments[layer] = covariance.Moment(keys.T @ keys, len(keys))
+        moments[layer] = second_moment.Moment(keys.T @ keys, len(keys))
     values = torch.randn(len(FACTS), model.width, generator=torch.Generator().manual_seed(9)).to(
         next(model.model.parameters())
     )

@@ -12,7 +12,7 @@ from sandboxes import Sandbox, make_sandbox
 
 METHOD = '''"""Least change: the smallest one, in the plain norm, that stores a new value under the subject's key."""
 
-from engram.editing import closed_form, residual_spread, subject_keys
+from engram.editing import closed_form, subject_keys
 from engram.model.delta import Delta
 from engram.settings.objective import Settings
 
@@ -23,8 +23,8 @@ __all__ = ["NEEDS", "REGIMES", "Settings", "edit"]
 
 def edit(lm, facts, settings, aids) -> Delta:
     """W += (v* - W k) kT / (k.k) for the key k of the bare prompt."""
-    keys = subject_keys.fact_keys(lm, settings, facts, list(aids.contexts))
-    lacking = residual_spread.wanted(facts, aids.targets, keys.value.double()) - keys.value.double()
+    keys = subject_keys.fact_keys(lm, settings, facts, aids.contexts)
+    lacking = aids.values_of(facts, keys.value.double()) - keys.value.double()
     share = keys.bare.double() / keys.bare.double().pow(2).sum(1, keepdim=True)
     return Delta({settings.layer: closed_form.part(lacking.T, share.T, keys.value.dtype)})
 '''

@@ -45,7 +45,7 @@ def main(argv=None):
 
 def rank_of(lm, layer, moment, device):
     """The rank of a layer's statistic, said aloud where it is below the width."""
-    rank = second_moment.rank(moment, device)
+    rank = moment.rank(device)
     if rank < len(moment.total):
         print(
             f"covariance: layer {layer} of {lm.name} has rank {rank} of {len(moment.total)} from {moment.count} keys; it can "

@@ -65,7 +65,7 @@ def fingerprint(articles: pd.DataFrame) -> str:
 
 
 def token_rows(tokenizer: PreTrainedTokenizerBase, texts: list[str], limit: int, step: int = 256) -> list[np.ndarray]:
-    """Token ids of every text by itself, behind the start token where there is one, cut at `limit`; none of an empty one.
+    """Token ids of every text alone, behind the start token where there is one, cut at `limit`; none of an empty text.
 
     The start token's key counts as any other, as in the original code with such a tokenizer.
     """
@@ -106,14 +106,16 @@ def second_moments(
     budget: int,
     dtype: torch.dtype = torch.float64,
     shard_count: int = 1,
-    store: shards.Store = shards.Store(),
+    store: shards.Store | None = None,
     memory: int | None = None,
 ) -> dict[int, Moment]:
     """Second moment of the keys of every layer in `layers` over all tokens of `texts`, each cut at `max_tokens`.
 
-    `budget`: padded tokens per forward. `store` keeps finished shards, `shard_count` of them. `memory`: bytes on the device for the sums; layers that do not fit together
-    take another pass over the text (None: what is free on a CUDA device, all at once elsewhere). Neither the number of
-    shards nor `memory` changes a bit of the result. MemoryError if the sum of one layer does not fit.
+    `budget`: padded tokens per forward. `store` keeps finished shards, of which there are `shard_count`. `memory`:
+    bytes on the device for the sums; layers that do not fit together take another pass over the text (None: what is
+    free on a CUDA device, all at once elsewhere). Neither the number of shards nor `memory` changes a bit of the
+    result. MemoryError if the sum of one layer does not fit. ValueError for a layer that the model lacks, several
+    shards with float32, or texts without a token.
     """
     _refuse_inexact_shards(dtype, shard_count)
     if not layers or not set(layers) <= set(range(lm.layers)):
@@ -124,6 +126,7 @@ def second_moments(
     feed = Feed(lm, sum(len(row) for batch in todo for row in batch))
     if memory is None and lm.device.type == "cuda":
         memory = _free_bytes(feed, sorted(set(layers)), todo[0], dtype)
+    store = store or shards.Store()
     passes = store.agreed("passes", _passes(lm, sorted(set(layers)), dtype, memory))
     with progress.bar(None, "covariance", " tokens", total=feed.total * len(passes)) as bar:
         return {
@@ -199,7 +202,7 @@ def _restore(sums: dict[int, SecondMoment], tensors: dict[str, torch.Tensor], ab
 class Feed:
     """Sends batches through a model and hands out the keys; remembers how many tokens at a time the device can hold.
 
-    `total` is the number of tokens of all batches, `room` the number of padded tokens that fit (None: no limit is known).
+    `total` is the number of tokens of all batches, `room` the number of padded tokens that fit (None: no limit known).
     """
 
     def __init__(self, lm: LM, total: int) -> None:
@@ -269,7 +272,7 @@ def keys_going_in(modules: dict[int, torch.nn.Module], take: Take) -> Iterator[N
 
 
 def _free_bytes(feed: Feed, layers: list[int], batch: Batch, dtype: torch.dtype) -> int:
-    """Bytes of the CUDA device that sums may take: those free, less those that a forward and an update of a layer need."""
+    """Bytes of the CUDA device that sums may take: those free, less what a forward and an update of one layer need."""
     device = feed.lm.device
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)

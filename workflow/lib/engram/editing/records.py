@@ -194,7 +194,7 @@ DATASETS: dict[str, Callable[[PreTrainedTokenizerBase, Any], Iterator[Asked]]] =
 
 
 def generation_rows(records: pd.DataFrame) -> list[dict[str, Any]]:
-    """One row per generation prompt, duplicates kept: record (its position in the table), case_id, prompt_index, prompt.
+    """One row per generation prompt, duplicates kept: record (its place in the table), case_id, prompt_index, prompt.
 
     zsRE records have none.
     """

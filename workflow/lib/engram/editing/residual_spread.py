@@ -90,7 +90,7 @@ def edit(
 
 
 def weighted(settings: Weighted, aids: Aids, earlier: Mapping[int, torch.Tensor]) -> Solution:
-    """MEMIT's solution for `edit`: least squares against λC and the keys of earlier batches, K_pK_pᵀ by layer [D, D]."""
+    """MEMIT's solution for `edit`: least squares against λC and, by layer, K_pK_pᵀ [D, D] of the earlier batches."""
     weight = settings.covariance_weight
     return lambda layer, keys: closed_form.least_squares(aids.moments[layer], weight, keys, earlier.get(layer))
 

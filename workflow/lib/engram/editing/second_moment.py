@@ -1,4 +1,4 @@
-"""The uncentred second moment C of keys as a statistic: summed exactly, solved with, kept on file, checked on the way in.
+"""The uncentred second moment C of keys as a statistic: summed exactly, solved with, kept on file and checked there.
 
 C = (1/N) Σ k kᵀ of ROME eq. 2 and MEMIT Sec. 4.1. `SecondMoment` accumulates, `Moment` is the finished statistic. The
 pass over the text that feeds it is engram.editing.covariance, what editors solve with it engram.editing.closed_form.
@@ -28,7 +28,7 @@ Device = torch.device | str
 
 @dataclass(frozen=True)
 class Moment:
-    """A finished statistic: sum of k kᵀ [D, D], the number of keys, and the ridge that params ask for when it is solved.
+    """A finished statistic: sum of k kᵀ [D, D], the number of keys, and the ridge that params ask for when solving.
 
     `ridge` is a fraction of the mean diagonal entry of C; `total` and `mean` are without it. Factorisations are made
     once, on the device that asks first, and kept beside the sum in main memory, so that a GPU holds one at a time.
@@ -66,14 +66,14 @@ class Moment:
         )
 
     def spectrum(self, device: Device) -> tuple[torch.Tensor, torch.Tensor]:
-        """Eigenvalues [D] of C, rising, and its eigenvectors [D, D] (in columns), without a ridge; float64 on `device`."""
+        """Eigenvalues [D] of C without its ridge, rising, and eigenvectors [D, D] in columns; float64 on `device`."""
         values, vectors = self._once(
             "spectrum", lambda: torch.linalg.eigh(self.total.to(device, torch.float64) / self.count)
         )
         return values.to(device), vectors.to(device)
 
     def rank(self, device: Device = "cpu") -> int:
-        """The rank of C without its ridge: D where Cholesky works, else from the eigenvalues; at most the number of keys.
+        """The rank of C without its ridge: D where Cholesky works, else by eigenvalues, at most the number of keys.
 
         What float32 products blur is not seen: a direction that no key has may pass for one with very little weight.
         """
@@ -162,8 +162,9 @@ class SecondMoment:
             )
         if self.exact and self.exponent is not None and largest >= 2.0 ** (62 + self.exponent):
             raise OverflowError(
-                f"{self.name}: the sum has an entry of {largest:.3g}, but its grid ends at {2.0 ** (62 + self.exponent):.3g}, "
-                f"{2**ROOM} times what the first batch promised; dtype float32 or another order of the texts has no such limit"
+                f"{self.name}: the sum has an entry of {largest:.3g}, but its grid ends at "
+                f"{2.0 ** (62 + self.exponent):.3g}, {2**ROOM} times what the first batch promised; dtype float32 or "
+                "another order of the texts has no such limit"
             )
         return self
 
@@ -254,7 +255,7 @@ def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
 def to_tensors(
     moments: dict[int, Moment], about: dict[str, Any] | None = None
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The form in which moments are stored: tensors `layer.<l>` [D, D] with the sums; metadata `about` and the counts."""
+    """The form in which moments are stored: tensors `layer.<l>` [D, D], the sums; metadata `about` and the counts."""
     return (
         {f"layer.{layer}": moment.total for layer, moment in moments.items()},
         (about or {}) | {"count": {str(layer): moment.count for layer, moment in moments.items()}},
@@ -272,8 +273,8 @@ def from_tensors(
     for key, value in (expected or {}).items():
         if metadata.get(key) != value:
             raise ValueError(
-                f"second moments of {_named(metadata)} cannot be used with {_named(expected or {})}: the {key} differs; "
-                "run the stage covariance for this model"
+                f"second moments of {_named(metadata)} cannot be used with {_named(expected or {})}: the {key} "
+                "differs; run the stage covariance for this model"
             )
     for layer in layers if lm is not None else ():
         stored, right = len(tensors[f"layer.{layer}"]), lm.key_width(layer) if layer < lm.layers else 0

@@ -70,7 +70,7 @@ def _at_once(
     count: int,
     read: Callable[..., Tables],
 ) -> Iterator[Tables]:
-    """Tables of groups of `size` facts, each edited by one call; about `count` records are read and forgotten together."""
+    """Tables of groups of `size` facts, each edited by one call; about `count` records are read at a time."""
     step = size * max(1, count // size)
     for start in range(0, len(rows), step):
         part = rows.iloc[start : start + step]

@@ -12,7 +12,7 @@ import torch
 from engram.editing.facts import Fact, Lookup, lookups
 from engram.model import tokens
 from engram.model.halving import halving
-from engram.model.hooks import captured, call_until_stop
+from engram.model.hooks import call_until_stop, captured
 from engram.model.loading import LM
 from engram.settings import objective
 
@@ -56,7 +56,10 @@ class FactKeys:
 
 
 def fact_keys(lm: LM, settings: objective.Settings, facts: list[Fact], contexts: Sequence[str]) -> FactKeys:
-    """k*, the mean over the contexts of the key at the looked-up token of `settings` (layer, token). PAPER: ROME eq. 3."""
+    """What ROME reads of every fact, in the layer and at the token of `settings`.
+
+    k* is the mean of its keys over `contexts`, templates with the bare one, "{}", first. PAPER: ROME eq. 3.
+    """
     layer = settings.layer
     rows = [row for fact in facts for row in lookups(lm.tokenizer, fact, contexts, token=settings.token)]
     keys = keys_at(lm, rows, [layer])[0][layer]
