@@ -79,7 +79,8 @@ def edit(
     delta = Delta({})
     with ExitStack() as below:
         for index, layer in enumerate(settings.layers):
-            keys, current = subject_keys.weighted_keys(lm, [layer], rows, output)
+            keys, outputs = subject_keys.weighted_keys(lm, [layer], rows, output)
+            current = outputs[output]
             lacking = aids.values_of(facts, current.double()) - current.double()
             residual = lacking.T * share(len(settings.layers) - index)
             change = Delta({layer: closed_form.part(residual, solution(layer, keys[layer]), current.dtype)})

@@ -269,24 +269,31 @@ def from_tensors(
 
     ValueError if they do not fit the keys of the model `lm`, or differ from `expected`, its `identity`.
     """
-    layers = sorted(int(name.removeprefix("layer.")) for name in tensors)
     for key, value in (expected or {}).items():
         if metadata.get(key) != value:
             raise ValueError(
                 f"second moments of {_named(metadata)} cannot be used with {_named(expected or {})}: the {key} "
                 "differs; run the stage covariance for this model"
             )
-    for layer in layers if lm is not None else ():
-        stored, right = len(tensors[f"layer.{layer}"]), lm.key_width(layer) if layer < lm.layers else 0
-        if stored != right:
-            raise ValueError(
-                f"layer {layer}: second moments of {metadata.get('model', 'an unnamed model')} have width {stored}, "
-                f"but the keys of {lm.name} there have width {right}"
-            )
-    return {
+    layers = sorted(int(name.removeprefix("layer.")) for name in tensors)
+    moments = {
         layer: Moment(tensors[f"layer.{layer}"], metadata["count"][str(layer)], metadata.get("ridge", 0.0))
         for layer in layers
     }
+    if lm is not None:
+        _check_widths(moments, metadata.get("model", "an unnamed model"), lm)
+    return moments
+
+
+def _check_widths(moments: dict[int, Moment], origin: str, lm: LM) -> None:
+    """ValueError for the first layer whose C, of the model `origin`, has not the width of the keys of `lm` there."""
+    for layer, moment in moments.items():
+        width, right = len(moment.total), lm.key_width(layer) if layer < lm.layers else 0
+        if width != right:
+            raise ValueError(
+                f"layer {layer}: second moments of {origin} have width {width}, but the keys of {lm.name} there have "
+                f"width {right}"
+            )
 
 
 def _named(about: dict) -> str:

@@ -19,31 +19,30 @@ from engram.settings import objective
 BATCH = 512  # rows of a forward
 
 
+Output = tuple[str, int]  # whose output is read: (part of the architecture, layer), e.g. ("mlp", 3)
+
+
 @torch.no_grad()
 def keys_at(
-    lm: LM, rows: list[Lookup], layers: Sequence[int], output: tuple[str, int] | None = None, batch: int = BATCH
-) -> tuple[dict[int, torch.Tensor], torch.Tensor | None]:
+    lm: LM, rows: list[Lookup], layers: Sequence[int], output: Output | None = None, batch: int = BATCH
+) -> tuple[dict[int, torch.Tensor], dict[Output, torch.Tensor]]:
     """Keys {layer: [B, D]} of `layers` at each row's looked-up token, from one forward per `batch` rows.
 
-    `output`, a pair (part of the architecture, layer) at or above all of `layers`, is read there too: the second result
-    [B, d], else None.
+    `output`, at or above all of `layers`, is read there too: the second result is {output: [B, d]}, {} without one.
     """
     values = {layer: lm.module("value", layer) for layer in layers}
-    above = {} if output is None else {"above": lm.module(*output)}
+    above = {} if output is None else {output: lm.module(*output)}
 
-    def compute(chunk: list[Lookup]) -> tuple[dict[int, torch.Tensor], torch.Tensor | None]:
+    def compute(chunk: list[Lookup]) -> tuple[dict[int, torch.Tensor], dict[Output, torch.Tensor]]:
         ids, _ = tokens.pad([row.ids for row in chunk], lm.device)
         at = torch.arange(len(chunk), device=lm.device), torch.tensor([row.position for row in chunk], device=lm.device)
-        with (
-            captured(values, "input", None if above else max(layers)) as keys,
-            captured(above, stop="above") as outputs,
-        ):
+        with captured(values, "input", None if above else max(layers)) as keys, captured(above, stop=output) as outputs:
             call_until_stop(lm.hidden, ids)
-        return {layer: keys[layer][at] for layer in layers}, outputs["above"][at] if above else None
+        return {layer: keys[layer][at] for layer in layers}, {name: outputs[name][at] for name in above}
 
     parts = list(halving(compute, rows, batch, "row"))
     keys = {layer: torch.cat([part[layer] for part, _ in parts]) for layer in layers}
-    return keys, torch.cat([states for _, states in parts]) if above else None
+    return keys, {name: torch.cat([part[name] for _, part in parts]) for name in above}
 
 
 @dataclass(frozen=True)
@@ -89,17 +88,17 @@ def rows_of(lm: LM, facts: list[Fact], contexts: Sequence[str], token: str) -> R
 
 
 def weighted_keys(
-    lm: LM, layers: Sequence[int], rows: Rows, output: tuple[str, int] | None = None
-) -> tuple[dict[int, torch.Tensor], torch.Tensor | None]:
-    """MEMIT's keys {layer: [F, D]} of the facts in float64, and of the bare prompts the `output` as in `keys_at`.
+    lm: LM, layers: Sequence[int], rows: Rows, output: Output | None = None
+) -> tuple[dict[int, torch.Tensor], dict[Output, torch.Tensor]]:
+    """MEMIT's keys {layer: [F, D]} of the facts in float64, and what `keys_at` reads of `output` at the bare prompts.
 
     A key is the mean of the bare prompt's and the mean over the other contexts: weights 1/2 and 1/(2C - 2), as
     published.
     """
-    bare, states = keys_at(lm, rows.bare, layers, output)
+    bare, outputs = keys_at(lm, rows.bare, layers, output)
     means = {layer: keys.double() for layer, keys in bare.items()}
     if rows.prefixed:
         prefixed, _ = keys_at(lm, rows.prefixed, layers)
         for layer, keys in prefixed.items():
             means[layer] = (means[layer] + keys.double().unflatten(0, (-1, len(rows.bare))).mean(0)) / 2
-    return means, states
+    return means, outputs
