@@ -1,7 +1,6 @@
 """A published model, here a folder, beside the one that is trained: run, recorded, checked, one figure made again."""
 
 import json
-import shutil
 
 import pytest
 import yaml
@@ -84,4 +83,11 @@ def test_a_published_model_beside_a_trained_one(both):
         write(both, new)
         assert changed(both) == right
         write(both, values)
-    shutil.rmtree(both.path.parent / "checkpoint")
+    new = yaml.safe_load((both.path / "params.yaml").read_text())
+    new["models"]["published"]["devices"] = "auto"  # a key that was not there, which DVC cannot watch
+    write(both, new)
+    asked = both.run("dvc", "repro", "known@published", ok=False).stdout
+    assert "dvc.yaml was of other params: it is written anew" in asked
+    new["models"]["published"]["devices"] = "one"
+    write(both, new)
+    assert changed(both) == LOADED

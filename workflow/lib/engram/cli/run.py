@@ -1,6 +1,7 @@
 """Commands around a run of Snakemake: before it, and when it has ended."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from engram.cli.command import Commands, add, values
@@ -18,12 +19,16 @@ def register(commands: Commands) -> None:
 
 
 def check(args: argparse.Namespace) -> int:
-    """Check params.yaml against its schema and itself."""
-    values()
-    if args.out:
-        from engram.provenance import record_run
+    """Check params.yaml against its schema and itself; with --out also that dvc.yaml is of these params."""
+    settings = values()
+    if not args.out:
+        return 0
+    from engram.provenance import dvc_yaml, record_run
 
-        record_run.write_valid(args.out)
+    if dvc_yaml.update("dvc.yaml", settings):  # DVC has read the old one, and would not see what is new in params.yaml
+        print("dvc.yaml was of other params: it is written anew, give the command to DVC once more", file=sys.stderr)
+        return 1
+    record_run.write_valid(args.out)
     return 0
 
 

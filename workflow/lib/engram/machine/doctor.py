@@ -250,7 +250,7 @@ def _estimated(model: str, found: Plan, device: devices.Device) -> Iterator[str]
     yield "  assumed: everything is built anew; the part of the speed above that a stage reaches, measured on `mini`:"
     yield f"  {shares};"
     yield f"  prompts of {found.tokens:.0f} tokens, articles of {estimate.TOKENS['article']}; all steps are made"
-    yield "  not counted: dataset, evaluate and figures (minutes), downloads; to be expected: a factor of two either way"
+    yield "  not counted: dataset, evaluate and figures (minutes), downloads; a factor of two either way is usual"
 
 
 def duration(seconds: float) -> str:

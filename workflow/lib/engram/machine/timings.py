@@ -16,8 +16,8 @@ from engram.settings.stages import STAGES
 
 COLUMNS = {"s": "seconds", "cpu_time": "cpu", "max_rss": "memory"}  # of a benchmark: seconds, seconds, MiB
 NOTE = (
-    "targets: of all records whose values an editor's family finds, for every n. edit: with what the edited model says\n"
-    "and writes about the records."
+    "targets: of all records whose values an editor's family finds, for every n. edit: with what the edited model\n"
+    "says and writes about the records."
 )
 SPENT = re.compile(
     r"(?:.*\n)?processor time ([\d.]+) s, memory (\d+) MiB\n", re.DOTALL
