@@ -17,6 +17,59 @@ LIBRARY = ROOT / "workflow" / "lib" / "engram"
 COMPUTING = ("datasets", "model", "tracing", "editing", "methods", "evaluation", "drawing")
 RULES = {stage: (ROOT / f"workflow/rules/{stage}.smk").read_text() for stage in STAGES}
 MODULES = sorted(LIBRARY.rglob("*.py"))
+TESTED_ELSEWHERE = {  # reason: {module: the file of tests that would fail without it}
+    "it is drawn, and its numbers are read, by items": {
+        "drawing/categories": "figures/test_categories",
+        "drawing/curves": "figures/test_curves",
+        "drawing/method_tables": "figures/test_tables",
+        "drawing/single_records": "figures/test_more_items",
+        "drawing/text_samples": "figures/test_paper_items",
+        "drawing/trace_panels": "figures/test_trace_figures",
+    },
+    "a method that is one call of an editor, whose tests run every method of its kind": {
+        "methods/attn_edit": "editing/tuning/test_finetune",
+        "methods/ft": "editing/tuning/test_finetune",
+        "methods/ke": "editing/hypernet/test_ke",
+        "methods/mend": "editing/hypernet/test_mend",
+        "methods/none": "methods/test_contract",
+        "methods/pmet": "editing/test_residual_spread",
+    },
+    "it is a step of a computation, and the oracle is of the whole": {
+        "editing/editor": "methods/test_contract",
+        "editing/subject_keys": "methods/test_rome",
+        "editing/values/moved_forward": "editing/values/test_targets",
+        "model/block_parts": "model/test_architectures",
+        "tracing/passes": "tracing/test_causal_trace",
+    },
+    "it is said or read by a command, which is what can go wrong": {
+        "cli/command": "cli/test_main",
+        "cli/explore": "cli/test_main",
+        "cli/run": "cli/test_main",
+        "cli/verify": "cli/test_main",
+        "job/ledger_entry": "provenance/test_ledger",
+        "job/progress": "tracing/test_memory_plan",
+        "machine/devices": "machine/test_doctor",
+        "machine/external_inputs": "machine/test_doctor",
+        "provenance/chain": "provenance/test_audit",
+        "report/entries": "report/test_page",
+        "report/surroundings": "report/test_page",
+    },
+    "it is what Snakemake and DVC do together": {
+        "provenance/record_run": "workflow/test_dvc",
+        "provenance/tidy": "workflow/test_graph",
+    },
+    "it is a part of what is checked whole": {
+        "datasets/strict_reading": "datasets/test_malformed",
+        "datasets/world_vocabulary": "datasets/test_world",
+        "provenance/derivation": "provenance/test_number_lineage",
+        "settings/config": "settings/test_hyperparameters",
+        "settings/objective": "settings/test_families",
+        "settings/original_files": "settings/test_params",
+        "settings/sweeps": "settings/test_edits",
+        "settings/trace_variants": "settings/test_params",
+        "settings/trained_editors": "scripts/test_train_editors",
+    },
+}
 
 
 def imported(path):
@@ -115,6 +168,17 @@ def test_the_library_knows_no_path_and_no_workflow(path):
         or "params.yaml" in text
     ]
     assert not bad, f"{path}: {bad}"
+
+
+def test_every_module_has_its_test():
+    """`engram/tracing/noise.py` is tested by `tests/tracing/test_noise.py`, or TESTED_ELSEWHERE says where and why."""
+    tests = ROOT / "tests"
+    names = [path.relative_to(LIBRARY).with_suffix("") for path in MODULES if path.stem != "__init__"]
+    without = {str(name) for name in names if not (tests / name.parent / f"test_{name.stem}.py").is_file()}
+    elsewhere = {module: file for files in TESTED_ELSEWHERE.values() for module, file in files.items()}
+    assert without - set(elsewhere) == set(), "modules without a file of tests"
+    assert set(elsewhere) - without == set(), "in TESTED_ELSEWHERE, but no module, or one with a file of tests"
+    assert {file for file in elsewhere.values() if not (tests / f"{file}.py").is_file()} == set(), "no such tests"
 
 
 def test_methods_and_scripts_stand_alone():
