@@ -2,7 +2,7 @@
 
 import torch
 
-from fake_tables import drawn, fakes, runner  # noqa: F401  fixtures of the items' tests
-from sandboxes import built, library, sandbox  # noqa: F401  fixtures of a copy of the workflow
+from fake_tables import drawn, fakes, runner  # noqa: F401
+from sandboxes import built, library, sandbox  # noqa: F401
 
 torch.set_num_threads(1)

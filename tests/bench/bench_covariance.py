@@ -141,9 +141,11 @@ def compare(args) -> None:
     )
     ratios = quantiles([a / b for a, b in zip(oracle_s, engine_s)], n=4)
     print(
-        f"covariance, {len(layers)} layers, {keys} tokens: oracle {median(oracle_s):.2f} s, engine {median(engine_s):.2f} s, "
+        f"covariance, {len(layers)} layers, {keys} tokens: oracle {median(oracle_s):.2f} s, engine "
+        f"{median(engine_s):.2f} s, "
         f"ratio of medians {median(oracle_s) / median(engine_s):.2f} (quartiles of single ratios {ratios[0]:.2f} .. "
-        f"{ratios[2]:.2f}), operations {slow / 1e6:.1f} : {fast / 1e6:.1f} million a token = {slow / fast:.2f}, largest "
+        f"{ratios[2]:.2f}), operations {slow / 1e6:.1f} : {fast / 1e6:.1f} million a token = "
+        f"{slow / fast:.2f}, largest "
         f"relative difference {worst:.1e}, {args.threads} threads"
     )
 
@@ -183,7 +185,8 @@ def at_size(args) -> None:
         f"covariance, {args.shape} ({shape.layers} layers, D {4 * shape.width}) on {name}: {len(texts)} articles, "
         f"{keys} tokens, {len(batches)} batches of {budget}: {seconds:.1f} s ({tokenized:.1f} s of it tokenizing), "
         f"{keys / seconds:,.0f} tokens/s, {work / 1e12:,.2f} T operations = {work / seconds / 1e12:.2f} T/s, "
-        f"{work / seconds / best:.0%} of the measured {best / 1e12:.2f} T/s ({work / (seconds - tokenized) / best:.0%} without "
+        f"{work / seconds / best:.0%} of the measured {best / 1e12:.2f} T/s "
+        f"({work / (seconds - tokenized) / best:.0%} without "
         f"tokenizing), peak memory {memory / 2**30:.1f} GiB"
     )
     assert all(moment.count == keys for moment in found.values())

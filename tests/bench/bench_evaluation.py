@@ -1,7 +1,7 @@
 """Evaluation of edited models against its oracle, in turn in one process; or the size of a published model on a GPU.
 
     python tests/bench/bench_evaluation.py [--rounds 3] [--threads 2] [--records 64] [--slow 16]    embedded model
-    python tests/bench/bench_evaluation.py --shape gpt2-xl --device cuda --records 128 --slow 2 --batch 2048 --texts 1280
+    python tests/bench/bench_evaluation.py --shape gpt2-xl --device cuda --records 128 --slow 2 --batch 2048
     python tests/bench/bench_evaluation.py --shape tiny --records 4 --slow 2 --rounds 1 --threads 1
 
 The oracle is what a competent reader would write from the papers: one record at a time, its change written into the
@@ -239,7 +239,8 @@ def line(what: str, times: np.ndarray) -> str:
     oracle, engine = (np.median(one, axis=0) for one in times)
     single = sorted(a / b for a, b in zip(times[0, :, 0], times[1, :, 0]))
     return (
-        f"{what}: oracle {oracle[0]:.4f} s, engine {engine[0]:.4f} s a record, ratio of medians {oracle[0] / engine[0]:.1f} "
+        f"{what}: oracle {oracle[0]:.4f} s, engine {engine[0]:.4f} s a record, ratio of medians "
+        f"{oracle[0] / engine[0]:.1f} "
         f"({single[0]:.1f} .. {single[-1]:.1f}); CPU seconds {oracle[1]:.4f} and {engine[1]:.4f}, "
         f"ratio {oracle[1] / engine[1]:.1f}"
     )

@@ -8,7 +8,7 @@ python tests/bench/bench_hypernet.py --device cuda --layers 48 --width 1600 --he
 import argparse
 from time import perf_counter
 
-import tracing_costs  # noqa: F401  puts tests/lib on the path
+import tracing_costs  # noqa: F401
 from numpy.random import default_rng
 
 import toy  # isort: skip
@@ -83,7 +83,8 @@ def main(argv=None):
             seconds.append(perf_counter() - begin)
         peak = f", peak {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if device.type == "cuda" else ""
         print(
-            f"{kind}: {sorted(seconds)[len(seconds) // 2]:.3f} s a step of {args.edits} edits, {count / 1e6:.1f} million "
+            f"{kind}: {sorted(seconds)[len(seconds) // 2]:.3f} s a step of {args.edits} edits, "
+            f"{count / 1e6:.1f} million "
             f"parameters{peak}, {args.threads} threads"
         )
 

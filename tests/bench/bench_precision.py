@@ -81,7 +81,8 @@ def main(argv=None):
             exact = found if exact is None else exact
             off = np.abs(found - exact)
             print(
-                f"{name} {how}: largest error {off.max():.1e}, mean {off.mean():.1e} over {len(off)} scores of {len(prompts)} "
+                f"{name} {how}: largest error {off.max():.1e}, mean {off.mean():.1e} over {len(off)} "
+                f"scores of {len(prompts)} "
                 f"prompts{f'; {mode.products} products' if mode else ''}",
                 flush=True,
             )

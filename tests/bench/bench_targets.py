@@ -1,13 +1,13 @@
 """Optimised values against their oracle: the same facts in turn in one process, one at a time against the engine.
 
-    python tests/bench/bench_targets.py [--facts 32] [--threads 2]           the embedded model; random if it is not there
+    python tests/bench/bench_targets.py [--facts 32] [--threads 2]     the embedded model; random if it is not there
     python tests/bench/bench_targets.py --xl --device cuda --facts 96        GPT-2 XL's shape, random weights, on a GPU
     python tests/bench/bench_targets.py --xl --tiny --facts 4                the same code in seconds, on a CPU
 
-The oracle is what a reader writes from the paper: 22 texts in one padded batch, a full forward and backward per step. With
---method memit: z of the middle layer from 6 contexts. Prints seconds a fact (median over rounds), the ratio, the
-multiplications and additions of matrix products that either side asks for, and what the rest of the engine's time is: what
-is left of it when the counted operations run at the speed of a plain product of the MLP's shape, measured here, too.
+The oracle is what a reader writes from the paper: 22 texts in one padded batch, a full forward and backward per step.
+With --method memit: z of the middle layer from 6 contexts. Prints seconds a fact (median over rounds), the ratio, the
+multiplications and additions of matrix products that either side asks for, and what the rest of the engine's time is:
+what is left of it when the counted operations run at the speed of a plain product of the MLP's shape, measured here.
 """
 
 import argparse
@@ -21,13 +21,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
-import targets_oracle  # noqa: E402
-import toy  # noqa: E402
+import targets_oracle
+import toy
 from engram.editing import records
 from engram.editing.facts import Fact
 from engram.editing.values import descent, targets
 from engram.job import io
-from engram.model import contexts, loading, runtime  # noqa: E402
+from engram.model import contexts, loading, runtime
 
 XL = {"layers": 48, "width": 1600, "heads": 25, "vocabulary": 50257, "std": 0.02}
 TINY = {"layers": 6, "width": 64, "heads": 4, "vocabulary": 2000, "std": 0.1}
@@ -151,12 +151,14 @@ def main(argv=None):
     needed = operations(lambda: [descent.optimised(lm, [one], shared) for one in todo]) / len(some)
     rate = speed(64 * args.batch, lm.width, args.device) * (args.threads if args.device == "cpu" else 1)
     print(
-        f"targets ({args.method}, {lm.name}, {args.rounds} x {args.facts} facts, {len(texts)} contexts): oracle {slow:.3f} s, "
+        f"targets ({args.method}, {lm.name}, {args.rounds} x {args.facts} facts, {len(texts)} "
+        f"contexts): oracle {slow:.3f} s, "
         f"engine {fast:.4f} s a fact, ratio {slow / fast:.1f}; largest relative difference of a value {worst:.1e}, "
         f"{sum(same)} of {len(same)} stop at the same step"
     )
     print(
-        f"operations a fact: oracle {asked:.2f}, engine {needed:.2f} x 10^9, ratio {asked / needed:.1f}; at {rate:.0f} x 10^9 "
+        f"operations a fact: oracle {asked:.2f}, engine {needed:.2f} x 10^9, ratio "
+        f"{asked / needed:.1f}; at {rate:.0f} x 10^9 "
         f"a second, as a product of the MLP's shape, the engine's take {needed / rate:.4f} s; the rest of its time, "
         f"{1 - needed / rate / fast:.0%}, is attention over few tokens, activations, copies and calls"
     )

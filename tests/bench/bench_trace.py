@@ -81,7 +81,8 @@ def main(argv=None):
     )
     print(
         f"trace: matrix products of a prompt: oracle {slow:.1f} GFLOP at {slow / median(oracle_s):.0f} GFLOP/s, engine "
-        f"{fast:.2f} at {fast / median(engine_s):.0f}; {slow / fast:.1f} times fewer, the ratio if both ran at one speed"
+        f"{fast:.2f} at {fast / median(engine_s):.0f}; {slow / fast:.1f} times fewer, the ratio if "
+        "both ran at one speed"
     )
 
 

@@ -9,6 +9,7 @@ Snakemake, DVC nor `datasets`. With `--tiny` the same on a CPU with a small mode
 import argparse
 import json
 from dataclasses import replace
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -27,7 +28,9 @@ GIB = 2**30
 
 def model(size: str, vocabulary: str, merges: str, device) -> loading.LM:
     layers, width, heads, _ = SIZES[size]
-    tokenizer = GPT2TokenizerFast(vocab=json.load(open(vocabulary, encoding="utf-8")), merges=_merges(merges))
+    tokenizer = GPT2TokenizerFast(
+        vocab=json.loads(Path(vocabulary).read_text(encoding="utf-8")), merges=_merges(merges)
+    )
     torch.manual_seed(0)
     with torch.device(device):
         made = GPT2LMHeadModel(GPT2Config(n_layer=layers, n_embd=width, n_head=heads))
@@ -38,14 +41,14 @@ def model(size: str, vocabulary: str, merges: str, device) -> loading.LM:
 
 
 def _merges(path: str) -> list[tuple[str, ...]]:
-    lines = open(path, encoding="utf-8").read().splitlines()
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
     return [tuple(line.split()) for line in lines if line and not line.startswith("#version")]
 
 
 def table(lm, path: str, count: int) -> pd.DataFrame:
     """The first `count` prompts; the answer is what the model says, as a random one knows no other."""
     rows = []
-    for i, record in enumerate(json.load(open(path, encoding="utf-8"))[:count]):
+    for i, record in enumerate(json.loads(Path(path).read_text(encoding="utf-8"))[:count]):
         ids = lm.tokenizer(record["prompt"])["input_ids"]
         with torch.inference_mode():
             answer = lm.model(torch.tensor([ids], device=lm.device)).logits[0, -1].argmax().item()
@@ -111,7 +114,8 @@ def whole(lm, prompts, corruption, config, width):
             measured = peak.most
         flop = forecast_flop(cast, work, config)
     print(
-        f"engine: {len(work.prompts)} prompts in {took:.1f} s, {took / len(work.prompts):.3f} s a prompt ({config.precision}); "
+        f"engine: {len(work.prompts)} prompts in {took:.1f} s, {took / len(work.prompts):.3f} s a "
+        f"prompt ({config.precision}); "
         f"{work.plan.sweeps} sweeps over the layers"
     )
     print(
@@ -144,7 +148,8 @@ def ratio(lm, prompts, corruption, config, width):
         slow = costs.oracle_flop(cast, work.prompts.values(), corruption, config, width)
     print(
         f"oracle: {(middle - begin) / len(prompts):.2f} s a prompt, {slow / 1e12:.3f} TFLOP; engine on the same "
-        f"{len(prompts)}: {(end - middle) / len(prompts):.3f} s; ratio {(middle - begin) / (end - middle):.1f}; largest "
+        f"{len(prompts)}: {(end - middle) / len(prompts):.3f} s; ratio "
+        f"{(middle - begin) / (end - middle):.1f}; largest "
         f"difference {np.abs(found['score'].to_numpy() - expected).max():.1e}"
     )
 

@@ -1,6 +1,7 @@
 """The original formats: every malformed record is said with its id and field; the real files parse completely."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ def fact(number: int, **more) -> dict:
 def said(parse, path: Path, values) -> list[str]:
     """The lines of the error of a parser, without the file's name."""
     path.write_text(values if isinstance(values, str) else json.dumps(values), encoding="utf-8")
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match=re.escape(f"{path}: ")) as error:
         parse(path)
     lines = str(error.value).splitlines()
     assert all(line.startswith(f"{path}: ") for line in lines)

@@ -30,9 +30,9 @@ def test_a_sample_of_articles_from_any_snapshot(tmp_path, form):
         for part in range(2):
             pq.write_table(table.slice(30 * part, 30), given / f"wikipedia/train-{part}.parquet")
     else:
-        with pa.OSFile(str(given / "wikipedia.arrow"), "wb") as sink:
-            with (pa.ipc.new_stream if form == "stream" else pa.ipc.new_file)(sink, table.schema) as writer:
-                writer.write_table(table, max_chunksize=11)
+        writer_to = pa.ipc.new_stream if form == "stream" else pa.ipc.new_file
+        with pa.OSFile(str(given / "wikipedia.arrow"), "wb") as sink, writer_to(sink, table.schema) as writer:
+            writer.write_table(table, max_chunksize=11)
     asked = Original("wikipedia.jsonl", "articles", "none", sample=20)
     found = fetching.obtain(asked, where(tmp_path, local=(given,)))
     order = list(range(50))

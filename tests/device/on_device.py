@@ -15,19 +15,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / path) for path in ("tests/device", "tests/support", "workflow/lib")]
-import pandas as pd  # noqa: E402
-import simulated  # noqa: E402  before torch is used by anything else
-import torch  # noqa: E402
+import pandas as pd
+import simulated
+import torch
 
-import evaluated_records  # noqa: E402
-import method_cases  # noqa: E402
-import toy  # noqa: E402
+import evaluated_records
+import method_cases
+import toy
 from engram.editing import covariance, editor, outcomes
 from engram.editing.values import targets
 from engram.job import io
 from engram.model import block_parts, known, runtime
-from engram.model.delta import Delta, applied  # noqa: E402
-from engram.settings import hyperparameters, objective  # noqa: E402
+from engram.model.delta import Delta, applied
+from engram.settings import hyperparameters, objective
 
 targets.BATCH[simulated.DEVICE.type] = 3
 HERE = ("cpu", simulated.DEVICE.type)

@@ -44,7 +44,8 @@ class Figures:
     def __str__(self) -> str:
         ways = ", ".join(f"{count} {way}" for way, count in self.kills.items())
         return (
-            f"{sum(self.kills.values())} kills ({ways}), {self.jobs} processes of jobs among what they ended or left behind; "
+            f"{sum(self.kills.values())} kills ({ways}), {self.jobs} processes of jobs among what "
+            "they ended or left behind; "
             f"{self.checked} times a file checked after a kill; {self.finished} runs ended before they were killed; "
             f"{len(self.problems)} problems"
         )

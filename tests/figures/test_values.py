@@ -5,6 +5,7 @@ Twice: on small tables made up here, from which evaluation and items are run; an
 repository, if one does (a fresh checkout has figures, but no tables).
 """
 
+import itertools
 import json
 import re
 
@@ -221,7 +222,7 @@ def made_up(tmp_path_factory):
     put(root, "none", pd.DataFrame({"case_id": []}))
     put(root / "data/mini", "facts", made_up_facts())
     put(root / "data/mini", "zsre", fake_zsre())
-    for variant in {"main", *sum(TRACES.values(), [])}:
+    for variant in {"main", *itertools.chain.from_iterable(TRACES.values())}:
         traced = fake_traced(variant=variant)
         put(root / f"results/trace/mini/{variant}", "prompts", traced)
         effects = fake_effects(traced)

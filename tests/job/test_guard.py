@@ -42,10 +42,9 @@ def said(job, error, capsys) -> str:
 
 def test_an_error_of_a_file_is_one_line_and_keeps_its_traceback(folder, capsys):
     job = job_of(folder)
-    try:
-        open("gone.parquet")
-    except OSError as error:
-        text = said(job, error, capsys)
+    with pytest.raises(OSError, match="gone") as raised:
+        Path("gone.parquet").read_bytes()
+    text = said(job, raised.value, capsys)
     assert (
         text.startswith("stage (m): gone.parquet: No such file or directory; run `snakemake`")
         and "Traceback" not in text
@@ -120,7 +119,8 @@ def test_inputs_are_as_they_were_made(folder, damage):
 def test_two_processes_do_not_make_the_same_files(folder, capfd):
     """The second waits for the first, which a killed run may have left behind."""
     first = guard.alone(folder / "out.parquet")
-    code = "import sys; sys.path.insert(0, sys.argv[1]); from engram.job import guard; guard.alone(sys.argv[2]); print('mine')"
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from engram.job import guard; "
+    code += "guard.alone(sys.argv[2]); print('mine')"
     second = subprocess.Popen(
         [sys.executable, "-c", code, str(ROOT / "workflow/lib"), str(folder / "out.parquet")],
         stdout=subprocess.PIPE,

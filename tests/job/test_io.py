@@ -39,7 +39,8 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 import pathlib, numpy, pandas, torch
 from types import SimpleNamespace
 from engram.job import arguments
-values = {"parquet": pandas.DataFrame({"a": numpy.random.default_rng(0).random(5000)}), "safetensors": {"a": torch.rand(5000)},
+random = pandas.DataFrame({"a": numpy.random.default_rng(0).random(5000)})
+values = {"parquet": random, "safetensors": {"a": torch.rand(5000)},
           "json": list(range(5000)), "csv": pandas.DataFrame({"a": range(5000)}), "md": "x" * 5000}
 paths = {suffix: pathlib.Path(f"out.{suffix}") for suffix in values}
 script = pathlib.Path(sys.argv[1], "..", "scripts", "prefixes.py")

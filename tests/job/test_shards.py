@@ -103,9 +103,13 @@ def test_two_jobs_of_one_folder_keep_their_own_shards(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     one, two = job(tmp_path), job(tmp_path)
     two.outputs.rows = two.outputs.rows.with_name("other.parquet")
-    with pytest.raises(InterruptedError), shards.store(one) as store:
+
+    def interrupted(store):
         store.save(0, {"a.json": 1})
         raise InterruptedError
+
+    with pytest.raises(InterruptedError), shards.store(one) as store:
+        interrupted(store)
     with shards.store(two) as store:
         assert store.load(0) is None
     with shards.store(one) as store:
@@ -152,7 +156,7 @@ def test_what_was_measured_at_first_holds_for_the_run(tmp_path):
 @pytest.mark.parametrize("count", [1, 3, 10, 40])
 def test_parts_are_consecutive_and_none_is_empty(count):
     found = shards.split(list(range(10)), count)
-    assert sum(found, []) == list(range(10)) and all(found) and len(found) == min(count, 10)
+    assert [one for part in found for one in part] == list(range(10)) and all(found) and len(found) == min(count, 10)
     assert max(map(len, found)) - min(map(len, found)) <= 1
     with pytest.raises(ValueError, match="must be positive"):
         shards.split([1], 0)

@@ -40,12 +40,16 @@ def test_a_batch_of_edited_models_equals_really_changing_the_weights(kind, dtype
 def test_applied_is_the_changed_model_and_the_bytes_come_back_after_an_error(kind):
     model, ids = lm(kind, torch.float64), torch.arange(1, 9)[None]
     before = snapshot(model)
+
+    def used_and_failed(wanted):
+        assert torch.allclose(model.model(input_ids=ids).logits, wanted, atol=1e-10 if kind != "gptj" else 1e-5)
+        raise RuntimeError("inside")
+
     for delta in assorted(model):
         with written(model, delta), torch.no_grad():
             wanted = model.model(input_ids=ids).logits
         with pytest.raises(RuntimeError, match="inside"), applied(model, delta), torch.no_grad():
-            assert torch.allclose(model.model(input_ids=ids).logits, wanted, atol=1e-10 if kind != "gptj" else 1e-5)
-            raise RuntimeError("inside")
+            used_and_failed(wanted)
         assert unchanged(model, before)
         with pytest.raises(RuntimeError, match="inside"), edited(model, [delta, NOTHING]):
             raise RuntimeError("inside")

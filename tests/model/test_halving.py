@@ -35,15 +35,14 @@ def test_chunks_are_halved_and_nothing_is_lost(limit, sizes, error, capsys):
 
 
 def test_a_single_item_too_large_is_named():
+    def compute(chunk):
+        if "a long one" in chunk:
+            raise torch.OutOfMemoryError("CUDA out of memory\nmore")
+        return len(chunk)
+
     with pytest.raises(
         MemoryError, match=r"prompt 2 \('a long one'\) does not fit .* would help; torch said: CUDA out"
     ):
-
-        def compute(chunk):
-            if "a long one" in chunk:
-                raise torch.OutOfMemoryError("CUDA out of memory\nmore")
-            return len(chunk)
-
         list(halving(compute, ["a", "b", "a long one", "c"], 4, "prompt"))
 
 

@@ -44,7 +44,9 @@ def test_without_a_dtype_weights_are_float32():
 
 def test_an_architecture_without_a_row_is_told_what_to_add(tmp_path):
     AutoConfig.for_model("bloom").save_pretrained(tmp_path)
-    with pytest.raises(ValueError) as error:  # before tokenizer or weights are looked for: there are none
+    with pytest.raises(
+        ValueError, match="bloom"
+    ) as error:  # before tokenizer or weights are looked for: there are none
         loading.load("mine", tmp_path)
     said = str(error.value)
     for word in (
@@ -97,6 +99,6 @@ def test_code_of_a_checkpoint_is_not_run(kind, tmp_path):
     if kind == "llama":  # transformers' own class
         assert type(loading.load("x", tmp_path).model).__module__.startswith("transformers.")
     else:
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match="own"):
             loading.load("x", tmp_path)
     assert not marker.exists()

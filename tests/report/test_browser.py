@@ -122,11 +122,13 @@ def test_nothing_is_wider_than_the_screen(driver, written, width):
     driver.execute_script("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     driver.execute_async_script("setTimeout(arguments[0], 300)")
     seen, full, wide = driver.execute_script("""
-        const scrolls = (one) => one && (/auto|scroll/.test(getComputedStyle(one).overflowX) || scrolls(one.parentElement));
+        const scrolls = (one) => one &&
+          (/auto|scroll/.test(getComputedStyle(one).overflowX) || scrolls(one.parentElement));
         const hidden = (one) => one.closest(".hidden, .skip, svg");
         const edge = document.documentElement.clientWidth;
-        const wide = [...document.querySelectorAll("body *")].filter((one) => !hidden(one) && !scrolls(one.parentElement) &&
-          one.getBoundingClientRect().right > edge + 0.5).map((one) => one.outerHTML.slice(0, 80));
+        const wide = [...document.querySelectorAll("body *")].filter((one) => !hidden(one) &&
+          !scrolls(one.parentElement) && one.getBoundingClientRect().right > edge + 0.5)
+          .map((one) => one.outerHTML.slice(0, 80));
         return [edge, document.documentElement.scrollWidth, wide]""")
     assert wide == [] and full <= seen <= width
     assert texts(driver, "details.csv table"), "the numbers of figures are shown"
@@ -166,7 +168,8 @@ def test_tables_sort(page, finished):
 def test_empty_cells_are_last(page):
     order = page.execute_script("""
         const box = tableOf("test", ["n"], [true], [[["10", 10]], ["–"], [["9", 9]], [["-1", -1]]]);
-        const button = box.querySelector("button"), read = () => [...box.querySelectorAll("td")].map((one) => one.textContent);
+        const button = box.querySelector("button");
+        const read = () => [...box.querySelectorAll("td")].map((one) => one.textContent);
         button.click(); const down = read(); button.click(); return [down, read()]""")
     assert order == [["10", "9", "-1", "–"], ["-1", "9", "10", "–"]]
 

@@ -18,9 +18,7 @@ def fact(number: int, **request) -> dict:
         "target_new": {"str": "Welsh", "id": "Q1"},
         "target_true": {"str": "Greek", "id": "Q2"},
     } | request
-    lists = dict.fromkeys(
-        ("paraphrase_prompts", "neighborhood_prompts", "attribute_prompts", "generation_prompts"), ["x" * 400]
-    )
+    lists = {f"{kind}_prompts": ["x" * 400] for kind in ("paraphrase", "neighborhood", "attribute", "generation")}
     return {"case_id": number, "requested_rewrite": asked, **lists}
 
 

@@ -19,8 +19,8 @@ from repository import ROOT
 
 # In the sandbox these stand for the items of edits in params.yaml, which are hundreds of jobs.
 ITEMS = """  rome/table1_zsre: {kind: table, from: [evaluate], dataset: zsre, methods: [none, rome], n: 1}
-  rome/table4_counterfact: {kind: table, from: [evaluate, published], dataset: counterfact, methods: [none, rome, mend-cf],
-                            n: 1}
+  rome/table4_counterfact: {kind: table, from: [evaluate, published], dataset: counterfact,
+                            methods: [none, rome, mend-cf], n: 1}
   rome/fig23_attn_edit: {kind: figure, from: [evaluate], dataset: counterfact, methods: [none], n: 1,
                          sweep: {method: attn-edit, over: {epsilon: [0.001, 0.01]}}}
   memit/fig6_categories: {kind: figure, from: [records], dataset: counterfact, methods: [memit], n: 9of3,

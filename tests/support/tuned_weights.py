@@ -1,4 +1,4 @@
-"""The training loop of the published fine-tuning code, spelled out, and the facts and settings to hold ours against it."""
+"""The training loop of the published fine-tuning code, spelled out, with facts and settings to hold ours against it."""
 
 import copy
 from types import SimpleNamespace

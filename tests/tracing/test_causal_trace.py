@@ -232,7 +232,7 @@ def test_errors_name_the_prompt():
         causal_trace.trace(lm, table_of(lm), NOISE, replace(CONFIG, extra_tokens=9), 2, 0)
     with pytest.raises(ValueError, match="nothing to trace"):
         causal_trace.trace(lm, table_of(lm).assign(correct=False), NOISE, CONFIG, 2, 0)
+    row = row_of(lm)
+    row.prompt += " in" * 64
     with pytest.raises(ValueError, match="64 positions"):
-        row = row_of(lm)
-        row.prompt += " in" * 64
         trace_prompt(lm, row, NOISE, CONFIG, 2, 0)

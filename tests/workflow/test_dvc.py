@@ -20,7 +20,8 @@ PARAMS = yaml.safe_load(small_params())
 SEEN = items.seen(PARAMS, "mini")
 ITEMS = {item.replace("/", "-"): item for item in PARAMS["paper"]}
 NAMES = [*remembered(PARAMS), *ITEMS]
-METRICS = """  beyond/metrics: {kind: metrics, from: [trace, evaluate], dataset: counterfact, methods: [none, rome], n: 1}
+METRICS = """  beyond/metrics: {kind: metrics, from: [trace, evaluate], dataset: counterfact,
+                   methods: [none, rome], n: 1}
 """
 TARGETS = """
 import json
@@ -67,7 +68,7 @@ def test_commands_and_outs(name, built, declared):
     assert declared[name]["cmd"] == f"PATH=.venv/bin:$PATH snakemake --cores all {name}@mini"
     outs = declared[name]["outs"]
     if name in ITEMS:
-        files = [path for path in built.path.glob(f"figures/mini/{ITEMS[name]}.*")]
+        files = list(built.path.glob(f"figures/mini/{ITEMS[name]}.*"))
         every = (path for file in files for path in (file, lineage.record_path(file)))
         assert set(outs) == {path.relative_to(built.path).as_posix() for path in every}
     else:

@@ -140,12 +140,11 @@ def replaced(name: str) -> list[dict]:
 )
 def test_names_that_a_shell_or_a_path_would_read_are_refused(tmp_path, name):
     (tmp_path / "workflow").symlink_to(ROOT / "workflow")
-    for number, values in enumerate(replaced(name)):
+    for values in replaced(name):
         path = tmp_path / "params.yaml"
         path.write_text(yaml.dump(values, Dumper=yaml.CSafeDumper, allow_unicode=True))
         with pytest.raises(params.ParamsError):
             params.load(path)
-            pytest.fail(f"section {number} takes {name!r}")
 
 
 def test_a_text_that_the_schema_allows_reaches_its_stage_as_it_is(sandbox):
