@@ -24,7 +24,7 @@ from rocrate.rocrate import ROCrate
 
 from engram.job import ledger_entry, lineage
 from engram.provenance import audit, chain
-from engram.provenance.ledger import STAGES, Ledger
+from engram.provenance.ledger import Ledger, stage_of
 
 PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.5": ("Process Run Crate", "0.5"),
@@ -172,8 +172,7 @@ class Builder:
             self._file(str(path))
             self._file(str(lineage.record_path(path)))
         for job in jobs.values():
-            first = Path(job["outputs"][0])
-            job["word"] = STAGES.get(first.parts[0]) or first.parts[1]
+            job["word"] = stage_of(Path(job["outputs"][0]))
         return jobs
 
     def _steps(self, workflow: Entity, jobs: dict[str, dict]) -> dict[str, Entity]:

@@ -11,8 +11,6 @@ from pathlib import Path
 
 from engram.job import ledger_entry, lineage
 
-STAGES = {"data": "dataset", "figures": "paper"}  # stage words that are not the name of their folder
-
 
 class Ledger:
     """The entries of the jobs at `root`, of `ledger.jsonl` and of the logs here. `edited`: the places (lines, files)
@@ -120,8 +118,14 @@ def benchmark(root: Path | str, path: Path) -> Path | None:
     """The benchmark of the job that made an artifact: `logs/<stage>/…`, named as the artifact or as a folder above
     it.
     """
-    folder = path.parts[0]
-    stage, rest = (STAGES[folder], path.parts[1:]) if folder in STAGES else (path.parts[1], path.parts[2:])
-    place = Path(*rest).with_suffix("")
-    files = (Path(root) / ledger_entry.LOGS / stage / f"{one}.tsv" for one in (place, *place.parents[:-1]))
+    place = Path(*path.parts[2 if path.parts[0] == "results" else 1 :]).with_suffix("")
+    folder = Path(root) / ledger_entry.LOGS / stage_of(path)
+    files = (folder / f"{one}.tsv" for one in (place, *place.parents[:-1]))
     return next((file for file in files if file.is_file()), None)
+
+
+def stage_of(path: Path) -> str:
+    """The stage word of an artifact, by its path in the repository: the folder below results/, or what is kept beside
+    it.
+    """
+    return {"data": "dataset", "figures": "paper"}.get(path.parts[0]) or path.parts[1]
