@@ -113,11 +113,11 @@ def lost(sandbox: Sandbox, stage: dict, what: str) -> list[Path]:
     return gone
 
 
-@pytest.mark.parametrize("what", ["artifact", "record", "folder"])
-def test_what_is_lost_of_one_stage_comes_back(sandbox, declared, what):
+def test_what_is_lost_of_one_stage_comes_back(sandbox, declared):
     """`dvc repro` of the stage alone brings back its bytes: of a stage of one job, of many jobs, of a figure."""
-    for name in ("known", "evaluate", "rome-fig2_average_traces"):
-        comes_back(sandbox, declared, name, what)
+    comes_back(sandbox, declared, "known", "artifact")
+    comes_back(sandbox, declared, "evaluate", "folder")
+    comes_back(sandbox, declared, "rome-fig2_average_traces", "record")
 
 
 @pytest.mark.long
