@@ -37,19 +37,19 @@ def ask(lock: Path = LOCK, command: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return NOT_DONE
-    affected = [one for one in packages if one.get("vulns")]
-    skipped = [one for one in packages if "skip_reason" in one]
-    for one in affected:
-        for advisory in one["vulns"]:
+    affected = [package for package in packages if package.get("vulns")]
+    skipped = [package for package in packages if "skip_reason" in package]
+    for package in affected:
+        for advisory in package["vulns"]:
             fixed = ", ".join(advisory.get("fix_versions", [])) or "no version yet"
-            print(f"{one['name']} {one['version']}: {advisory['id']}, fixed in {fixed}", file=sys.stderr)
+            print(f"{package['name']} {package['version']}: {advisory['id']}, fixed in {fixed}", file=sys.stderr)
     print(f"{lock}: {len(packages)} packages, {len(packages) - len(skipped)} asked about, {len(affected)} vulnerable")
     if skipped:
         print(
             f"NOT AUDITED: {len(skipped)} packages that the service does not know, as a mirror without advisories does "
             "not: "
-            f"{', '.join(one['name'] for one in skipped[:5])}{' …' if len(skipped) > 5 else ''}. Nothing is known of "
-            "vulnerabilities in them; run `engram advisories` where pypi.org can be reached",
+            f"{', '.join(package['name'] for package in skipped[:5])}{' …' if len(skipped) > 5 else ''}. Nothing is "
+            "known of vulnerabilities in them; run `engram advisories` where pypi.org can be reached",
             file=sys.stderr,
         )
     return FOUND if affected else NOT_DONE if skipped else NONE

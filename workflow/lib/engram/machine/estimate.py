@@ -114,16 +114,16 @@ def costs(values: dict, model: str, shape: Shape, rows: dict[str, int]) -> dict[
     `rows`: number of records of the tables facts, zsre and prompts, and of articles (`text`);
     `values`: the parameter file as the model sees it (items.seen), sweeps expanded.
     """
-    block, found, length = values["models"][model], {}, prompt_tokens(values, model, shape)
+    block, by_stage, length = values["models"][model], {}, prompt_tokens(values, model, shape)
     if "train" in block:
         train = block["train"]
         tokens = train["steps"] * train["batch"] * train["length"]
-        found["train"] = Cost(3 * shape.forward(tokens, tokens), shape.parameters * FLOAT)
+        by_stage["train"] = Cost(3 * shape.forward(tokens, tokens), shape.parameters * FLOAT)
     asked = rows["prompts"] + rows["facts"] + rows["zsre"]
     new = sum(
         length * count for family in values["prefixes"]["families"].values() for length, count in family["lengths"]
     )
-    found |= {
+    by_stage |= {
         "known": Cost(shape.forward(asked * (length + TOKENS["target"]), asked * TOKENS["target"]), asked * 40),
         "noise": Cost(
             0, len(trace_variants.rules(values, model, trace_variants.wanted(values))) * shape.width**2 * FLOAT
@@ -135,8 +135,8 @@ def costs(values: dict, model: str, shape: Shape, rows: dict[str, int]) -> dict[
         "edit": _edit(values, model, shape, length),
     }
     if editors := edits.hypernets(values, model):
-        found["hypernet"] = _hypernets(values, model, shape, editors)
-    return {stage: cost for stage, cost in found.items() if stage in stages.wanted(values, model)}
+        by_stage["hypernet"] = _hypernets(values, model, shape, editors)
+    return {stage: cost for stage, cost in by_stage.items() if stage in stages.wanted(values, model)}
 
 
 def _covariance(values: dict, block: dict, shape: Shape, articles: int) -> Cost:
@@ -228,6 +228,6 @@ def memory(values: dict, model: str, shape: Shape) -> float:
     return shape.parameters * BYTES[block.get("dtype", "float32")] + 2 * 2**30 + max(solving, summing, training)
 
 
-def seconds(found: dict[str, Cost], rate: float) -> dict[str, float]:
+def seconds(by_stage: dict[str, Cost], rate: float) -> dict[str, float]:
     """Stage -> time, on a device that computes `rate` operations a second in products of large matrices."""
-    return {stage: cost.flop / (rate * SHARES[stage]) for stage, cost in found.items()}
+    return {stage: cost.flop / (rate * SHARES[stage]) for stage, cost in by_stage.items()}

@@ -29,9 +29,9 @@ def needs(values: dict, model: str, environment: Mapping[str, str]) -> list[Need
     """The checkpoint, the files of the source and the published editors of one model."""
     block = values["models"][model]
     offline, given = original_files.offline(environment), environment.get("ENGRAM_DATA_DIR", "")
-    found = [] if "train" in block else [_checkpoint(block, offline)]
+    listed = [] if "train" in block else [_checkpoint(block, offline)]
     if given and not Path(given).is_dir():
-        found.append(Need(f"ENGRAM_DATA_DIR: {given} is not a folder", False, False, "a folder, or unset"))
+        listed.append(Need(f"ENGRAM_DATA_DIR: {given} is not a folder", False, False, "a folder, or unset"))
     originals = set(original_files.wanted(values, model, original_files.FOLDER))
     source = original_files.source_files(values["sources"][block["source"]])
     paths = [Path(path) for path in source.values()] + [
@@ -39,11 +39,11 @@ def needs(values: dict, model: str, environment: Mapping[str, str]) -> list[Need
     ]
     for path in dict.fromkeys(paths):
         if path.parent == Path(original_files.FOLDER) and path.name in originals:
-            found.append(_original(path, values["fetch"], Path(given) if given else None, offline))
+            listed.append(_original(path, values["fetch"], Path(given) if given else None, offline))
         else:
             advice = f"put it there, or use a source whose path is {original_files.FOLDER}, which is fetched"
-            found.append(Need(f"{path}: {'here' if path.exists() else 'not there'}", path.exists(), False, advice))
-    return found
+            listed.append(Need(f"{path}: {'here' if path.exists() else 'not there'}", path.exists(), False, advice))
+    return listed
 
 
 def _original(path: Path, section: dict, local: Path | None, offline: str | None) -> Need:
@@ -64,10 +64,10 @@ def _original(path: Path, section: dict, local: Path | None, offline: str | None
     remote += [place for place in block["places"] if re.match(r"[a-z]+:", place)]
     servers = {server(place): None for place in remote}
     answers = {name: f"not asked, {offline}" if offline else asked(name) for name in servers}
-    said = "; ".join(f"{name}: {answer or 'answers'}" for name, answer in answers.items()) or "no address is known"
+    heard = "; ".join(f"{name}: {answer or 'answers'}" for name, answer in answers.items()) or "no address is known"
     size = f", {block['bytes'] / 2**20:,.0f} MiB" if "bytes" in block else ""
     return Need(
-        f"{path.name}: not here{size}; {said}",
+        f"{path.name}: not here{size}; {heard}",
         False,
         None in answers.values(),
         f"put it into {STORE}/ or the folder that ENGRAM_DATA_DIR names, or let this machine reach a place that has it",
@@ -108,10 +108,10 @@ def _cached(block: dict, name: str) -> str | None:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        found = try_to_load_from_cache(block["hub"], name, revision=block["revision"])
+        place = try_to_load_from_cache(block["hub"], name, revision=block["revision"])
     except HFValidationError:  # the path of a folder that is not there
         return None
-    return found if isinstance(found, str) else None
+    return place if isinstance(place, str) else None
 
 
 def server(place: str) -> str:
@@ -151,12 +151,12 @@ def rows(values: dict, model: str) -> dict[str, int]:
     if source["kind"] == "world":
         every = dict.fromkeys(("facts", "zsre", "prompts"), source["subjects"] * source["relations"])
         return every | {"text": source["articles"]}
-    found = {
+    counts = {
         key: _count(Path(path), values["fetch"]["files"])
         for key, path in original_files.source_files(source).items()
         if key in ("facts", "zsre", "prompts", "text")
     }
-    return found | {"prompts": found["prompts"] + found["facts"]}
+    return counts | {"prompts": counts["prompts"] + counts["facts"]}
 
 
 def _count(path: Path, files: dict) -> int:

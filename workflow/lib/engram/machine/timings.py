@@ -30,12 +30,12 @@ def read(folder: Path, model: str) -> pd.DataFrame:
     """One row per job of a model: stage, job (the path below its model's folder), seconds, cpu, memory; of a job that
     was repeated, the last. FileNotFoundError if there is none.
     """
-    found = {path: path.relative_to(folder).with_suffix("").parts for path in sorted(Path(folder).rglob("*.tsv"))}
+    files = {path: path.relative_to(folder).with_suffix("").parts for path in sorted(Path(folder).rglob("*.tsv"))}
     rows = [
         pd.read_csv(path, sep="\t", na_values=["-"]).iloc[-1][[*COLUMNS]].to_dict()
         | _spent(path.with_suffix(".log"))
         | {"stage": stage, "job": "/".join(job)}
-        for path, (stage, owner, *job) in found.items()
+        for path, (stage, owner, *job) in files.items()
         if owner == model
     ]
     if not rows:
@@ -45,8 +45,8 @@ def read(folder: Path, model: str) -> pd.DataFrame:
 
 def _spent(log: Path) -> dict:
     """Processor time and memory of a job whose process was none below Snakemake's: they stand at the end of its log."""
-    found = SPENT.fullmatch(log.read_text(encoding="utf-8", errors="replace")) if log.is_file() else None
-    return {"cpu_time": float(found[1]), "max_rss": float(found[2])} if found else {}
+    match = SPENT.fullmatch(log.read_text(encoding="utf-8", errors="replace")) if log.is_file() else None
+    return {"cpu_time": float(match[1]), "max_rss": float(match[2])} if match else {}
 
 
 def by_stage(jobs: pd.DataFrame) -> pd.DataFrame:
@@ -54,7 +54,7 @@ def by_stage(jobs: pd.DataFrame) -> pd.DataFrame:
     memory (MiB).
     """
     groups = jobs.groupby("stage")
-    found = pd.DataFrame(
+    table = pd.DataFrame(
         {
             "jobs": groups.size(),
             "seconds": groups["seconds"].sum(),
@@ -63,7 +63,7 @@ def by_stage(jobs: pd.DataFrame) -> pd.DataFrame:
             "MiB": groups["memory"].max(),
         }
     )
-    return found.loc[[stage for stage in STAGES if stage in found.index]].reset_index()
+    return table.loc[[stage for stage in STAGES if stage in table.index]].reset_index()
 
 
 def by_edit(jobs: pd.DataFrame, values: dict, model: str, numbers: Path | str) -> pd.DataFrame:
@@ -111,13 +111,13 @@ def report(folder: Path, values: dict, numbers: Path | str) -> str:
     parts = []
     for model in values["run"]["models"]:
         jobs = read(folder, model)
-        found = by_edit(jobs, values, model, numbers)
+        edited = by_edit(jobs, values, model, numbers)
         parts += [
             f"## {model}: stages",
             _markdown(by_stage(jobs)),
             f"## {model}: edits, seconds",
-            _markdown(_named(found, model)),
-            NOTE + THEIRS * ("published" in found),
+            _markdown(_named(edited, model)),
+            NOTE + THEIRS * ("published" in edited),
         ]
     return "\n\n".join(parts)
 

@@ -50,14 +50,14 @@ class Verdict(NamedTuple):
 
 def artifacts(root: Path, models: Collection[str] | None = None) -> list[Path]:
     """Paths, relative to `root`, of all artifacts and of all files that have a record; only of `models` if given."""
-    found = set()
+    paths = set()
     for path in (path for folder in FOLDERS for path in (root / folder).rglob("*") if path.is_file()):
         place = path.relative_to(root)
         if place.parent.name == ".lineage":
-            found.add(place.parent.parent / place.name.removesuffix(".json"))
+            paths.add(place.parent.parent / place.name.removesuffix(".json"))
         elif not place.name.startswith(".") and place.parent != Path("data"):
-            found.add(place)
-    return sorted(path for path in found if models is None or model_of(path) in models)
+            paths.add(place)
+    return sorted(path for path in paths if models is None or model_of(path) in models)
 
 
 def model_of(path: Path) -> str | None:
@@ -91,12 +91,14 @@ def _verdict(root: Path, path: Path, current: Callable[[Path], str | None]) -> V
         return Verdict(path, "record edited", str(error))
     if record["artifact"] != path.name or record["sha256"] != current(path):
         return Verdict(path, "modified", f"made as {record['artifact']} with sha256 {record['sha256'][:12]}")
-    changed = [one["path"] for one in record["inputs"] if current(Path(one["path"])) != one["sha256"]]
-    gone = [one for one in changed if current(Path(one)) is None]
+    changed = [source["path"] for source in record["inputs"] if current(Path(source["path"])) != source["sha256"]]
+    gone = [source for source in changed if current(Path(source)) is None]
     if changed == gone != []:
         return Verdict(path, "input absent", ", ".join(gone))
     if changed:
-        return Verdict(path, "input changed", ", ".join(f"{one} (not here)" if one in gone else one for one in changed))
+        return Verdict(
+            path, "input changed", ", ".join(f"{source} (not here)" if source in gone else source for source in changed)
+        )
     return _code_verdict(root, path, record)
 
 
@@ -124,11 +126,13 @@ def full(root: Path | str, values: dict) -> list[Verdict]:
     with ThreadPoolExecutor() as pool:  # Snakemake builds its graph while files are hashed
         asked = pool.submit(planned_jobs.wanted, root)
         verified, wanted = verify(root), asked.result()
-    found = {verdict.path: _further(root, verdict, wanted, values, book, changed) for verdict in verified}
-    found |= {path: Verdict(path, "not made", f"rule {job.rule}") for path, job in wanted.items() if path not in found}
+    judged = {verdict.path: _further(root, verdict, wanted, values, book, changed) for verdict in verified}
+    judged |= {
+        path: Verdict(path, "not made", f"rule {job.rule}") for path, job in wanted.items() if path not in judged
+    }
     lines = [Verdict(Path(place), "ledger", "does not carry its own digest: it was edited") for place in book.edited]
     lines += [Verdict(Path(stage), "dvc.lock", line) for stage, line in dvc_lock.problems(root, values)]
-    return [*(found[path] for path in sorted(found)), *lines]
+    return [*(judged[path] for path in sorted(judged)), *lines]
 
 
 def _further(root: Path, verdict: Verdict, wanted: dict, values: dict, book: Ledger, changed: set) -> Verdict:
@@ -181,9 +185,9 @@ def report(verdicts: list[Verdict], every: bool = True) -> str:
     """A line per artifact (or per failure only) and a line that counts them."""
     shown = [verdict for verdict in verdicts if every or verdict.word in FAILURES]
     lines = [f"{word:<14} {path}" + (f"   {detail}" if detail else "") for path, word, detail in shown]
-    said = NOTES | FAILURES
-    counts = {word: sum(verdict.word == word for verdict in verdicts) for word in (OK, *said)}
-    lines += [f"{counts[word]} {word}: {said[word]}" for word in said if counts[word]]
+    meanings = NOTES | FAILURES
+    counts = {word: sum(verdict.word == word for verdict in verdicts) for word in (OK, *meanings)}
+    lines += [f"{counts[word]} {word}: {meanings[word]}" for word in meanings if counts[word]]
     total, noted = len(verdicts) - counts["dvc.lock"], counts["other model"]  # the lines of dvc.lock are of stages
     return "\n".join(
         [

@@ -45,11 +45,13 @@ def _hash_of_object(root: Path | str, name: str) -> str:
 
 def not_of_commit(root: Path | str, commit: str, modules: dict[str, str]) -> list[str] | None:
     """Those of the modules (path -> hash) that a commit does not have, or has otherwise; None without the commit."""
-    there = at_commit(root, commit)
-    if there is None:
+    committed = at_commit(root, commit)
+    if committed is None:
         return None
     return [
-        path for path, digest in modules.items() if path not in there or _hash_of_object(root, there[path]) != digest
+        path
+        for path, digest in modules.items()
+        if path not in committed or _hash_of_object(root, committed[path]) != digest
     ]
 
 

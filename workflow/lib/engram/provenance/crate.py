@@ -122,8 +122,8 @@ class Builder:
         ]
 
     def _entity(self, identifier: str, kind: str, /, **properties: Any) -> Entity:
-        found = self.crate.get(identifier)
-        return found or self.crate.add(ContextEntity(self.crate, identifier, properties={"@type": kind} | properties))
+        known = self.crate.get(identifier)
+        return known or self.crate.add(ContextEntity(self.crate, identifier, properties={"@type": kind} | properties))
 
     def _about(self, name: str) -> dict:
         path = self.root / name
@@ -142,14 +142,14 @@ class Builder:
         }
 
     def _code(self) -> list[str]:
-        found = [
+        files = [
             path.relative_to(self.root)
             for folder in FOLDERS
             for path in sorted((self.root / folder).rglob("*"))
             if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
         ]
         return [name for name in CODE if (self.root / name).is_file() and name != "Snakefile"] + [
-            str(path) for path in found
+            str(path) for path in files
         ]
 
     def _file(self, name: str) -> Entity:
@@ -202,7 +202,10 @@ class Builder:
             "name": f"{job['word']}: {' '.join(f'{key}={value}' for key, value in job['keys'].items())}",
             "description": shlex.join(job["command"]),
             "instrument": self._file(job["command"][0]),
-            "object": [*(self._file(path) for path in dict.fromkeys(one["path"] for one in job["inputs"])), *settings],
+            "object": [
+                *(self._file(path) for path in dict.fromkeys(source["path"] for source in job["inputs"])),
+                *settings,
+            ],
             "result": [self._file(path) for path in job["outputs"]],
             "actionStatus": "http://schema.org/CompletedActionStatus",
         }
@@ -231,7 +234,9 @@ class Builder:
     ) -> None:
         """The workflow's own action and the engine's, which orchestrates those of the steps."""
         made = {path for job in jobs.values() for path in job["outputs"]}
-        raw = dict.fromkeys(one["path"] for job in jobs.values() for one in job["inputs"] if one["path"] not in made)
+        raw = dict.fromkeys(
+            source["path"] for job in jobs.values() for source in job["inputs"] if source["path"] not in made
+        )
         times = sorted(job["started"] for job in jobs.values() if job["started"])
         about = {"startTime": times[0]} if times else {}
         run = self._entity(

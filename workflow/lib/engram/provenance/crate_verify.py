@@ -31,10 +31,10 @@ def verify(place: Path | str, into: Path | str | None = None) -> list[str]:
     with tempfile.TemporaryDirectory(prefix=".crate-", suffix=".part", dir=base) as scratch:
         folder = Path(scratch, "crate")
         _unpack(place, folder)
-        found = _problems(folder)
-        if not found and into is not None:
+        problems = _problems(folder)
+        if not problems and into is not None:
             os.replace(folder, into)
-    return found
+    return problems
 
 
 def _unpack(place: Path, folder: Path) -> None:
@@ -106,6 +106,6 @@ def _files(folder: Path) -> dict[str, dict]:
 
 def main(place: Path | str, into: Path | str | None = None) -> int:
     """Verify a crate and say what is wrong with it; the exit status."""
-    found = verify(place, into)
-    print("\n".join(found) or f"{place}: in order{f', unpacked into {into}' if into else ''}")
-    return int(bool(found))
+    problems = verify(place, into)
+    print("\n".join(problems) or f"{place}: in order{f', unpacked into {into}' if into else ''}")
+    return int(bool(problems))

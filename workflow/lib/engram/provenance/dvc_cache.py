@@ -59,16 +59,16 @@ def _put(path: Path, content: bytes) -> None:
 
 def _names(root: Path, folder: Path) -> dict[str, str]:
     """md5 -> path, of all files that dvc.lock tracks."""
-    lock, found = root / "dvc.lock", {}
+    lock, names = root / "dvc.lock", {}
     stages = (
         (yaml.load(lock.read_text(encoding="utf-8"), yaml.CSafeLoader) or {}).get("stages", {})
         if lock.is_file()
         else {}
     )
     for out in [out for stage in stages.values() for out in stage.get("outs", [])]:
-        found[out["md5"].removesuffix(".dir")] = out["path"]
+        names[out["md5"].removesuffix(".dir")] = out["path"]
         listing = folder / out["md5"][:2] / out["md5"][2:]
         if out["md5"].endswith(".dir") and listing.is_file() and _md5(listing) == _name(listing):
             for entry in json.loads(listing.read_bytes()):
-                found[entry["md5"]] = f"{out['path']}/{entry['relpath']}"
-    return found
+                names[entry["md5"]] = f"{out['path']}/{entry['relpath']}"
+    return names

@@ -26,18 +26,18 @@ def read(path: Path) -> dict:
 
 def stages(root: Path | str, values: dict) -> dict[str, dict]:
     """The stages of dvc.yaml for the active models: name -> cmd, deps, outs (paths) and params (keys)."""
-    content, found = read(Path(root) / PIPELINE), {}
+    content, resolved = read(Path(root) / PIPELINE), {}
     names = {f"${{{key}}}": value for block in content.get("vars", []) for key, value in block.items()}
     for name, block in content.get("stages", {}).items():
         if "foreach" not in block:
-            found[name] = _resolved(block, names)
+            resolved[name] = _resolved(block, names)
             continue
         each = block["foreach"] if not isinstance(block["foreach"], str) else values["run"]["models"]  # ${run.models}
         for model in each:
             own = each[model] if isinstance(each, dict) else {}
             filled = {f"${{item.{key}}}": value for key, value in own.items()} | {"${item}": model, "${key}": model}
-            found[f"{name}@{model}"] = _resolved(block["do"], names | filled)
-    return found
+            resolved[f"{name}@{model}"] = _resolved(block["do"], names | filled)
+    return resolved
 
 
 def _resolved(block: dict, names: dict[str, str]) -> dict:
@@ -47,7 +47,7 @@ def _resolved(block: dict, names: dict[str, str]) -> dict:
         return re.sub("|".join(map(re.escape, names)), lambda match: names[match[0]], value) if names else value
 
     paths = {
-        kind: [text(path) for one in block.get(kind, []) for path in ([one] if isinstance(one, str) else one)]
+        kind: [text(path) for entry in block.get(kind, []) for path in ([entry] if isinstance(entry, str) else entry)]
         for kind in ("deps", "params", "outs")
     }
     return {"cmd": text(block["cmd"])} | paths
@@ -68,12 +68,12 @@ def _stage(root: Path, stage: dict, entry: dict, values: dict, seen: Callable) -
     if entry["cmd"] != stage["cmd"]:
         yield f"command {entry['cmd']}, in dvc.yaml {stage['cmd']}"
     for kind in ("deps", "outs"):
-        there = {one["path"]: one for one in entry.get(kind, [])}
-        yield from (f"{path} is not in dvc.lock" for path in stage[kind] if path not in there)
-        yield from (f"{path} is not in dvc.yaml" for path in there if path not in stage[kind])
-        for path, one in there.items():
-            if seen(path) != (one["md5"], one["size"]):
-                yield f"{path}: {_difference(root, path, one, seen(path))}"
+        locked = {noted["path"]: noted for noted in entry.get(kind, [])}
+        yield from (f"{path} is not in dvc.lock" for path in stage[kind] if path not in locked)
+        yield from (f"{path} is not in dvc.yaml" for path in locked if path not in stage[kind])
+        for path, noted in locked.items():
+            if seen(path) != (noted["md5"], noted["size"]):
+                yield f"{path}: {_difference(root, path, noted, seen(path))}"
     have = entry.get("params", {}).get("params.yaml", {})
     yield from (
         f"params {key}: not what params.yaml has"
@@ -92,25 +92,27 @@ def _value(values: Any, key: str) -> Any:
 def _plain(value: Any) -> Any:
     """The value with 1e-05, which DVC writes and PyYAML takes for a word, as a number."""
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: _plain(part) for key, part in value.items()}
     if isinstance(value, list):
-        return [_plain(one) for one in value]
+        return [_plain(part) for part in value]
     return float(value) if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value) else value
 
 
-def _difference(root: Path, path: str, one: dict, now: tuple[str, int] | None) -> str:
+def _difference(root: Path, path: str, noted: dict, now: tuple[str, int] | None) -> str:
     if now is None:
         return "not here"
-    kept = root / ".dvc/cache/files/md5" / one["md5"][:2] / one["md5"][2:]
-    if not one["md5"].endswith(".dir") or not kept.is_file():
-        return f"md5 {now[0]}, in dvc.lock {one['md5']}"
+    kept = root / ".dvc/cache/files/md5" / noted["md5"][:2] / noted["md5"][2:]
+    if not noted["md5"].endswith(".dir") or not kept.is_file():
+        return f"md5 {now[0]}, in dvc.lock {noted['md5']}"
     try:
         before = {row["relpath"]: row["md5"] for row in json.loads(kept.read_text(encoding="utf-8"))}
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError, KeyError):
-        return f"md5 {now[0]}, in dvc.lock {one['md5']}; {kept.relative_to(root)} is damaged, `dvc pull` brings it back"
+        return (
+            f"md5 {now[0]}, in dvc.lock {noted['md5']}; {kept.relative_to(root)} is damaged, `dvc pull` brings it back"
+        )
     files = listed(root / path)
     names = [name for name in sorted({*before, *files}) if before.get(name) != files.get(name, (None,))[0]]
-    return f"other than in dvc.lock: {', '.join(names)}" if names else f"size {now[1]}, in dvc.lock {one['size']}"
+    return f"other than in dvc.lock: {', '.join(names)}" if names else f"size {now[1]}, in dvc.lock {noted['size']}"
 
 
 def listed(folder: Path) -> dict[str, tuple[str, int]]:

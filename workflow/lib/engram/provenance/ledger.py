@@ -37,7 +37,7 @@ class Ledger:
         """The entry of the job that wrote this record: commit, dirty, started, seconds, machine; None if none is kept
         here.
         """
-        return next((one for one in self._entries(path) if one["record"] == ledger_entry.name_of(record)), None)
+        return next((entry for entry in self._entries(path) if entry["record"] == ledger_entry.name_of(record)), None)
 
     def problem(self, path: Path, record: dict) -> str | None:
         """What the ledger says against the record of an artifact: there are entries, and none is of this record; None
@@ -56,7 +56,7 @@ class Ledger:
                 self._sealed(file.read_text(encoding="utf-8"), file.relative_to(self.root)) if file.is_file() else None
             )
             self._local[key] = row and _without(row, "digest") | {"seconds": seconds(self.root, path)}
-        return [one for one in (self._local[key], self._kept.get(key)) if one]
+        return [entry for entry in (self._local[key], self._kept.get(key)) if entry]
 
     def _sealed(self, text: str, place: Path | str) -> dict | None:
         values = lineage.unsealed(text)
@@ -72,13 +72,13 @@ class Ledger:
         jobs: dict[str, dict] = {}
         for path, record in records.items():
             kept = self._kept.get(path.as_posix())
-            one = kept if kept and kept["record"] == ledger_entry.name_of(record) else self.of(path, record)
-            if one:
-                line = _without(one, "record")
+            entry = kept if kept and kept["record"] == ledger_entry.name_of(record) else self.of(path, record)
+            if entry:
+                line = _without(entry, "record")
                 job = jobs.setdefault(
                     json.dumps([line, record["stage"], record["keys"]], sort_keys=True), line | {"records": {}}
                 )
-                job["records"][path.as_posix()] = one["record"]
+                job["records"][path.as_posix()] = entry["record"]
         if self.edited:
             raise ValueError(
                 f"{', '.join(self.edited)}: edited, does not carry its own digest; "
@@ -120,7 +120,7 @@ def benchmark(root: Path | str, path: Path) -> Path | None:
     """
     place = Path(*path.parts[2 if path.parts[0] == "results" else 1 :]).with_suffix("")
     folder = Path(root) / ledger_entry.LOGS / stage_of(path)
-    files = (folder / f"{one}.tsv" for one in (place, *place.parents[:-1]))
+    files = (folder / f"{name}.tsv" for name in (place, *place.parents[:-1]))
     return next((file for file in files if file.is_file()), None)
 
 

@@ -62,28 +62,28 @@ def rerun(root: Path | str, path: Path, wanted: dict[Path, planned_jobs.Job]) ->
 
 def outputs(root: Path | str, record: dict) -> list[Path]:
     """The artifacts that the job of a record wrote."""
-    found = []
+    places = []
     for word in record["command"][1:]:
         place = Path(word)
         if (Path(root) / lineage.record_path(place)).is_file() and audit.read_record(Path(root), place)[
             "command"
         ] == record["command"]:
-            found.append(place)
-    return found
+            places.append(place)
+    return places
 
 
 def _copy(root: Path, scratch: Path, record: dict) -> None:
     shutil.copytree(root / "workflow", scratch / "workflow", ignore=shutil.ignore_patterns("__pycache__", ".*"))
-    for one in record["inputs"]:
-        place = Path(one["path"])
+    for source in record["inputs"]:
+        place = Path(source["path"])
         if not place.is_absolute():  # an absolute one is read where it is
             copy = scratch / place
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(root / place, copy)
             copy.chmod(0o444)
             place = copy
-        if lineage.sha256(place) != one["sha256"]:
-            raise ValueError(f"{one['path']}: not what the artifact was made from")
+        if lineage.sha256(place) != source["sha256"]:
+            raise ValueError(f"{source['path']}: not what the artifact was made from")
 
 
 def _run(scratch: Path, command: list[str], config: dict) -> None:
@@ -126,7 +126,7 @@ def report(compared: list[Compared]) -> str:
         f"{'same bytes' if same else 'other bytes':<14} {path}   {detail}".rstrip() for path, same, detail in compared
     ]
     return "\n".join(
-        [*lines, f"{len(compared)} files made again, {sum(one.same for one in compared)} with the same bytes"]
+        [*lines, f"{len(compared)} files made again, {sum(file.same for file in compared)} with the same bytes"]
     )
 
 
@@ -134,6 +134,6 @@ def main(root: Path | str, chosen: str) -> int:
     """Make one artifact again, or those of a number of sampled jobs; the exit status."""
     wanted = planned_jobs.wanted(root)
     paths = [Path(chosen)] if not chosen.isdigit() else sample(root, int(chosen), audit.verify(root))
-    compared = [one for path in paths for one in rerun(root, path, wanted)]
+    compared = [file for path in paths for file in rerun(root, path, wanted)]
     print(report(compared))
-    return int(not compared or any(not one.same for one in compared))
+    return int(not compared or any(not file.same for file in compared))

@@ -20,7 +20,7 @@ def unlisted(root: Path | str, models: list[str]) -> list[Path]:
     if run.returncode:
         raise RuntimeError(run.stdout + run.stderr)
     named = {line.strip() for line in (run.stdout + run.stderr).splitlines()}
-    found = [
+    files = [
         path
         for model in models
         for pattern in FOLDERS
@@ -28,7 +28,7 @@ def unlisted(root: Path | str, models: list[str]) -> list[Path]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.parent.name != ".lineage"
     ]
-    return [path for path in found if path.relative_to(root).as_posix() in named]
+    return [path for path in files if path.relative_to(root).as_posix() in named]
 
 
 def tidy(root: Path | str, models: list[str]) -> list[Path]:

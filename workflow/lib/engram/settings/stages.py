@@ -71,8 +71,8 @@ def wanted(values: dict, model: str) -> dict[str, list[dict[str, str]]]:
         "evaluate": evaluated,
         "paper": [dict(zip(("paper", "item"), item.split("/"))) for item in paper],
     }
-    found = rows | {stage: [{}] if made else [] for stage, made in once.items()}
-    return {stage: found[stage] for stage in STAGES if found[stage]}
+    jobs = rows | {stage: [{}] if made else [] for stage, made in once.items()}
+    return {stage: jobs[stage] for stage in STAGES if jobs[stage]}
 
 
 def _originals(values: dict, model: str, evaluated: list[dict]) -> list[str]:

@@ -16,8 +16,8 @@ def grid(spec: dict) -> list[tuple[str, dict]]:
     if "sweep" not in spec:
         return []
     over = spec["sweep"]["over"]
-    found = [dict(zip(over, point)) for point in itertools.product(*over.values())]
-    return [(slug(spec["sweep"]["method"], point), point) for point in found]
+    grid_points = [dict(zip(over, point)) for point in itertools.product(*over.values())]
+    return [(slug(spec["sweep"]["method"], point), point) for point in grid_points]
 
 
 def points(spec: dict) -> dict[str, dict]:
