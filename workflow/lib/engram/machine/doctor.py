@@ -56,8 +56,8 @@ def main() -> int:
     checks.append(graph)
     print("\n".join(_lines(checks)))
     print(f"\nto be built: {', '.join(f'{count} {rule}' for rule, count in jobs.items()) or 'nothing'}")
-    for model, found in plans.items():
-        print("\n" + "\n".join(_estimated(model, found, device)))
+    for model, estimated in plans.items():
+        print("\n" + "\n".join(_estimated(model, estimated, device)))
     failed = sum(check.word == FAILS for check in checks)
     print(f"\n{'the run can start' if not failed else f'the run cannot start: {failed} of {len(checks)} checks fail'}")
     return int(failed > 0)
@@ -78,11 +78,11 @@ def versions(lock: Path) -> Check:
     for line in lock.read_text(encoding="utf-8").splitlines():
         name, _, wanted = line.partition("==")
         try:
-            found = metadata.version(name).split("+")[0]
+            installed = metadata.version(name).split("+")[0]
         except metadata.PackageNotFoundError:
-            found = "not installed"
-        if wanted and found != wanted:
-            wrong.append(f"{name} {found}, locked {wanted}")
+            installed = "not installed"
+        if wanted and installed != wanted:
+            wrong.append(f"{name} {installed}, locked {wanted}")
     python = ".".join(map(str, sys.version_info[:2]))
     wrong += [f"Python {python}, expected 3.11"] if python != "3.11" else []
     if wrong:
@@ -150,24 +150,24 @@ def needs(values: dict, model: str, environment: Mapping[str, str]) -> list[Chec
     """A check for the checkpoint of a model and each original file that it needs: is it here, or can it be had? and for
     fewer articles than the papers take second moments of.
     """
-    found = []
+    checks = []
     for need in external_inputs.needs(values, model, environment):
         word = OK if need.here else (NOTE if need.reachable else FAILS)
-        found.append(Check(model, word, need.text, need.advice if word == FAILS else ""))
+        checks.append(Check(model, word, need.text, need.advice if word == FAILS else ""))
     articles = values["covariance"]["articles"]
     if "hub" in values["models"][model] and articles < PUBLISHED:
-        found.append(Check(model, NOTE, f"covariance.articles is {articles:,}; the papers read {PUBLISHED:,}"))
-    return found
+        checks.append(Check(model, NOTE, f"covariance.articles is {articles:,}; the papers read {PUBLISHED:,}"))
+    return checks
 
 
-def _fits(values: dict, model: str, found: Plan, device: devices.Device) -> list[Check]:
-    if found.shape is None:
+def _fits(values: dict, model: str, estimated: Plan, device: devices.Device) -> list[Check]:
+    if estimated.shape is None:
         return [
             Check(model, NOTE, "nothing is known of its shape: no estimate until its config.json is in the hub's cache")
         ]
-    gib, checks = found.memory / 2**30, []
+    gib, checks = estimated.memory / 2**30, []
     free = device.together if values["models"][model].get("devices") == "auto" else device.memory
-    if found.memory > free:
+    if estimated.memory > free:
         checks.append(
             Check(
                 model,
@@ -178,7 +178,7 @@ def _fits(values: dict, model: str, found: Plan, device: devices.Device) -> list
         )
     else:
         checks.append(Check(model, OK, f"memory: needs about {gib:.1f} GiB"))
-    total = sum(estimate.seconds(found.costs, device.rate).values())
+    total = sum(estimate.seconds(estimated.costs, device.rate).values())
     if device.kind == "cpu" and total > LONGEST and values["run"]["device"] == "auto":
         checks.append(
             Check(
@@ -195,11 +195,11 @@ def _disk(values: dict, plans: dict[str, Plan]) -> Check:
     """Room for results, parts of interrupted covariances, original files and the tables made of them."""
     shards = values["covariance"]["shards"]
     needed = sum(
-        sum(cost.disk for cost in found.costs.values())
-        + 2 * found.originals
-        + found.checkpoint
-        + (found.costs["covariance"].disk * shards if "covariance" in found.costs else 0)
-        for found in plans.values()
+        sum(cost.disk for cost in estimated.costs.values())
+        + 2 * estimated.originals
+        + estimated.checkpoint
+        + (estimated.costs["covariance"].disk * shards if "covariance" in estimated.costs else 0)
+        for estimated in plans.values()
     )
     free = shutil.disk_usage(".").free
     text = (
@@ -227,29 +227,29 @@ def _jobs() -> tuple[dict[str, int], Check]:
         )
     table = re.search(r"^-+ +-+\n((?:\w+.*\d+\n)+?)total +\d+$", text, re.MULTILINE)
     rows = (line.split() for line in table[1].splitlines()) if table else ()
-    found = {rule: int(count) for rule, count in rows if not rule.startswith("all") and "@" not in rule}
-    return found, Check("snakemake -n", OK, f"{sum(found.values())} jobs")
+    counts = {rule: int(count) for rule, count in rows if not rule.startswith("all") and "@" not in rule}
+    return counts, Check("snakemake -n", OK, f"{sum(counts.values())} jobs")
 
 
-def _estimated(model: str, found: Plan, device: devices.Device) -> Iterator[str]:
-    if found.shape is None:
+def _estimated(model: str, estimated: Plan, device: devices.Device) -> Iterator[str]:
+    if estimated.shape is None:
         return
-    shape, times = found.shape, estimate.seconds(found.costs, device.rate)
+    shape, times = estimated.shape, estimate.seconds(estimated.costs, device.rate)
     size = f"{shape.parameters / 1e6:,.1f} million weights, {shape.layers} layers, width {shape.width}"
     yield f"estimate for {model}: {size}"
-    for stage, cost in found.costs.items():
+    for stage, cost in estimated.costs.items():
         most = "  at most: training ends when it no longer helps" if stage == "hypernet" else ""
         takes = f"{duration(times[stage]):>12} {cost.disk / 2**20:>10,.1f} MiB"
         yield f"  {stage:<12}{cost.flop:>10.1e} operations {takes}{most}"
-    disk = sum(cost.disk for cost in found.costs.values()) / 2**20
+    disk = sum(cost.disk for cost in estimated.costs.values()) / 2**20
     yield (
-        f"  {'all':<12}{sum(cost.flop for cost in found.costs.values()):>10.1e} operations "
+        f"  {'all':<12}{sum(cost.flop for cost in estimated.costs.values()):>10.1e} operations "
         f"{duration(sum(times.values())):>12} {disk:>10,.1f} MiB"
     )
-    shares = ", ".join(f"{stage} {estimate.SHARES[stage]:.0%}" for stage in found.costs)
+    shares = ", ".join(f"{stage} {estimate.SHARES[stage]:.0%}" for stage in estimated.costs)
     yield "  assumed: everything is built anew; the part of the speed above that a stage reaches, measured on `mini`:"
     yield f"  {shares};"
-    yield f"  prompts of {found.tokens:.0f} tokens, articles of {estimate.TOKENS['article']}; all steps are made"
+    yield f"  prompts of {estimated.tokens:.0f} tokens, articles of {estimate.TOKENS['article']}; all steps are made"
     yield "  not counted: dataset, evaluate and figures (minutes), downloads; a factor of two either way is usual"
 
 

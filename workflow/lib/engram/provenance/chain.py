@@ -43,12 +43,14 @@ def graph(root: Path | str, artifact: Path | str) -> dict:
             name = name_of(path, record)
             files[str(path)]["job"] = name
             jobs.setdefault(name, job(record, book.of(path, record)))["outputs"].append(str(path))
-            todo += [Path(one["path"]) for one in record["inputs"]]
+            todo += [Path(source["path"]) for source in record["inputs"]]
     made = [Path(path) for path, file in files.items() if file["job"]]
     for verdict in audit.verdicts(root, made):
         files[str(verdict.path)] |= {"verdict": verdict.word, "detail": verdict.detail}
     edges = [
-        {"from": one["path"], "to": name, "name": one["name"]} for name, job in jobs.items() for one in job["inputs"]
+        {"from": source["path"], "to": name, "name": source["name"]}
+        for name, job in jobs.items()
+        for source in job["inputs"]
     ]
     edges += [{"from": name, "to": path} for name, job in jobs.items() for path in job["outputs"]]
     return {"artifact": next(iter(files)), "files": files, "jobs": jobs, "edges": edges}
@@ -60,7 +62,9 @@ def _record(root: Path, path: Path) -> dict | None:
 
 
 def name_of(path: Path, record: dict) -> str:
-    """A name for what is the same for all files of one run of a script."""
+    """The name of the job that wrote an artifact, the same for all files that it wrote: its stage and the start of a
+    hash of folder, command, settings and code.
+    """
     text = json.dumps([str(path.parent), record["command"], record["params"], record["code"]])
     return f"{record['stage']}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
@@ -71,35 +75,35 @@ def job(record: dict, entry: dict | None) -> dict:
     return {key: record.get(key) for key in keys} | {key: (entry or {}).get(key) for key in KNOWN} | {"outputs": []}
 
 
-def broken(found: dict) -> list[str]:
+def broken(dag: dict) -> list[str]:
     """A line per file of the graph that is not in order."""
     return [
         f"{path}: {file['verdict']} {file['detail']}".rstrip()
-        for path, file in found["files"].items()
+        for path, file in dag["files"].items()
         if file.get("verdict", audit.OK) != audit.OK
     ]
 
 
-def tree(found: dict) -> str:
+def tree(dag: dict) -> str:
     """The graph as an indented tree: files that one job made stand on one line, a job is described where it occurs
     first.
     """
-    lines = list(_branch(found, [{"name": "", "path": found["artifact"]}], "", "", set()))
-    packages = found["jobs"][found["files"][found["artifact"]]["job"]]["packages"]
+    lines = list(_branch(dag, [{"name": "", "path": dag["artifact"]}], "", "", set()))
+    packages = dag["jobs"][dag["files"][dag["artifact"]]["job"]]["packages"]
     lines.append(f"versions: {', '.join(f'{name} {version}' for name, version in packages.items())}")
-    wrong = broken(found)
-    made = sum("verdict" in file for file in found["files"].values())
+    wrong = broken(dag)
+    made = sum("verdict" in file for file in dag["files"].values())
     lines += [f"not in order: {line}" for line in wrong]
-    lines += [] if wrong else [f"verified: {made} artifacts, {len(found['files']) - made} raw inputs"]
+    lines += [] if wrong else [f"verified: {made} artifacts, {len(dag['files']) - made} raw inputs"]
     return "\n".join(lines)
 
 
-def _branch(found: dict, files: list[dict], first: str, rest: str, seen: set[str]) -> Iterator[str]:
-    paths = [one["path"] for one in files]
-    names = ", ".join(dict.fromkeys(one["name"] for one in files if one["name"]))
+def _branch(dag: dict, files: list[dict], first: str, rest: str, seen: set[str]) -> Iterator[str]:
+    paths = [source["path"] for source in files]
+    names = ", ".join(dict.fromkeys(source["name"] for source in files if source["name"]))
     label = f"{first}{names}{': ' if names else ''}{', '.join([paths[0], *(Path(path).name for path in paths[1:])])}"
-    sums = ", ".join((found["files"][path]["sha256"] or "not here")[:12] for path in paths)
-    job = found["files"][paths[0]]["job"]
+    sums = ", ".join((dag["files"][path]["sha256"] or "not here")[:12] for path in paths)
+    job = dag["files"][paths[0]]["job"]
     if job is None:
         yield f"{label}   raw input, sha256 {sums}"
         return
@@ -107,17 +111,17 @@ def _branch(found: dict, files: list[dict], first: str, rest: str, seen: set[str
     if job in seen:
         return
     seen.add(job)
-    about = found["jobs"][job]
+    about = dag["jobs"][job]
     groups: dict[str, list[dict]] = {}
-    for one in about["inputs"]:
-        groups.setdefault(found["files"][one["path"]]["job"] or one["path"], []).append(one)
+    for source in about["inputs"]:
+        groups.setdefault(dag["files"][source["path"]]["job"] or source["path"], []).append(source)
     bar = rest + ("│    " if groups else "     ")
-    yield from (bar + line for line in _described(found, about))
+    yield from (bar + line for line in _described(dag, about))
     for left, group in reversed(list(enumerate(reversed(groups.values())))):
-        yield from _branch(found, group, rest + ("├─ " if left else "└─ "), rest + ("│  " if left else "   "), seen)
+        yield from _branch(dag, group, rest + ("├─ " if left else "└─ "), rest + ("│  " if left else "   "), seen)
 
 
-def _described(found: dict, job: dict) -> Iterator[str]:
+def _described(dag: dict, job: dict) -> Iterator[str]:
     """What is said of a job: stage, code, commit, clock, command, settings; versions, where not those of the
     artifact.
     """
@@ -129,7 +133,7 @@ def _described(found: dict, job: dict) -> Iterator[str]:
             yield from [f"{section}: {_short(values)}"] * (section != "seed")
         elif values:
             yield f"{section}: " + ", ".join(f"{key}={_short(value)}" for key, value in values.items())
-    last = found["jobs"][found["files"][found["artifact"]]["job"]]["packages"]
+    last = dag["jobs"][dag["files"][dag["artifact"]]["job"]]["packages"]
     others = [f"{name} {version}" for name, version in job["packages"].items() if last.get(name) != version]
     if others:
         yield f"versions: {', '.join(others)}"
@@ -155,35 +159,35 @@ def _short(value: Any) -> str:
     return json.dumps(value) if not isinstance(value, str) else value
 
 
-def mermaid(found: dict) -> str:
+def mermaid(dag: dict) -> str:
     """The graph as a Mermaid flowchart, inputs above what was made from them."""
-    names = _numbers(found)
+    names = _numbers(dag)
     lines = ["flowchart TD"]
-    for path, file in found["files"].items():
+    for path, file in dag["files"].items():
         lines.append(f'  {names[path]}["{_html(path)}<br/>{(file["sha256"] or "not here")[:12]}"]')
-    for name, job in found["jobs"].items():
+    for name, job in dag["jobs"].items():
         lines.append(f'  {names[name]}(["{_html(" ".join(_title(job)))}"])')
-    lines += [f"  {names[edge['from']]} --> {names[edge['to']]}" for edge in found["edges"]]
+    lines += [f"  {names[edge['from']]} --> {names[edge['to']]}" for edge in dag["edges"]]
     return "\n".join(lines)
 
 
-def dot(found: dict) -> str:
+def dot(dag: dict) -> str:
     """The graph in graphviz's language."""
-    names = _numbers(found)
+    names = _numbers(dag)
     lines = ["digraph lineage {", '  node [fontname="sans-serif", fontsize=10];']
-    for path, file in found["files"].items():
+    for path, file in dag["files"].items():
         lines.append(f"  {names[path]} [shape=box, label={_quoted(path, (file['sha256'] or 'not here')[:12])}];")
-    for name, job in found["jobs"].items():
+    for name, job in dag["jobs"].items():
         lines.append(f"  {names[name]} [shape=ellipse, label={_quoted(*_title(job))}];")
-    lines += [f"  {names[edge['from']]} -> {names[edge['to']]};" for edge in found["edges"]]
+    lines += [f"  {names[edge['from']]} -> {names[edge['to']]};" for edge in dag["edges"]]
     return "\n".join([*lines, "}"])
 
 
-def _numbers(found: dict) -> dict[str, str]:
+def _numbers(dag: dict) -> dict[str, str]:
     return {
         name: f"{kind}{number}"
         for kind, part in (("f", "files"), ("j", "jobs"))
-        for number, name in enumerate(found[part])
+        for number, name in enumerate(dag[part])
     }
 
 
@@ -208,5 +212,5 @@ def main(root: Path | str, artifact: Path | str, form: str) -> str:
     """The chain of an artifact, from itself to seeds and raw inputs, as text in one form: tree, json, mermaid or dot.
     FileNotFoundError without record, ValueError of an edited one.
     """
-    forms = {"tree": tree, "json": lambda found: json.dumps(found, indent=1), "mermaid": mermaid, "dot": dot}
+    forms = {"tree": tree, "json": lambda dag: json.dumps(dag, indent=1), "mermaid": mermaid, "dot": dot}
     return forms[form](graph(root, artifact))

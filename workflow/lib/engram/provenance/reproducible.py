@@ -64,25 +64,25 @@ def compare(one: Path | str, other: Path | str, models: Collection[str] | None =
     """Every artifact of two folders, byte by byte, and its lineage record, field by field."""
     folders = [Path(one), Path(other)]
     paths = sorted({path for folder in folders for path in audit.artifacts(folder, models)})
-    found, files, records = list[Difference](), 0, 0
+    differences, files, records = list[Difference](), 0, 0
     aside: dict[str, int] = {}
     for path in paths:
         here, there = (folder / path for folder in folders)
         if not (here.is_file() and there.is_file()):
-            found.append(Difference(path, _digest(here), _digest(there), "only in one of the two"))
+            differences.append(Difference(path, _digest(here), _digest(there), "only in one of the two"))
             continue
         files += 1
         if not filecmp.cmp(here, there, shallow=False):
-            found.append(Difference(path, _digest(here), _digest(there), explained(here, there)))
+            differences.append(Difference(path, _digest(here), _digest(there), explained(here, there)))
         pair = [folder / lineage.record_path(path) for folder in folders]
         if all(file.is_file() for file in pair):
             records += 1
-            found += _records(path, pair, aside)
+            differences += _records(path, pair, aside)
         elif any(file.is_file() for file in pair):
-            found.append(
+            differences.append(
                 Difference(lineage.record_path(path), _digest(pair[0]), _digest(pair[1]), "only in one of the two")
             )
-    return Comparison(files, records, aside, found)
+    return Comparison(files, records, aside, differences)
 
 
 def _records(path: Path, pair: list[Path], aside: dict[str, int]) -> Iterator[Difference]:
@@ -162,21 +162,21 @@ def _tensors(one: Path, other: Path) -> str:
     return "; ".join(f"{name}: by {most:.2g} at most" for name, most in far.items()) or "the same values in other bytes"
 
 
-def report(found: Comparison) -> str:
+def report(comparison: Comparison) -> str:
     """A table of what differs, and a line that counts."""
     rows = (
-        [HEADS, *([str(row.path), row.one, row.other, row.what] for row in found.differences)]
-        if found.differences
+        [HEADS, *([str(row.path), row.one, row.other, row.what] for row in comparison.differences)]
+        if comparison.differences
         else []
     )
     width = [max(len(row[column]) for row in rows) for column in range(3)] if rows else []
     lines = ["  ".join([*(cell.ljust(size) for cell, size in zip(row, width)), row[3]]) for row in rows]
-    aside = ", ".join(f"{name} in {count}" for name, count in sorted(found.aside.items()))
+    aside = ", ".join(f"{name} in {count}" for name, count in sorted(comparison.aside.items()))
     return "\n".join(
         [
             *lines,
-            f"{found.files} artifacts and {found.records} lineage records compared, {len(found.differences)} "
-            f"differences; set aside in records: {aside or 'nothing'}",
+            f"{comparison.files} artifacts and {comparison.records} lineage records compared, "
+            f"{len(comparison.differences)} differences; set aside in records: {aside or 'nothing'}",
         ]
     )
 
@@ -251,12 +251,12 @@ def main(stage: str | None, against: Path | None, scratch: Path = SCRATCH) -> in
         if against is not None and not against.is_dir():
             raise RuntimeError(f"{against} is not a folder")
         pair = (root, against) if against else twice(root, f"all_{stage}" if stage else "all", scratch)
-        found = compare(*pair, models)
+        comparison = compare(*pair, models)
     except (RuntimeError, OSError, ValueError) as error:
         print(f"engram reproducible: {error}", file=sys.stderr)
         return 2
-    print(report(found))
-    if not found.files:
+    print(report(comparison))
+    if not comparison.files:
         print("engram reproducible: no artifact is in both", file=sys.stderr)
         return 2
-    return int(bool(found.differences))
+    return int(bool(comparison.differences))
