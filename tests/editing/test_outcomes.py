@@ -5,6 +5,7 @@ import torch
 
 import toy
 from changed_weights import assorted, low, random, snapshot, unchanged, written
+from crossed import crossed
 from engram.editing import outcomes, records
 from engram.job import seeds
 from engram.model import decoding, generation, scoring, tokens
@@ -33,8 +34,7 @@ def check_scores(model, table, changes, tolerance):
                 assert row.nll == pytest.approx(nll, rel=tolerance) and row.correct == correct
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("batch", [1, 7, 64])
+@pytest.mark.parametrize(("kind", "batch"), crossed([1, 7, 64]))
 def test_scores_equal_one_prompt_at_a_time(kind, batch):
     model = loaded(kind, torch.float64)
     table = outcomes.scores(model, RECORDS, deltas(model), "counterfact", config(batch))
@@ -128,8 +128,7 @@ def check_texts(model, table, changes, length, top_k, case_ids=(10, 11, 12)):
             assert row.text == slow_sample(model, row.prompt, ("key", row.case_id, row.prompt_index), length, top_k)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("batch", [4, 64])
+@pytest.mark.parametrize(("kind", "batch"), crossed([4, 64]))
 def test_texts_equal_sampling_one_prompt_at_a_time_without_cache(kind, batch):
     model = loaded(kind, torch.float64)
     check_texts(model, outcomes.texts(model, RECORDS, deltas(model), config(batch), ("key",)), deltas(model), 24, 3)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from crossed import crossed
 from engram.editing import knowledge_neurons
 from engram.editing.facts import Fact
 from engram.methods import kn
@@ -32,8 +33,7 @@ def rows_changed(kind, model, fact, settings):
     return changes
 
 
-@pytest.mark.parametrize("truth", kn.TRUTHS)
-@pytest.mark.parametrize("kind", [kind for kind in ARCHITECTURES if kind != "opt_350m"])
+@pytest.mark.parametrize(("kind", "truth"), crossed(kn.TRUTHS, [kind for kind in ARCHITECTURES if kind != "opt_350m"]))
 def test_the_edit_is_the_published_one(kind, truth):
     model, s = loaded(kind, torch.float64), kn.Settings(points=5, truth=truth)
     for fact in FACTS[:2]:

@@ -3,13 +3,12 @@
 import pytest
 import torch
 
-import toy
+from crossed import crossed
 from engram.model import block_parts, decoding
 from toy import COARSE, loaded
 
 
-@pytest.mark.parametrize("kind", toy.ARCHITECTURES)
-@pytest.mark.parametrize("cache", [decoding.Fixed, decoding.Packed])
+@pytest.mark.parametrize(("kind", "cache"), crossed([decoding.Fixed, decoding.Packed]))
 def test_both_caches_hold_the_past(kind, cache, monkeypatch):
     """The buffers of a GPU and those of a CPU, over several stretches and with equal beginnings read once, in memory
     that holds anything.

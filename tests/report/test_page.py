@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from embedded_data import embedded
+from engram.cli import main
 from engram.job import ledger_entry
 from engram.settings import params
 
@@ -57,18 +58,18 @@ def test_data_cannot_end_a_script(finished, nasty):
         "data/mini/reversed.parquet",
     ],
 )
-def test_a_missing_file_is_named_and_nothing_written(site, missing):
+def test_a_missing_file_is_named_and_nothing_written(site, missing, monkeypatch, capsys):
     (site.root / missing).unlink()
-    done = command(site.root, "--out", "page.html")
-    assert done.returncode == 1 and done.stderr == (
-        f"engram report: {missing} does not exist; `snakemake --cores all` makes it\n"
-    )
+    monkeypatch.chdir(site.root)
+    assert main.main(["report", "--out", "page.html"]) == 1
+    said = capsys.readouterr().err
+    assert said == f"engram report: {missing} does not exist; `snakemake --cores all` makes it\n"
     assert not list(site.root.glob("*.html*")) and not list(site.root.glob(".*.part"))
 
 
-def test_another_suffix_is_refused(site):
-    done = command(site.root, "--out", "params.yaml")
-    assert done.returncode == 1 and "ends in .html" in done.stderr
+def test_another_suffix_is_refused(site, monkeypatch, capsys):
+    monkeypatch.chdir(site.root)
+    assert main.main(["report", "--out", "params.yaml"]) == 1 and "ends in .html" in capsys.readouterr().err
     assert (site.root / "params.yaml").read_text().startswith("seed")
 
 

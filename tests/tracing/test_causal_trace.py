@@ -10,6 +10,7 @@ import torch
 from transformers.models.gptj.modeling_gptj import GPTJAttention
 
 import toy
+from crossed import crossed
 from engram.model import adapters, block_parts, tokens
 from engram.tracing import causal_trace, memory_plan, noise, restoration
 from traced_prompts import CONFIG, NOISE, TOLERANCE, agree, row_of, table_of, trace_prompt
@@ -27,8 +28,7 @@ def double_attention(monkeypatch):
     monkeypatch.setitem(block_parts.PARTS, "gptj", replace(block_parts.PARTS["gptj"], attention_float32=False))
 
 
-@pytest.mark.parametrize("kind", toy.ARCHITECTURES)
-@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize(("kind", "dtype"), crossed(TOLERANCE))
 def test_every_architecture_and_site_agrees_with_the_oracle(kind, dtype, request):
     if kind == "gptj" and dtype == torch.float64:
         request.getfixturevalue("double_attention")

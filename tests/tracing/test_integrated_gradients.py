@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 import torch
 
+from crossed import crossed
 from engram.model import tokens
 from engram.model.adapters import Adapter
 from engram.tracing import causal_trace, integrated_gradients, noise
-from toy import ARCHITECTURES, PROMPTS, lm
+from toy import PROMPTS, lm
 
 TRACE = causal_trace.Config(prompts=9, samples=4, sites=("hidden",))
 NOISE = noise.Noise("normal", 0.5)
@@ -60,8 +61,7 @@ def probability(model, ids, site, layer, value):
         handle.remove()
 
 
-@pytest.mark.parametrize("site", integrated_gradients.MODULES)
-@pytest.mark.parametrize("kind", ARCHITECTURES)
+@pytest.mark.parametrize(("kind", "site"), crossed(integrated_gradients.MODULES))
 def test_attributions_are_those_of_a_plain_loop(kind, site):
     """One sample, one point at a time, the whole model, torch's own gradient; the quadrature's points from their
     definition.

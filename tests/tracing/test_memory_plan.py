@@ -17,6 +17,7 @@ import pytest
 import torch
 
 import toy
+from crossed import crossed
 from engram.job import shards
 from engram.tracing import causal_trace, memory_plan, restoration
 from traced_prompts import CONFIG, NOISE, SAME_LENGTH, TOLERANCE, expected, rows_of, table, trace_all, trace_prompt
@@ -30,8 +31,7 @@ def shapes(lm, rows, config=CONFIG):
     return {row.prompt_id: causal_trace.prepare(lm, row, config).shape for row in rows}
 
 
-@pytest.mark.parametrize("kind", toy.ARCHITECTURES)
-@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize(("kind", "dtype"), crossed(TOLERANCE))
 def test_prompts_together_agree_with_the_oracle_and_with_prompts_alone(kind, dtype):
     lm = toy.lm(kind, dtype)
     rows = rows_of(lm, SAME_LENGTH)
@@ -115,21 +115,20 @@ def test_the_predicted_peak_is_the_largest_of_all_groups():
     assert plan.peak == max(peaks) <= limit
 
 
-@pytest.mark.parametrize("kind", toy.ARCHITECTURES)
-def test_the_predicted_peak_is_that_of_the_tensors(kind):
-    lm, config = toy.lm(kind), replace(CONFIG, samples=5)
+@pytest.mark.parametrize(
+    ("kind", "case"),
+    crossed(
+        [(SAME_LENGTH[1:2], None, 1), (SAME_LENGTH, None, None), (SAME_LENGTH, None, 20), (SAME_LENGTH[:1], 3, None)]
+    ),
+)
+def test_the_predicted_peak_is_that_of_the_tensors(kind, case):
+    lm, config, (texts, size, together) = toy.lm(kind), replace(CONFIG, samples=5), case
     todo = restoration.patches(config.sites, 2, lm.layers)
-    for texts, size, together in (
-        (SAME_LENGTH[1:2], None, 1),
-        (SAME_LENGTH, None, None),
-        (SAME_LENGTH, None, 20),
-        (SAME_LENGTH[:1], 3, None),
-    ):
-        group = [causal_trace.prepare(lm, row, config) for row in rows_of(lm, texts)]
-        with memory_plan.Peak() as peak:
-            causal_trace.trace_group(lm, group, NOISE, config, todo, 0, size, together)
-        said = forecast(lm, config).peak([prompt.shape for prompt in group], size, together)
-        assert said == pytest.approx(peak.most, rel=0.02 if kind.startswith("opt") else 0.01)
+    group = [causal_trace.prepare(lm, row, config) for row in rows_of(lm, texts)]
+    with memory_plan.Peak() as peak:
+        causal_trace.trace_group(lm, group, NOISE, config, todo, 0, size, together)
+    said = forecast(lm, config).peak([prompt.shape for prompt in group], size, together)
+    assert said == pytest.approx(peak.most, rel=0.02 if kind.startswith("opt") else 0.01)
 
 
 def test_the_predicted_peak_is_that_of_the_process():

@@ -5,10 +5,16 @@ table.
 import re
 
 import pandas as pd
+import pytest
+import torch
 import yaml
 
-from repository import ROOT
+from engram.editing import editor, subject_keys
+from engram.editing.facts import Fact, lookups
+from engram.model.delta import applied
+from repository import ROOT, module_of
 from sandboxes import Sandbox, make_sandbox
+from toy import lm
 
 METHOD = '''"""Least change: the smallest one, in the plain norm, that stores a new value under the subject's key."""
 
@@ -47,6 +53,7 @@ SMALL = {  # of params.yaml: a world and a model that take seconds
     ("run",): {"threads": 1, "threads_of": {}},
 }
 ITEM = "rome/table4_counterfact"
+TABLE = f"figures/mini/{ITEM}.csv"
 
 
 def in_small(values: dict) -> dict:
@@ -71,10 +78,9 @@ def test_the_recipe_says_what_the_file_holds():
     )
 
 
-def test_a_new_method_is_one_file_one_block_and_a_row(tmp_path):
-    """The file and the block stand where the recipe says; nothing else changes, and `dvc repro` of the table knows of
-    it.
-    """
+@pytest.fixture
+def followed(tmp_path) -> Sandbox:
+    """A copy of the repository in which the recipe was followed: the file and the block stand where it says."""
     sandbox: Sandbox = make_sandbox(tmp_path / "repo", real=True)
     place = re.search(r"`(\S+/)<name>\.py`", recipe())[1]
     (sandbox.path / place / "least_change.py").write_text(METHOD, encoding="utf-8")
@@ -82,8 +88,12 @@ def test_a_new_method_is_one_file_one_block_and_a_row(tmp_path):
     values["methods"]["least-change"] = {"mini": values["methods"]["rome"]["mini"] | {"steps": 5}}
     values["paper"] = {ITEM: values["paper"][ITEM] | {"methods": ["none", "least-change"]}}
     (sandbox.path / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-    table = f"figures/mini/{ITEM}.csv"
-    assert set(sandbox.jobs(table)) == {
+    return sandbox
+
+
+def test_a_new_method_is_one_file_one_block_and_a_row(followed):
+    """Nothing else changes; the file edits a model, and Snakemake and DVC know of it."""
+    assert set(followed.jobs(TABLE)) == {
         "dataset",
         "train",
         "known",
@@ -93,15 +103,26 @@ def test_a_new_method_is_one_file_one_block_and_a_row(tmp_path):
         "evaluate",
         "paper_table",
     }
-    sandbox.run("snakemake", table, "--cores", "2")
-    assert set(pd.read_csv(sandbox.path / table, keep_default_na=False)["method"]) == {"none", "least-change"}
+    folder = yaml.safe_load((followed.path / "dvc.yaml").read_text())["stages"]["edit"]["do"]["deps"]
+    assert any(dep.endswith("/methods") for dep in folder), "DVC watches the folder, so a new file needs no line there"
+    model, method = lm("gpt2", torch.float64), module_of(next(followed.path.rglob("least_change.py")))
+    value = torch.ones(model.width, dtype=torch.float64)
+    fact = Fact(0, "Beats Music", "{} is owned by", "chess")
+    delta = method.edit(model, [fact], method.Settings(layer=1), editor.Aids(("{}",), {}, {0: value}))
+    (row,) = lookups(model.tokenizer, fact, ["{}"])
+    with applied(model, delta):
+        assert torch.allclose(subject_keys.keys_values(model, 1, [row])[1][0], value, atol=1e-9)
+
+
+@pytest.mark.long
+def test_a_new_method_goes_through_the_whole_workflow(followed):
+    followed.run("snakemake", TABLE, "--cores", "2")
+    assert set(pd.read_csv(followed.path / TABLE, keep_default_na=False)["method"]) == {"none", "least-change"}
     scores = {
-        name: pd.read_parquet(sandbox.path / f"results/edit/mini/counterfact/{name}/n1/scores.parquet")
+        name: pd.read_parquet(followed.path / f"results/edit/mini/counterfact/{name}/n1/scores.parquet")
         for name in ("none", "least-change")
     }
     asked = {
         name: frame.set_index(["kind", "target"])["nll"]["rewrite", "new"].mean() for name, frame in scores.items()
     }
     assert asked["least-change"] < asked["none"], "the new object has become likelier"
-    folder = yaml.safe_load((sandbox.path / "dvc.yaml").read_text())["stages"]["edit"]["do"]["deps"]
-    assert any(dep.endswith("/methods") for dep in folder), "DVC watches the folder, so a new file needs no line there"

@@ -5,14 +5,13 @@ value.
 import pytest
 import torch
 
-import toy
+from crossed import crossed
 from engram.editing.facts import Fact
 from engram.editing.values import descent, targets
 from engram.job import shards
 from targets_oracle import optimised
 from toy import COARSE, PROMPTS, lm, loaded
 
-KINDS = toy.ARCHITECTURES
 CONTEXTS = ["{}", "Zürich is. {}", "He plays the. {}", "Zürich is. {}"]
 OBJECTS = ("French", "Rome in Switzerland", "chess")
 FACTS = [
@@ -39,8 +38,7 @@ def close(found, wanted, tolerance):
     return float((found - wanted).norm()) <= tolerance * float(wanted.norm())
 
 
-@pytest.mark.parametrize("name", SETTINGS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "name"), crossed(SETTINGS))
 def test_values_agree_with_the_oracle_in_float64(kind, name):
     model, s = loaded(kind, torch.float64), SETTINGS[name]
     # where the move reaches nothing but the looked-up token, only facts that are read there have a gradient
