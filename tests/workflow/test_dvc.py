@@ -185,11 +185,16 @@ def test_a_finished_run_is_clean(built):
     assert "as recorded before" in built.run("engram", "record").stdout
 
 
-def test_one_figure_with_what_lies_upstream_and_nothing_else(sandbox):
+def one_figure_of_other_params(sandbox):
+    """Two changes of params.yaml, and a figure made anew that depends on one of them."""
     sandbox.edit("params.yaml", "samples: 10", "samples: 11")
     sandbox.edit("params.yaml", "generation_tokens: 100", "generation_tokens: 90")
     text = sandbox.run("dvc", "repro", "rome-fig2_average_traces@mini").stdout
     assert re.findall(r"Running stage '(.*)'", text) == ["params", "trace@mini", "rome-fig2_average_traces@mini"]
+
+
+def test_one_figure_with_what_lies_upstream_and_nothing_else(sandbox):
+    one_figure_of_other_params(sandbox)
     figures = sum(
         spec["kind"] == "figure" and not {*spec["from"]} <= {"dataset", "zsre"} for spec in PARAMS["paper"].values()
     )
@@ -201,6 +206,11 @@ def test_one_figure_with_what_lies_upstream_and_nothing_else(sandbox):
         "paper_figure": figures - 1,
         "paper_table": sum(spec["kind"] == "table" for spec in PARAMS["paper"].values()),
     }
+
+
+@pytest.mark.long
+def test_a_run_of_which_dvc_made_a_part_is_finished_by_snakemake(sandbox):
+    one_figure_of_other_params(sandbox)
     refused = sandbox.run("engram", "record", ok=False).stdout
     assert "nothing recorded" in refused and "input changed  figures/mini/rome/fig7_lines.pdf" in refused
     sandbox.edit("params.yaml", "generation_tokens: 90", "generation_tokens: 100")
