@@ -3,15 +3,15 @@
 import pytest
 
 from engram.datasets import world
-from engram.datasets.canonical_tables import SCHEMAS
+from engram.job import schemas
 from small_world import WORLD
 
 
 def test_world_has_every_table_and_is_seeded():
     one, again, other = world.tables(WORLD, 0), world.tables(WORLD, 0), world.tables(WORLD, 1)
-    assert set(one) == set(SCHEMAS)
+    assert set(one) == set(schemas.DATASET)
     for name, frame in one.items():
-        assert list(frame.columns) == list(SCHEMAS[name])
+        assert list(frame.columns) == schemas.DATASET[name].schema.names
         assert frame.equals(again[name])
         assert not frame.equals(other[name])
 

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engram.job import arguments, guard, io, lineage
+from engram.job.table_schema import TEXT, WHOLE, Table, column
 from repository import ROOT
 from written_files import FRAME, artifact
 
@@ -87,11 +88,12 @@ def test_a_missing_column_is_named_with_its_file(folder, capsys):
     FRAME.to_parquet("one.parquet")
     FRAME.rename(columns={"a": "b"}).to_parquet("two.parquet")
     job = job_of(folder, one="one.parquet", two="two.parquet")
-    try:
-        io.read_table("two.parquet")["a"]
-    except KeyError as error:
-        text = said(job, error, capsys)
-    assert "two.parquet: no column 'a', it has ['b', 'text']; delete it" in text and "one.parquet" not in text
+    schema = Table("rows", "one row").with_columns(column("a", WHOLE, "a number"), column("text", TEXT, "its text"))
+    io.read_table("one.parquet", schema)
+    with pytest.raises(ValueError, match="two.parquet") as error:
+        io.read_table("two.parquet", schema)
+    text = said(job, error.value, capsys)
+    assert text.startswith("stage (m): two.parquet: no column 'a', it has ['b', 'text']; delete it and run again")
 
 
 @pytest.mark.parametrize(
@@ -118,9 +120,9 @@ def test_inputs_are_as_they_were_made(folder, damage):
 
 def test_two_processes_do_not_make_the_same_files(folder, capfd):
     """The second waits for the first, which a killed run may have left behind."""
-    first = guard.alone(folder / "out.parquet")
+    first = guard.lock_outputs(folder / "out.parquet")
     code = "import sys; sys.path.insert(0, sys.argv[1]); from engram.job import guard; "
-    code += "guard.alone(sys.argv[2]); print('mine')"
+    code += "guard.lock_outputs(sys.argv[2]); print('mine')"
     second = subprocess.Popen(
         [sys.executable, "-c", code, str(ROOT / "workflow/lib"), str(folder / "out.parquet")],
         stdout=subprocess.PIPE,
@@ -132,7 +134,7 @@ def test_two_processes_do_not_make_the_same_files(folder, capfd):
     assert second.poll() is None
     fcntl.flock(first, fcntl.LOCK_UN)
     assert second.communicate(timeout=60)[0] == "mine\n"
-    guard.alone(folder / "other.parquet"), guard.alone(folder / "another.parquet")  # others do not wait
+    guard.lock_outputs(folder / "other.parquet"), guard.lock_outputs(folder / "another.parquet")  # others do not wait
 
 
 def flags(script: Path) -> list[str]:

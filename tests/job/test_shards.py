@@ -140,7 +140,7 @@ def test_a_running_sum_keeps_its_last_state_only(tmp_path):
     store = shards.Store(tmp_path)
     assert store.latest() == (0, None)
     for i in range(3):
-        store.save(i, {"s.safetensors": ({"a": torch.full((2,), float(i))}, {"count": i})}, alone=True)
+        store.save(i, {"s.safetensors": ({"a": torch.full((2,), float(i))}, {"count": i})}, keep_earlier=False)
         assert len(list(tmp_path.iterdir())) == 2
     done, state = store.latest()
     tensors, metadata = state["s.safetensors"]
@@ -148,9 +148,9 @@ def test_a_running_sum_keeps_its_last_state_only(tmp_path):
 
 
 def test_what_was_measured_at_first_holds_for_the_run(tmp_path):
-    assert shards.Store(tmp_path).agreed("budget", 5) == 5
-    assert shards.Store(tmp_path).agreed("budget", 7) == 5
-    assert shards.Store().agreed("budget", 7) == 7
+    assert shards.Store(tmp_path).first_value("budget", 5) == 5
+    assert shards.Store(tmp_path).first_value("budget", 7) == 5
+    assert shards.Store().first_value("budget", 7) == 7
 
 
 @pytest.mark.parametrize("count", [1, 3, 10, 40])

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from engram.datasets import canonical_tables
+from engram.job import schemas
 from repository import ROOT, module_of
 
 WORLD = {
@@ -78,7 +78,7 @@ def chain(base: Path, draw: bool = True) -> dict[str, Path]:
     def at(stage, *names, suffix="parquet"):
         return {name: base / stage / f"{name}.{suffix}" for name in names}
 
-    data = at("data", *canonical_tables.SCHEMAS)
+    data = at("data", *schemas.DATASET)
     call("dataset", data | {"raw": []}, {"source": WORLD})
     files = {
         "weights": "model.safetensors",

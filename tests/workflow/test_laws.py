@@ -47,6 +47,7 @@ TESTED_ELSEWHERE = {  # reason: {module: the file of tests that would fail witho
         "cli/run": "cli/test_main",
         "cli/verify": "cli/test_main",
         "job/ledger_entry": "provenance/test_ledger",
+        "job/schema_page": "job/test_schemas",
         "job/progress": "tracing/test_memory_plan",
         "machine/devices": "machine/test_doctor",
         "machine/external_inputs": "machine/test_doctor",

@@ -2,7 +2,7 @@
 
 IN   of a source that is a folder: its files, and data/wordings.csv, its relations in both orders
 OUT  data/{model}/{facts,zsre,prompts,snippets,text,corpus,heldout,reversed}.parquet
-     schemas: engram.datasets.canonical_tables
+     schemas: engram.job.schemas
 """
 
 

@@ -3,7 +3,7 @@
 import sys
 
 from engram.editing import covariance, second_moment
-from engram.job import arguments, io, shards
+from engram.job import arguments, io, schemas, shards
 from engram.model import loading, runtime
 from engram.settings import config
 
@@ -15,7 +15,7 @@ def main(argv=None):
     device = runtime.setup(job)
     lm = loading.open_lm(job, device)
     settings = config.build(covariance.Settings, job.config["covariance"], "covariance")
-    articles = io.read_table(job.inputs.text)[: settings.articles]
+    articles = io.read_table(job.inputs.text, schemas.ARTICLES)[: settings.articles]
     limit = lm.model.config.max_position_embeddings
     with shards.store(job) as store:
         found = covariance.second_moments(

@@ -3,7 +3,7 @@
 import sys
 
 from engram.editing import drift, editor, outcomes, records, second_moment, sequence
-from engram.job import arguments, io
+from engram.job import arguments, io, schemas
 from engram.model import contexts, loading, runtime
 from engram.settings import config
 from engram.settings.fact_groups import FactGroup
@@ -32,8 +32,8 @@ def main(argv=None):
     n = FactGroup.parse(job.keys.n)
     lm = loading.open_lm(job, runtime.setup(job))
     chosen = records.chosen(
-        io.read_table(job.inputs.facts),
-        io.read_table(job.inputs.known_facts),
+        io.read_table(job.inputs.facts, schemas.RECORDS_OF[job.keys.dataset]),
+        io.read_table(job.inputs.known_facts, schemas.KNOWN_OF[job.keys.dataset]),
         of=n.ranks,
         **job.config["model"]["records"],
     )
@@ -46,7 +46,7 @@ def main(argv=None):
             file=sys.stderr,
         )
     if job.inputs.reversed:
-        chosen = records.with_reverse(chosen, io.read_table(job.inputs.reversed))
+        chosen = records.with_reverse(chosen, io.read_table(job.inputs.reversed, schemas.REVERSED))
     records.check_lengths(lm, chosen, job.keys.dataset, aids.contexts)
     sizes = config.build(outcomes.Config, job.config["edit"], "edit")
     key = (job.config["seed"], lm.name, "edit", job.keys.dataset)
@@ -73,7 +73,7 @@ def heldout_of(job, lm, sizes: outcomes.Config) -> drift.Heldout | None:
     if not job.inputs.heldout:
         return None
     settings = config.build(drift.Settings, sizes.perplexity, "edit.perplexity")
-    return drift.heldout(lm, io.read_table(job.inputs.heldout), settings)
+    return drift.heldout(lm, io.read_table(job.inputs.heldout, schemas.HELDOUT), settings)
 
 
 def aids_of(job, chosen, lm) -> editor.Aids:
@@ -81,7 +81,7 @@ def aids_of(job, chosen, lm) -> editor.Aids:
     given, found = job.inputs, {}
     if given.prefixes:
         family = getattr(editor.settings(job.config["method"]), "contexts", "rome")
-        found["contexts"] = tuple(contexts.templates(io.read_table(given.prefixes), family))
+        found["contexts"] = tuple(contexts.templates(io.read_table(given.prefixes, schemas.PREFIXES), family))
     if given.moments:
         found["moments"] = second_moment.load(given.moments, job, lm)
     if given.targets:

@@ -2,7 +2,7 @@
 
 from engram.datasets import original_formats
 from engram.evaluation import metrics
-from engram.job import arguments, io
+from engram.job import arguments, io, schemas
 from engram.settings.fact_groups import FactGroup
 
 
@@ -16,12 +16,12 @@ def main(argv=None):
         outputs=["records", "summary"],
     )
     dataset, n = job.keys.dataset, FactGroup.parse(job.keys.n)
-    records = metrics.of(dataset, io.read_table(job.inputs.scores))
+    records = metrics.of(dataset, io.read_table(job.inputs.scores, schemas.SCORES))
     if job.inputs.facts:
-        relations = io.read_table(job.inputs.facts).set_index("case_id")["relation_id"]
+        relations = io.read_table(job.inputs.facts, schemas.FACTS).set_index("case_id")["relation_id"]
         records.insert(0, "relation_id", records["case_id"].map(relations))
     if job.inputs.texts:
-        records = metrics.with_texts(records, prose(job, io.read_table(job.inputs.texts)))
+        records = metrics.with_texts(records, prose(job, io.read_table(job.inputs.texts, schemas.TEXTS_WRITTEN)))
     keys = {"model": job.keys.model, "dataset": dataset, "method": job.keys.method, "n": n.column}
     summary = metrics.summary(records, dataset, along=n.batch is not None)
     for name, table in {"records": records, "summary": summary}.items():
@@ -37,7 +37,10 @@ def prose(job, written):
     )
 
     return text_metrics.text_metrics(
-        written, io.read_table(job.inputs.facts), io.read_table(job.inputs.snippets), space(job, text_metrics)
+        written,
+        io.read_table(job.inputs.facts, schemas.FACTS),
+        io.read_table(job.inputs.snippets, schemas.SNIPPETS),
+        space(job, text_metrics),
     )
 
 

@@ -1,6 +1,6 @@
 """Integrated gradients of answers: which activations they rest on, by slopes (ROME Fig. 16)."""
 
-from engram.job import arguments, io
+from engram.job import arguments, io, schemas
 from engram.model import loading, runtime
 from engram.settings import config
 from engram.tracing import causal_trace, integrated_gradients, noise
@@ -19,11 +19,11 @@ def main(argv=None):
     trace = config.build(causal_trace.Config, job.config["trace"], "trace")
     device = runtime.setup(job)
     lm = loading.open_lm(job, device)
-    corruption = noise.load(io.read_json(job.inputs.noise), io.read_tensors(job.inputs.vectors)[0])
+    corruption = noise.load(io.read_json(job.inputs.noise, schemas.NOISE), io.read_tensors(job.inputs.vectors)[0])
     tables = integrated_gradients.attributed(
         lm,
-        io.read_table(job.inputs.prompts),
-        io.read_table(job.inputs.traced),
+        io.read_table(job.inputs.prompts, schemas.KNOWN_PROMPTS),
+        io.read_table(job.inputs.traced, schemas.TRACED),
         corruption,
         settings,
         trace,

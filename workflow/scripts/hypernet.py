@@ -4,7 +4,7 @@ import pandas as pd
 
 from engram.editing import records
 from engram.editing.hypernet import editors, published_editors, tasks, training
-from engram.job import arguments, io, shards
+from engram.job import arguments, io, schemas, shards
 from engram.model import loading, runtime
 from engram.settings import config
 
@@ -38,7 +38,9 @@ def trained(job, lm, section, here, store):
     data = config.build(tasks.Settings, section["data"], f"{here}, data")
     how = config.build(training.Settings, section["training"], f"{here}, training")
     network = editors.settings_of(section["net"], section["network"], f"{here}, network")
-    tables = {name: io.read_table(getattr(job.inputs, name)) for name in ("facts", "zsre", "text")}
+    tables = {
+        name: io.read_table(getattr(job.inputs, name), schemas.DATASET[name]) for name in ("facts", "zsre", "text")
+    }
     key = (job.config["seed"], lm.name, "hypernet", job.keys.name)
     task = tasks.make(lm, section["task"], tables, evaluated(job, tables), data, key)
     net = editors.build(lm, section["net"], network, editors.seed_of(job.config["seed"], lm.name, job.keys.name))
@@ -49,7 +51,10 @@ def trained(job, lm, section, here, store):
 def evaluated(job, tables):
     """The records of both tables that are edited, by the rule of stage `edit`; of zsRE also the first, known or not."""
     which = job.config["model"]["records"]
-    known = {name: io.read_table(getattr(job.inputs, f"known_{name}")) for name in ("facts", "zsre")}
+    known = {
+        "facts": io.read_table(job.inputs.known_facts, schemas.KNOWN_FACTS),
+        "zsre": io.read_table(job.inputs.known_zsre, schemas.KNOWN_ZSRE),
+    }
     found = [records.chosen(tables["facts"], known["facts"], **which), tables["zsre"].head(which["count"])]
     if known["zsre"]["correct"].any():
         found.append(records.chosen(tables["zsre"], known["zsre"], which["count"], which["only_known"]))

@@ -2,7 +2,7 @@
 
 import sys
 
-from engram.job import arguments, io
+from engram.job import arguments, io, schemas
 from engram.model import known, loading, runtime
 
 
@@ -18,9 +18,9 @@ def main(argv=None):
     lm = loading.open_lm(job, runtime.setup(job))
     rows = job.config["known"]["batch_rows"]
     found = {
-        "prompts": known.prompts(lm, io.read_table(job.inputs.prompts), rows),
-        "facts": known.records(lm, io.read_table(job.inputs.facts), "counterfact", rows),
-        "zsre": known.records(lm, io.read_table(job.inputs.zsre), "zsre", rows),
+        "prompts": known.prompts(lm, io.read_table(job.inputs.prompts, schemas.PROMPTS), rows),
+        "facts": known.records(lm, io.read_table(job.inputs.facts, schemas.FACTS), "counterfact", rows),
+        "zsre": known.records(lm, io.read_table(job.inputs.zsre, schemas.ZSRE), "zsre", rows),
     }
     for name, table in found.items():
         print(f"{lm.name} answers {table['correct'].sum()} of {len(table)} {name} correctly", file=sys.stderr)

@@ -1,6 +1,6 @@
 """How strongly is a subject corrupted? The size of the noise on its embeddings. (ROME Sec. 2.1, App. B)"""
 
-from engram.job import arguments, io
+from engram.job import arguments, io, schemas
 from engram.model import loading, runtime
 from engram.settings import config
 from engram.tracing import noise
@@ -18,8 +18,8 @@ def main(argv=None):
     device = runtime.setup(job)
     lm = loading.open_lm(job, device)
     settings = config.build(noise.Config, job.config["noise"], "noise")
-    subjects = io.read_table(job.inputs.prompts)["subject"].tolist()
-    texts = io.read_table(job.inputs.text)
+    subjects = io.read_table(job.inputs.prompts, schemas.KNOWN_PROMPTS)["subject"].tolist()
+    texts = io.read_table(job.inputs.text, schemas.ARTICLES)
     values, tensors = noise.measure(lm, job.keys.rule, subjects, texts, settings, job.config["seed"])
     job.write("vectors", tensors)
     job.write("noise", values)

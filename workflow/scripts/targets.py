@@ -2,7 +2,7 @@
 
 from engram.editing import editor, records
 from engram.editing.values import targets
-from engram.job import arguments, io, shards
+from engram.job import arguments, io, schemas, shards
 from engram.model import contexts, loading, runtime
 from engram.settings import objective
 
@@ -18,10 +18,12 @@ def main(argv=None):
     )
     lm = loading.open_lm(job, runtime.setup(job))
     chosen = records.chosen(
-        io.read_table(job.inputs.facts), io.read_table(job.inputs.known_facts), **job.config["model"]["records"]
+        io.read_table(job.inputs.facts, schemas.RECORDS_OF[job.keys.dataset]),
+        io.read_table(job.inputs.known_facts, schemas.KNOWN_OF[job.keys.dataset]),
+        **job.config["model"]["records"],
     )
     settings = objective.of_method(editor.load(job.config["method"]).Settings, job.config["method"])
-    templates = contexts.templates(io.read_table(job.inputs.prefixes), settings.contexts)
+    templates = contexts.templates(io.read_table(job.inputs.prefixes, schemas.PREFIXES), settings.contexts)
     records.check_lengths(lm, chosen, job.keys.dataset, templates)
     sizes = job.config["targets"]
     with shards.store(job) as store:

@@ -1,6 +1,6 @@
 """How much of a fact comes back when one state of the corrupted run is restored? (ROME Sec. 2)"""
 
-from engram.job import arguments, io, shards
+from engram.job import arguments, io, schemas, shards
 from engram.model import loading, runtime
 from engram.settings import config
 from engram.tracing import causal_trace, noise
@@ -18,11 +18,11 @@ def main(argv=None):
     settings = config.build(causal_trace.Config, job.config["trace"], "trace")
     device = runtime.setup(job)
     lm = loading.open_lm(job, device)
-    corruption = noise.load(io.read_json(job.inputs.noise), io.read_tensors(job.inputs.vectors)[0])
+    corruption = noise.load(io.read_json(job.inputs.noise, schemas.NOISE), io.read_tensors(job.inputs.vectors)[0])
     with shards.store(job) as store:
         tables = causal_trace.trace(
             lm,
-            io.read_table(job.inputs.prompts),
+            io.read_table(job.inputs.prompts, schemas.KNOWN_PROMPTS),
             corruption,
             settings,
             job.config["model"]["trace_window"],

@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from engram.job import arguments, io
+from engram.job import arguments, io, schemas
 from engram.model import runtime, training
 from engram.settings import config
 
@@ -28,7 +28,7 @@ def main(argv=None):
     device = runtime.setup(job)
     settings = config.build(training.Training, job.config["model"]["train"], f"models.{job.keys.model}.train")
     model, tokenizer, log = training.train(
-        io.read_table(job.inputs.corpus), settings, job.keys.model, job.config["seed"], device
+        io.read_table(job.inputs.corpus, schemas.CORPUS), settings, job.keys.model, job.config["seed"], device
     )
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)

@@ -11,8 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from engram.datasets import original_formats, reverse_wordings
-from engram.datasets.canonical_tables import table
-from engram.job import seeds
+from engram.job import schemas, seeds
 from engram.settings import config
 
 
@@ -52,18 +51,20 @@ def tables(block: dict, paths: list[Path], seed: int, words: Path | None = None)
     """
     source = config.build(Source, block, "sources (kind folder)")
     facts_file, zsre_file, prompts_file, text_file, *more = paths
-    facts = table("facts", original_formats.counterfact(facts_file))
-    text = table("text", _articles(text_file))
-    corpus = table("corpus", _corpus(facts, text, source, seed))
+    facts = schemas.FACTS.frame(original_formats.counterfact(facts_file))
+    text = schemas.ARTICLES.frame(_articles(text_file))
+    corpus = schemas.CORPUS.frame(_corpus(facts, text, source, seed))
     return {
         "facts": facts,
-        "zsre": table("zsre", original_formats.zsre(zsre_file)),
-        "prompts": table("prompts", _prompts(prompts_file, facts)),
-        "snippets": table("snippets", _snippets(more[0] if more else None, facts)),
+        "zsre": schemas.ZSRE.frame(original_formats.zsre(zsre_file)),
+        "prompts": schemas.PROMPTS.frame(_prompts(prompts_file, facts)),
+        "snippets": schemas.SNIPPETS.frame(_snippets(more[0] if more else None, facts)),
         "text": text,
         "corpus": corpus,
-        "heldout": table("heldout", _heldout(text, set(corpus["text"]), source.heldout)),
-        "reversed": table("reversed", reverse_wordings.turned(facts, reverse_wordings.read(words) if words else {})),
+        "heldout": schemas.HELDOUT.frame(_heldout(text, set(corpus["text"]), source.heldout)),
+        "reversed": schemas.REVERSED.frame(
+            reverse_wordings.turned(facts, reverse_wordings.read(words) if words else {})
+        ),
     }
 
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from engram.datasets import reverse_wordings
-from engram.datasets.canonical_tables import table
 from engram.datasets.world_vocabulary import FILLERS, NAMES, RELATIONS
-from engram.job import seeds
+from engram.job import schemas, seeds
 from engram.settings import config
 
 
@@ -49,26 +48,24 @@ def tables(block: dict, seed: int) -> dict[str, pd.DataFrame]:
     """
     source = config.build(Source, block, "sources (kind world)")
     world = _world(source, seed)
-    facts = table("facts", _facts(world, seed))
+    facts = schemas.FACTS.frame(_facts(world, seed))
     corpus = _documents(world, source, seed, "corpus", source.documents)
     return {
         "facts": facts,
-        "zsre": table("zsre", _zsre(world, seed)),
-        "prompts": table("prompts", _prompts(world, seed)),
-        "snippets": table("snippets", _snippets(world, seed)),
-        "text": table(
-            "text",
+        "zsre": schemas.ZSRE.frame(_zsre(world, seed)),
+        "prompts": schemas.PROMPTS.frame(_prompts(world, seed)),
+        "snippets": schemas.SNIPPETS.frame(_snippets(world, seed)),
+        "text": schemas.ARTICLES.frame(
             [
                 {"article_id": i, "title": title, "text": " ".join(text)}
                 for i, (title, text) in enumerate(_articles(world, source, seed))
-            ],
+            ]
         ),
-        "corpus": table(
-            "corpus",
-            [{"document_id": i, "kind": "biography", "weight": 1.0, "text": text} for i, text in enumerate(corpus)],
+        "corpus": schemas.CORPUS.frame(
+            [{"document_id": i, "kind": "biography", "weight": 1.0, "text": text} for i, text in enumerate(corpus)]
         ),
-        "heldout": table("heldout", _heldout(world, source, seed, set(corpus))),
-        "reversed": table("reversed", reverse_wordings.turned(facts, _wordings(world))),
+        "heldout": schemas.HELDOUT.frame(_heldout(world, source, seed, set(corpus))),
+        "reversed": schemas.REVERSED.frame(reverse_wordings.turned(facts, _wordings(world))),
     }
 
 

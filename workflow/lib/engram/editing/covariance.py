@@ -127,7 +127,7 @@ def second_moments(
     if memory is None and lm.device.type == "cuda":
         memory = _free_bytes(feed, sorted(set(layers)), todo[0], dtype)
     store = store or shards.Store()
-    passes = store.agreed("passes", _passes(lm, sorted(set(layers)), dtype, memory))
+    passes = store.first_value("passes", _passes(lm, sorted(set(layers)), dtype, memory))
     with progress.bar(None, "covariance", " tokens", total=feed.total * len(passes)) as bar:
         return {
             layer: moment
@@ -178,7 +178,7 @@ def _one_pass(
         for batch in parts[index]:
             feed(layers, batch, lambda layer, keys: sums[layer].update(keys))
             bar.update(sum(map(len, batch)))
-        store.save(index, {"sums.safetensors": _states(sums)}, alone=True)
+        store.save(index, {"sums.safetensors": _states(sums)}, keep_earlier=False)
     return {layer: total.result() for layer, total in sums.items()}
 
 

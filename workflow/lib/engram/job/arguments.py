@@ -1,21 +1,23 @@
 """The command line of a stage: named inputs, named outputs, wildcard keys, one slice of params.yaml.
 
     job = arguments.parse(__file__, __doc__, argv, inputs=["prompts"], outputs=["effects"], keys=["model"])
-    frame = io.read_table(job.inputs.prompts)
+    frame = io.read_table(job.inputs.prompts, schemas.KNOWN_PROMPTS)
     job.write("effects", result)
 
-`Job.write` is the one door through which artifacts are written: the file, its lineage record, its ledger entry.
+Every artifact is written by `Job.write`: checked against its schema, with its lineage record and its ledger entry.
 """
 
 import argparse
 import json
 import os
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, TextIO
 
-from engram.job import guard, io, ledger_entry, lineage
+from engram.job import guard, io, ledger_entry, lineage, schemas
 
 
 @dataclass
@@ -24,50 +26,54 @@ class Job:
 
     script: Path
     command: list[str]
-    config: dict
-    inputs: SimpleNamespace
-    outputs: SimpleNamespace
-    keys: SimpleNamespace
+    config: dict[str, Any]  # the stage's slice of params.yaml
+    inputs: SimpleNamespace  # a path for each name, a list of paths, or None where an optional one is not given
+    outputs: SimpleNamespace  # a path for each name
+    keys: SimpleNamespace  # the wildcards of the rule: a word for each name
     device: str = "cpu"
-    lock: object = None  # on the outputs, while this process makes them
-    began: dict = field(default_factory=ledger_entry.begin)
-    _hashes: dict = field(default_factory=dict)
+    lock: TextIO | None = None  # on the outputs, while this process makes them
+    began: dict[str, Any] = field(default_factory=ledger_entry.begin)
+    _hashes: dict[tuple[str, str], str] = field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         lineage.code_files(*self._roots())  # read, and kept, as it is now: an edit while the job runs is not what ran
 
-    def write(self, name: str, value) -> None:
-        """Write the output `name`, its lineage record beside it and its ledger entry: see io.write for the types; a
-        Path is a file or a link made elsewhere on the same disk, and is moved.
+    def write(self, name: str, value: Any) -> None:
+        """Write the output `name`, its lineage record beside it and its ledger entry.
+
+        `value` is one of the types of io.write; a Path is a file or a link made elsewhere on the same disk, and is
+        moved. A table or json document that has a schema (engram.job.schemas) is checked first: ValueError names the
+        file, the column, the row and what would be right. OSError, with the file, if it cannot be written.
         """
         path = getattr(self.outputs, name)
 
-        def record(file: Path) -> None:  # first, so that what has the name of an artifact always has its record
-            found = self._record(path.name, file)
-            if ledger_entry.place(path):
-                io.write(ledger_entry.place(path), ledger_entry.entry(self.began, found))
-            io.write(lineage.record_path(path), lineage.record_text(found).encode())
+        def write_record(file: Path) -> None:  # first, so that what has the name of an artifact always has its record
+            record = self._record(path.name, file)
+            entry = ledger_entry.path_of(path)
+            if entry:
+                io.write(entry, ledger_entry.entry(self.began, record))
+            io.write(lineage.record_path(path), lineage.record_text(record).encode())
 
         if isinstance(value, Path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            record(value)
+            write_record(value)
             os.replace(value, path)
             return
         try:
-            io.write(path, value, record)
+            io.write(path, value, write_record, schemas.OUTPUTS.get(self.script.stem, {}).get(name))
         except Exception as error:
-            if (met := guard.met(error, path)) is None:
+            if (system_error := guard.system_error(error, path)) is None:
                 raise
-            raise met from error
+            raise system_error from error
 
-    def _record(self, name: str, file: Path) -> dict:
+    def _record(self, name: str, file: Path) -> dict[str, Any]:
         about = {"artifact": name, "sha256": lineage.sha256(file), "bytes": file.stat().st_size}
         return about | self.origin() | {"command": self.command, "modules": lineage.modules(*self._roots())}
 
     def _roots(self) -> list[str]:
         return lineage.code_roots(self.script, self.config.get("method"))
 
-    def origin(self) -> dict:
+    def origin(self) -> dict[str, Any]:
         """All that the outputs depend on; complete once the inputs are and the device is known."""
         return {
             "stage": self.script.stem,
@@ -80,22 +86,30 @@ class Job:
             "device": self.device,
         }
 
-    def hashed_inputs(self) -> list[dict]:
+    def hashed_inputs(self) -> list[dict[str, str]]:
         """Name, path and sha256 of every input file, as it is when this is first asked."""
         if not self._hashes:
             for name, value in vars(self.inputs).items():
                 paths = value if isinstance(value, list) else [value] if value is not None else []
                 if name == "weights":  # a model is loaded from its folder: tokenizer and configuration belong to it
-                    paths = [path for one in paths for path in (one, *sorted(one.parent.glob("*.json")))]
+                    paths = [path for file in paths for path in (file, *sorted(file.parent.glob("*.json")))]
                 for path in paths:
                     self._hashes[name, str(path)] = lineage.sha256(path)
         return [{"name": n, "path": p, "sha256": digest} for (n, p), digest in self._hashes.items()]
 
 
-def parse(script, doc, argv, inputs=(), outputs=(), keys=()) -> Job:
-    """Build the parser from the names and return the job. A name ending in `*` takes several paths, in `?` is optional.
+def parse(
+    script: str,
+    doc: str | None,
+    argv: Sequence[str] | None,
+    inputs: Iterable[str] = (),
+    outputs: Iterable[str] = (),
+    keys: Iterable[str] = (),
+) -> Job:
+    """The job of a command line: its parser is built from the names, each of which is a flag.
 
-    With `argv` None this process is the stage's, and is guarded (engram.job.guard).
+    script, doc: the script's file and docstring. A name of `inputs` that ends in `*` takes several paths, in `?` is
+    optional. With `argv` None this process is the stage's, and is guarded (engram.job.guard).
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in inputs:
@@ -106,20 +120,21 @@ def parse(script, doc, argv, inputs=(), outputs=(), keys=()) -> Job:
     for name in keys:
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--config", type=_settings, default={}, help="the stage's slice of params.yaml, as JSON")
-    own, argv = argv is None, sys.argv[1:] if argv is None else [str(word) for word in argv]
-    args = parser.parse_args(argv)
+    words = sys.argv[1:] if argv is None else [str(word) for word in argv]
+    args = parser.parse_args(words)
 
-    def group(names):
+    def group(names: Iterable[str]) -> SimpleNamespace:
         return SimpleNamespace(**{n: getattr(args, n) for n in (name.rstrip("*?").replace("-", "_") for name in names)})
 
-    script = Path(script)
-    job = Job(script, _command(script, argv), args.config, group(inputs), group(outputs), group(keys))
-    if own:
-        guard.stand(job)
+    file = Path(script)
+    job = Job(file, _command(file, words), args.config, group(inputs), group(outputs), group(keys))
+    if argv is None:
+        guard.guard_process(job)
     return job
 
 
-def _settings(text: str) -> dict:
+def _settings(text: str) -> dict[str, Any]:
+    """The argument of --config: a JSON object."""
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -1,5 +1,4 @@
-"""What stands between a stage and its user: one process per set of outputs, inputs as they were made, errors in one
-line.
+"""What guards a stage's process: one process per set of outputs, inputs as they were made, errors in one line.
 
 An error that a file, a setting or the machine causes is said as `stage (keys): file: what; remedy`, with exit status 1.
 The traceback of any error is put below logs/tracebacks, where there is a folder `logs`. Never imports torch.
@@ -12,9 +11,14 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 from engram.job import lineage
+
+if TYPE_CHECKING:
+    from engram.job.arguments import Job
 
 LOCKS = Path(".resume", "locks")
 LOGS = Path("logs")
@@ -32,24 +36,31 @@ MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS
 FAULTS = (OSError, ValueError, KeyError, ArithmeticError, MemoryError)  # of files, settings or machine; others are bugs
 
 
-def stand(job) -> None:
-    """Guard the rest of this process, which is one run of `job` (an arguments.Job) from the command line."""
+def guard_process(job: "Job") -> None:
+    """Guard the rest of this process, which is one run of `job` from the command line.
+
+    From here on an error ends it with one line on stderr; no other process makes the same outputs; and every input is
+    what its lineage record says, else ValueError.
+    """
     sys.excepthook = lambda kind, error, trace: report(job, error)
-    job.lock = alone(next(iter(vars(job.outputs).values())))  # held as long as the process lives
+    job.lock = lock_outputs(next(iter(vars(job.outputs).values())))  # held as long as the process lives
     verify(job.hashed_inputs())
 
 
-def alone(output: Path):
-    """A lock on a job's outputs, once no other process makes them: those of a killed run may still be at work."""
+def lock_outputs(output: Path | str) -> TextIO:
+    """A lock on a job's outputs, named by the first of them; waits for another process that makes them.
+
+    The processes of a run that was killed may still be at work.
+    """
     path = LOCKS / f"{hashlib.sha256(os.path.abspath(output).encode()).hexdigest()[:16]}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = open(path, "a+", encoding="utf-8")
+    lock = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - held, and so open, as long as the process lives
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.seek(0)
         print(
-            f"{output} is being made by process {lock.read().strip() or '?'}, of a run before this: waiting for its end",
+            f"{output} is being made by process {lock.read().strip() or '?'}, of an earlier run: waiting for its end",
             file=sys.stderr,
         )
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -59,31 +70,36 @@ def alone(output: Path):
     return lock
 
 
-def verify(inputs: list[dict]) -> None:
+def verify(inputs: Iterable[dict[str, str]]) -> None:
     """ValueError for an input {path, sha256} that is not what its lineage record says; one without a record is taken as
     it is.
     """
-    for one in inputs:
-        place = lineage.record_path(one["path"])
-        if not place.is_file():
+    for entry in inputs:
+        path, sha256 = entry["path"], entry["sha256"]
+        record_file = lineage.record_path(path)
+        if not record_file.is_file():
             continue
-        record = lineage.unsealed(place.read_text(encoding="utf-8", errors="replace"))
+        record = lineage.unsealed(record_file.read_text(encoding="utf-8", errors="replace"))
         if record is None:
             raise ValueError(
-                f"{place}: a damaged lineage record; delete {one['path']} and run again, which makes both anew"
+                f"{record_file}: a damaged lineage record; delete {path} and run again, which makes both anew"
             )
-        if record["sha256"] != one["sha256"]:
+        if record["sha256"] != sha256:
             raise ValueError(
-                f"{one['path']}: not what stage {record['stage']} wrote, but damaged or changed since (sha256 "
-                f"{one['sha256'][:12]}…, made as {record['sha256'][:12]}…); delete it and run again, which makes it "
-                "anew, or `dvc checkout --force` it"
+                f"{path}: not what stage {record['stage']} wrote, but damaged or changed since (sha256 {sha256[:12]}…, "
+                f"made as {record['sha256'][:12]}…); delete it and run again, which makes it anew, or "
+                "`dvc checkout --force` it"
             )
 
 
-def report(job, error: BaseException) -> None:
-    """Say on stderr what went wrong, and keep the traceback."""
-    where = ", ".join(vars(job.keys).values())
-    name = f"{job.script.stem} ({where})" if where else job.script.stem
+def report(job: "Job", error: BaseException) -> None:
+    """Say on stderr what went wrong in `job`, in one line, and keep the traceback below logs/tracebacks.
+
+    An error that no file, setting or machine explains is one of engram: without a folder for it, its traceback is
+    printed.
+    """
+    keys = ", ".join(vars(job.keys).values())
+    name = f"{job.script.stem} ({keys})" if keys else job.script.stem
     lines = traceback.format_exception(error)
     if isinstance(error, KeyboardInterrupt):
         print(f"{name}: interrupted; {AGAIN}", file=sys.stderr)
@@ -92,35 +108,34 @@ def report(job, error: BaseException) -> None:
     kept = _keep(job, lines)
     if not (kept or expected):
         print("".join(lines), file=sys.stderr)
-    said = (
-        explain(job, error)
-        if expected
-        else f"not expected, so an error of engram or of its settings: {lines[-1].strip()}"
+    text = (
+        explain(error) if expected else f"not expected, so an error of engram or of its settings: {lines[-1].strip()}"
     )
-    print(f"{name}: {said}" + (f"\n(traceback: {kept})" if kept else ""), file=sys.stderr)
+    print(f"{name}: {text}" + (f"\n(traceback: {kept})" if kept else ""), file=sys.stderr)
 
 
-def explain(job, error: BaseException) -> str:
-    """`file: what; remedy` of an error."""
+def explain(error: BaseException) -> str:
+    """What an error of a file, a setting or the machine means to a user: `file: what; remedy`."""
     if out_of_memory(error):
         return (
-            f"out of memory: {_first(error)}; fewer jobs at once (--cores), smaller batches in the settings, a smaller "
-            "model or a device with more memory would help"
+            f"out of memory: {_first_line(error)}; fewer jobs at once (--cores), smaller batches in the settings, a "
+            "smaller model or a device with more memory would help"
         )
     if isinstance(error, KeyError):
-        return _without(job, error)
+        key = error.args[0] if error.args else "?"
+        return f"no {key!r} in the settings (--config) or in what was read; right is what the rule of the stage passes"
     if isinstance(error, OSError) and error.strerror and error.errno:
         file = f"{error.filename}: " if error.filename else ""
         return f"{file}{error.strerror}; {REMEDIES.get(error.errno, AGAIN)}"
     return str(error).strip() or type(error).__name__
 
 
-def met(error: BaseException, path) -> OSError | None:
-    """The system's error that safetensors met while it wrote `path`, whose own type has only words for it; None if it
-    is none.
+def system_error(error: BaseException, path: Path | str) -> OSError | None:
+    """The system's error behind one of safetensors, whose own type has only words for it, while it wrote `path`; None
+    if `error` is another.
     """
-    said = re.search(r"\bos error (\d+)", str(error)) if type(error).__name__ == "SafetensorError" else None
-    return OSError(int(said[1]), os.strerror(int(said[1])), str(path)) if said else None
+    number = re.search(r"\bos error (\d+)", str(error)) if type(error).__name__ == "SafetensorError" else None
+    return OSError(int(number[1]), os.strerror(int(number[1])), str(path)) if number else None
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -130,42 +145,7 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(text in str(error) for text in MEMORY)
 
 
-def _without(job, error: KeyError) -> str:
-    """What lacks a key: a table among the inputs, or the settings."""
-    key, columns = error.args[0] if error.args else "?", _columns(error)
-    tables = (
-        [Path(one["path"]) for one in job.hashed_inputs() if one["path"].endswith(".parquet")]
-        if columns is not None
-        else []
-    )
-    schemas = {path: _schema(path) for path in tables}
-    found = [path for path, names in schemas.items() if names == columns] or [
-        path for path, names in schemas.items() if key not in names
-    ]
-    if found:
-        return (
-            f"{' or '.join(map(str, found))}: no column {key!r}, it has {schemas[found[0]]}; delete it and run again, "
-            "which makes it anew"
-        )
-    return f"no {key!r} in the settings (--config) or in what was read; right is what the rule of the stage passes"
-
-
-def _columns(error: BaseException) -> list | None:
-    """The columns of the table in which a key was looked for, from the innermost frames; None if it was none."""
-    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
-        table = frame.f_locals.get("self")
-        if type(table).__name__ == "DataFrame":
-            return [str(name) for name in table.columns]
-    return None
-
-
-def _schema(path: Path) -> list[str]:
-    import pyarrow.parquet as pq
-
-    return pq.read_schema(path).names
-
-
-def _keep(job, lines: list[str]) -> Path | None:
+def _keep(job: "Job", lines: list[str]) -> Path | None:
     """Where the traceback was put; None if there is no folder for it, or no room."""
     first = next(iter(vars(job.outputs).values()))
     path = LOGS / "tracebacks" / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', str(first)).strip('-.')[-150:]}.txt"
@@ -179,5 +159,5 @@ def _keep(job, lines: list[str]) -> Path | None:
     return path
 
 
-def _first(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__

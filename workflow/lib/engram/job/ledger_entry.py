@@ -14,6 +14,7 @@ import sys
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from engram.job import lineage
 
@@ -22,7 +23,7 @@ FILE = Path("ledger.jsonl")
 CODE = ("workflow", "Snakefile", "params.yaml")  # what makes a working copy dirty
 
 
-def git(*words, root=".") -> str | None:
+def git(*words: str, root: Path | str = ".") -> str | None:
     """What git says, without taking its lock; None where it has nothing to say: no git, no repository, no such
     commit.
     """
@@ -33,7 +34,7 @@ def git(*words, root=".") -> str | None:
     return run.stdout if run.returncode == 0 else None
 
 
-def begin() -> dict:
+def begin() -> dict[str, Any]:
     """What a job knows at its start: commit, whether code or params.yaml differ from it, the time (UTC), the
     machine.
     """
@@ -47,7 +48,7 @@ def begin() -> dict:
 
 
 @cache
-def machine() -> dict:
+def machine() -> dict[str, Any]:
     """Kind of machine, its processor or GPU, Python; nothing that names it."""
     torch = sys.modules.get("torch")  # not imported for this
     about = {
@@ -69,18 +70,18 @@ def _processor() -> str:
     )
 
 
-def place(artifact) -> Path | None:
+def path_of(artifact: Path | str) -> Path | None:
     """Where a job writes its entry; None for a file outside the working folder, of which no ledger is kept."""
     path, here = Path(artifact).absolute(), Path.cwd()
     inside = path.is_relative_to(here) and ".." not in path.relative_to(here).parts
     return LOGS / "ledger" / f"{path.relative_to(here)}.json" if inside else None
 
 
-def entry(began: dict, record: dict) -> bytes:
-    """The entry of an artifact with this lineage record, as text."""
+def entry(began: dict[str, Any], record: dict[str, Any]) -> bytes:
+    """The ledger entry, one line of json, of an artifact with this lineage record; `began`: what `begin` said."""
     return (json.dumps(lineage.seal(began | {"record": name_of(record)}), sort_keys=True) + "\n").encode()
 
 
-def name_of(record: dict) -> str:
+def name_of(record: dict[str, Any]) -> str:
     """What binds an entry to a lineage record: the start of its digest."""
     return lineage.seal(record)["digest"][:16]

@@ -6,9 +6,11 @@ The record of `folder/name` is `folder/.lineage/name.json`; it travels with the 
 import ast
 import hashlib
 import json
+from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 LIBRARY = Path(__file__).parents[2]
 PLUMBING = {
@@ -17,7 +19,9 @@ PLUMBING = {
     "engram.job.ledger_entry",
     "engram.job.lineage",
     "engram.job.progress",
-}  # change no number: rerun nothing
+    "engram.job.table_schema",
+    "engram.job.schemas",
+}  # change no number: rerun nothing. Schemas check tables; one that no longer fits is refused where it is read
 WRITER = LIBRARY / "engram" / "job" / "io.py"  # every artifact goes through it, behind engram.job.arguments
 PACKAGES = (
     "matplotlib",
@@ -34,16 +38,17 @@ PACKAGES = (
 )
 
 
-def _imports(tree):
+def _imports(tree: ast.AST) -> Iterator[str]:
+    """Every name that may be a module: what is imported, and what is imported from it."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield node.module
+            yield node.module or ""
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def _without_docstrings(tree):
+def _without_docstrings(tree: ast.Module) -> ast.Module:
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
@@ -69,7 +74,7 @@ def tree_text(code: str) -> str:
 
 def code_files(*roots: str) -> tuple[tuple[Path, str], ...]:
     """The roots, the writer and all library modules they import, each with its syntax tree (no docstrings) as text."""
-    todo, seen = [Path(root).resolve() for root in (*roots, WRITER)], {}
+    todo, seen = [Path(root).resolve() for root in (*roots, str(WRITER))], dict[Path, str]()
     while todo:
         path = todo.pop()
         if path not in seen:
@@ -92,6 +97,7 @@ def modules(*roots: str) -> dict[str, str]:
 
 
 def text_digest(dump: str) -> str:
+    """Hash, 12 hexadecimal digits, of the text of a syntax tree."""
     return hashlib.sha256(dump.encode()).hexdigest()[:12]
 
 
@@ -101,7 +107,7 @@ def from_workflow(path: Path) -> str:
     return "/".join(path.parts[start:])
 
 
-def code_roots(script, method: dict | None) -> list[str]:
+def code_roots(script: Path | str, method: dict[str, Any] | None) -> list[str]:
     """The script, and the file of the method that its settings hold (`name`, and `method` if the file has another
     name): it is loaded by name, so no import shows it.
     """
@@ -109,34 +115,36 @@ def code_roots(script, method: dict | None) -> list[str]:
     return [str(script), *(str(LIBRARY / "engram" / "methods" / f"{name}.py") for name in names)]
 
 
-def sha256(path) -> str:
+def sha256(path: Path | str) -> str:
+    """Hash of a file's bytes, 64 hexadecimal digits. OSError if it cannot be read."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def packages() -> dict:
-    """Versions of the installed packages that can change a number or a byte."""
-    found = {}
+def packages() -> dict[str, str]:
+    """Versions of the installed packages that can change a number or a byte; `absent` for one that is not there."""
+    versions = {}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "absent"
-    return found
+            versions[name] = "absent"
+    return versions
 
 
-def record_path(artifact) -> Path:
+def record_path(artifact: Path | str) -> Path:
+    """The file that holds the lineage record of an artifact: .lineage/<its name>.json in its folder."""
     artifact = Path(artifact)
     return artifact.parent / ".lineage" / f"{artifact.name}.json"
 
 
-def seal(record: dict) -> dict:
+def seal(record: dict[str, Any]) -> dict[str, Any]:
     """The record with `digest`, a hash of all its other keys, so that an edited record shows."""
     body = {key: value for key, value in record.items() if key != "digest"}
     return body | {"digest": hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()}
 
 
-def unsealed(text: str) -> dict | None:
+def unsealed(text: str) -> dict[str, Any] | None:
     """What a sealed text holds; None if it does not carry its own digest."""
     try:
         record = json.loads(text)
@@ -145,5 +153,6 @@ def unsealed(text: str) -> dict | None:
         return None
 
 
-def record_text(record: dict) -> str:
+def record_text(record: dict[str, Any]) -> str:
+    """A lineage record as the text of its file, sealed with its digest."""
     return json.dumps(seal(record), indent=1, sort_keys=True) + "\n"

@@ -1,9 +1,12 @@
 """Progress bars, on stderr, so that long stages show rate and time left."""
 
+from collections.abc import Iterable
+from typing import Any
+
 from tqdm import tqdm
 
 
-def bar(items, what: str, unit: str = "it", total: int | None = None, done: int = 0):
+def bar(items: Iterable[Any] | None, what: str, unit: str = "it", total: int | None = None, done: int = 0) -> tqdm:
     """`items` behind a progress bar that says `what` is counted, at what rate and how long is left.
 
     `done` of `total` were finished by an earlier run that this one resumes: they count, but not for the rate.

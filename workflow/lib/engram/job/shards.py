@@ -1,7 +1,7 @@
 """Resuming a long job at its last finished shard, with the same bytes as if it had never stopped.
 
-    with shards.store(job) as store:                          # deleted when the block ends well: all outputs are written
-        for values in shards.parts(store, slices, compute):   # independent parts: compute(slice) -> {file name: value}
+    with shards.store(job) as store:                         # deleted when the block ends well: all outputs are written
+        for values in shards.parts(store, slices, compute):  # independent parts: compute(slice) -> {file name: value}
             ...
         job.write("effects", ...)
 
@@ -10,7 +10,7 @@ or, for a running sum, whose state after shard i is all that is needed:
     done, state = store.latest()                              # (0, None) at the start
     for i in range(done, count):
         ...
-        store.save(i, {"sums.safetensors": (tensors, metadata)}, alone=True)
+        store.save(i, {"sums.safetensors": (tensors, metadata)}, keep_earlier=False)
 
 The shards of a job lie in `.resume/<its first output>/<key>/`, as `NNNN.<file name>` (formats of engram.job.io) and one
 `NNNN.json` with their hashes, written last: a shard without it, or with other bytes, was never finished. The key is a
@@ -22,14 +22,25 @@ import hashlib
 import json
 import shutil
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from engram.job import io, lineage
 
+if TYPE_CHECKING:
+    from engram.job.arguments import Job
+
+T = TypeVar("T")
+Values = dict[str, Any]  # file name -> value, in the formats of engram.job.io
 ROOT = Path(".resume")
-_READERS = {".parquet": io.read_table, ".safetensors": io.read_tensors, ".json": io.read_json}
+_READERS: dict[str, Callable[[Path], Any]] = {
+    ".parquet": io.read_table,
+    ".safetensors": io.read_tensors,
+    ".json": io.read_json,
+}
 
 
 @dataclass(frozen=True)
@@ -38,9 +49,9 @@ class Store:
 
     folder: Path | None = None
 
-    def save(self, index: int, values: dict, alone: bool = False) -> None:
-        """Keep shard `index`: {file name: value}. `alone`: the earlier shards are not needed any more (a running
-        sum).
+    def save(self, index: int, values: Values, keep_earlier: bool = True) -> None:
+        """Keep shard `index`: {file name: value}. Without `keep_earlier` the shards before it are removed: a running
+        sum needs only the last.
         """
         if self.folder is None:
             return
@@ -50,7 +61,7 @@ class Store:
             io.write(path, value)
             hashes[name] = lineage.sha256(path)
         io.write(self._path(index, "json"), hashes)
-        for old in self._indices() if alone else []:
+        for old in [] if keep_earlier else self._indices():
             if old < index:
                 self._drop(old)
 
@@ -58,7 +69,7 @@ class Store:
         """Whether shard `index` was finished."""
         return self.folder is not None and self._path(index, "json").exists()
 
-    def load(self, index: int) -> dict | None:
+    def load(self, index: int) -> Values | None:
         """The values of shard `index` as saved; None if it was not finished. A .safetensors comes as (tensors,
         metadata).
 
@@ -77,7 +88,7 @@ class Store:
             return None
         return {name: _READERS[path.suffix](path) for name, path in paths.items()}
 
-    def latest(self) -> tuple[int, dict | None]:
+    def latest(self) -> tuple[int, Values | None]:
         """How many shards a running sum has behind it, and the values of the last of them."""
         for index in sorted(self._indices(), reverse=True):
             values = self.load(index)
@@ -85,50 +96,53 @@ class Store:
                 return index + 1, values
         return 0, None
 
-    def agreed(self, name: str, value):
-        """`value` at the first call of a run, and the same in every resumed run: for what was measured, not given."""
+    def first_value(self, name: str, value: T) -> T:
+        """The `value` of the first call for `name` in a run and in all that resume it: for what is measured, such as
+        free memory, and must not change while a job goes on. A value that json holds.
+        """
         if self.folder is None:
             return value
         path = self.folder / f"{name}.json"
         if not path.exists():
             io.write(path, value)
-        return io.read_json(path)
+        kept: T = io.read_json(path)
+        return kept
 
     def _indices(self) -> list[int]:
         names = self.folder.glob("[0-9][0-9][0-9][0-9].json") if self.folder else ()
         return sorted(int(path.stem) for path in names)
 
     def _path(self, index: int, name: str) -> Path:
+        if self.folder is None:
+            raise ValueError("this store keeps nothing, so no shard of it has a file")
         return self.folder / f"{index:04d}.{name}"
 
     def _drop(self, index: int) -> None:
         self._path(index, "json").unlink(missing_ok=True)  # first: without it the shard is not finished
-        for path in self.folder.glob(f"{index:04d}.*"):
+        for path in self._path(index, "json").parent.glob(f"{index:04d}.*"):
             path.unlink()
 
 
 @contextmanager
-def store(job, root: Path = ROOT):
-    """The Store of `job` (an arguments.Job whose inputs are complete). Left in place if the block fails, else
-    removed.
-    """
+def store(job: "Job", root: Path = ROOT) -> Iterator[Store]:
+    """The Store of `job`, whose inputs are complete. Left in place if the block fails, else removed."""
     first = next(iter(vars(job.outputs).values())).absolute()
     here = Path.cwd()
-    place = root / (first.relative_to(here) if first.is_relative_to(here) else Path(*first.parts[1:]))
-    yield Store(place / key(job))
-    shutil.rmtree(place, ignore_errors=True)
-    for parent in place.parents:  # folders that nothing else needs
+    folder = root / (first.relative_to(here) if first.is_relative_to(here) else Path(*first.parts[1:]))
+    yield Store(folder / key(job))
+    shutil.rmtree(folder, ignore_errors=True)
+    for parent in folder.parents:  # folders that nothing else needs
         if parent == root.parent or not parent.is_dir() or any(parent.iterdir()):
             break
         parent.rmdir()
 
 
-def key(job) -> str:
-    """Hash of all that the outputs of `job` depend on."""
+def key(job: "Job") -> str:
+    """Hash, 16 hexadecimal digits, of all that the outputs of `job` depend on."""
     return hashlib.sha256(json.dumps(job.origin(), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def split(items: list, count: int) -> list[list]:
+def split(items: Sequence[T], count: int) -> list[Sequence[T]]:
     """`items` in at most `count` consecutive parts of nearly equal size, none empty. ValueError for a count below 1."""
     if count < 1:
         raise ValueError(f"the number of shards is {count}, but must be positive")
@@ -136,7 +150,7 @@ def split(items: list, count: int) -> list[list]:
     return [items[len(items) * i // count : len(items) * (i + 1) // count] for i in range(count)]
 
 
-def parts(store: Store, slices: list, compute):
+def parts(store: Store, slices: Sequence[T], compute: Callable[[T], Values]) -> Iterator[Values]:
     """For each slice the values {file name: value} that `compute(slice)` makes, from the store where it has them.
 
     What is computed is read back from the store, so that a run that stopped and one that did not see the same.

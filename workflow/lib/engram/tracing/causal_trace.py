@@ -161,7 +161,7 @@ def prepared(lm: LM, prompts: pd.DataFrame, config: Config, width: int, store: s
     todo = restoration.patches(config.sites, width, lm.layers)
     abreast = torch.get_num_threads() if lm.device.type == "cpu" else 1
     most = config.batch if config.batch != "auto" else 1 if lm.device.type == "cpu" else memory_plan.GPU_PROMPTS
-    limit = store.agreed("budget", memory_plan.budget(lm.device, config.memory, abreast))
+    limit = store.first_value("budget", memory_plan.budget(lm.device, config.memory, abreast))
     forecast = memory_plan.Forecast(lm, todo, config.samples)
     plan = memory_plan.plan(forecast, {name: prompt.shape for name, prompt in ready.items()}, most, limit)
     print(

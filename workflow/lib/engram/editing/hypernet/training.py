@@ -75,7 +75,7 @@ def train(lm, net, task: Task, settings: Settings, text_tokens: int, key: tuple,
             continue
         _validate(run, task.validation, state)
         bar.set_postfix(validation=f"{state.log[-1]['total']:.4f}", refresh=False)
-        store.save(done, {"state.safetensors": _saved(net, adam, state)}, alone=True)
+        store.save(done, {"state.safetensors": _saved(net, adam, state)}, keep_earlier=False)
         done += 1
         if state.step - state.best_step >= settings.patience:
             break
