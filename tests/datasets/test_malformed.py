@@ -144,7 +144,7 @@ def test_the_records_are_good_as_they_are(tmp_path, schema):
 
 @often(150)
 @given(
-    schema=st.sampled_from(sorted(original_formats.SCHEMAS)), head=st.sampled_from(HEADS), rest=st.binary(max_size=40)
+    schema=st.sampled_from(sorted(original_formats.PARSERS)), head=st.sampled_from(HEADS), rest=st.binary(max_size=40)
 )
 def test_bytes(tmp_path, schema, head, rest):
     (tmp_path / "file").write_bytes(head + rest)

@@ -99,7 +99,7 @@ def test_rows_become_a_table_in_the_order_of_its_columns():
     assert list(TABLE.frame(rows)) == list(FRAME)
     del rows[1]["kind"]
     with pytest.raises(
-        ValueError, match=r"table marks: row 1 \(case_id 4, kind nan\), column 'kind': no value"
+        ValueError, match=r"table marks: row 1 \(case_id 4, kind None\), column 'kind': no value"
     ) as error:
         TABLE.frame(rows)
     assert "right is text: kind of prompt" in str(error.value)

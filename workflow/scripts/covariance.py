@@ -1,14 +1,19 @@
 """The uncentred second moment of the keys of every wanted layer, from one pass over the text."""
 
 import sys
+from collections.abc import Sequence
+
+import torch
 
 from engram.editing import covariance, second_moment
 from engram.job import arguments, io, schemas, shards
 from engram.model import loading, runtime
+from engram.model.loading import LM
 from engram.settings import config
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the text once, and write the moments and what they were counted from."""
     job = arguments.parse(
         __file__, __doc__, argv, inputs=["weights?", "text"], outputs=["moments", "counts"], keys=["model"]
     )
@@ -16,9 +21,9 @@ def main(argv=None):
     lm = loading.open_lm(job, device)
     settings = config.build(covariance.Settings, job.config["covariance"], "covariance")
     articles = io.read_table(job.inputs.text, schemas.ARTICLES)[: settings.articles]
-    limit = lm.model.config.max_position_embeddings
+    limit: int = lm.model.config.max_position_embeddings  # type: ignore[union-attr, assignment]  # of torch.nn.Module
     with shards.store(job) as store:
-        found = covariance.second_moments(
+        moments = covariance.second_moments(
             lm,
             job.config["model"]["covariance_layers"],
             list(articles["text"]),
@@ -35,21 +40,21 @@ def main(argv=None):
             "batch_tokens": settings.batch_tokens,
             "dtype": settings.dtype,
             "ridge": settings.ridge,
-            "tokens": {str(layer): moment.count for layer, moment in found.items()},
-            "width": {str(layer): len(moment.total) for layer, moment in found.items()},
-            "rank": {str(layer): rank_of(lm, layer, moment, device) for layer, moment in found.items()},
+            "tokens": {str(layer): moment.count for layer, moment in moments.items()},
+            "width": {str(layer): len(moment.total) for layer, moment in moments.items()},
+            "rank": {str(layer): rank_of(lm, layer, moment, device) for layer, moment in moments.items()},
         }
-        job.write("moments", second_moment.to_tensors(found, about))
+        job.write("moments", second_moment.to_tensors(moments, about))
         job.write("counts", about)
 
 
-def rank_of(lm, layer, moment, device):
-    """The rank of a layer's statistic, said aloud where it is below the width."""
+def rank_of(lm: LM, layer: int, moment: second_moment.Moment, device: torch.device) -> int:
+    """The rank of the second moment of a layer; a warning on stderr where it is below the width."""
     rank = moment.rank(device)
     if rank < len(moment.total):
         print(
-            f"covariance: layer {layer} of {lm.name} has rank {rank} of {len(moment.total)} from {moment.count} keys; it can "
-            "be solved with only after more articles, or with covariance.ridge",
+            f"covariance: layer {layer} of {lm.name} has rank {rank} of {len(moment.total)} from {moment.count} keys; "
+            "it can be solved with only after more articles, or with covariance.ridge",
             file=sys.stderr,
         )
     return rank

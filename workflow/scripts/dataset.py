@@ -2,11 +2,14 @@
 folder).
 """
 
+from collections.abc import Sequence
+
 from engram.datasets import folder, world
 from engram.job import arguments
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
+    """Make or parse the tables of one source, and write them."""
     job = arguments.parse(
         __file__,
         __doc__,

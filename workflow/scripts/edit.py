@@ -1,15 +1,21 @@
 """Edit, n facts at a time, and write down what every edited model says."""
 
 import sys
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
 
 from engram.editing import drift, editor, outcomes, records, second_moment, sequence
 from engram.job import arguments, io, schemas
 from engram.model import contexts, loading, runtime
+from engram.model.loading import LM
 from engram.settings import config
 from engram.settings.fact_groups import FactGroup
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
+    """Edit the chosen records in groups of n facts, and write what the edited models say."""
     job = arguments.parse(
         __file__,
         __doc__,
@@ -50,7 +56,7 @@ def main(argv=None):
     records.check_lengths(lm, chosen, job.keys.dataset, aids.contexts)
     sizes = config.build(outcomes.Config, job.config["edit"], "edit")
     key = (job.config["seed"], lm.name, "edit", job.keys.dataset)
-    found = sequence.tables(
+    outputs = sequence.tables(
         lm,
         chosen,
         job.config["method"],
@@ -64,11 +70,11 @@ def main(argv=None):
         heldout_of(job, lm, sizes),
     )
     keys = {"model": lm.name, "dataset": job.keys.dataset, "method": job.keys.method, "n": n.column}
-    for name, table in found.items():
+    for name, table in outputs.items():
         job.write(name, table.assign(**keys)[[*keys, *table.columns]])
 
 
-def heldout_of(job, lm, sizes: outcomes.Config) -> drift.Heldout | None:
+def heldout_of(job: arguments.Job, lm: LM, sizes: outcomes.Config) -> drift.Heldout | None:
     """The passages that edited models read, for an edit whose drift is wanted."""
     if not job.inputs.heldout:
         return None
@@ -76,26 +82,26 @@ def heldout_of(job, lm, sizes: outcomes.Config) -> drift.Heldout | None:
     return drift.heldout(lm, io.read_table(job.inputs.heldout, schemas.HELDOUT), settings)
 
 
-def aids_of(job, chosen, lm) -> editor.Aids:
-    """What the method's NEEDS brought along, checked against the records at hand."""
-    given, found = job.inputs, {}
+def aids_of(job: arguments.Job, chosen: pd.DataFrame, lm: LM) -> editor.Aids:
+    """What the method needs besides the model, from the inputs. ValueError if a record of `chosen` has no value."""
+    given, aids = job.inputs, dict[str, Any]()
     if given.prefixes:
         family = getattr(editor.settings(job.config["method"]), "contexts", "rome")
-        found["contexts"] = tuple(contexts.templates(io.read_table(given.prefixes, schemas.PREFIXES), family))
+        aids["contexts"] = tuple(contexts.templates(io.read_table(given.prefixes, schemas.PREFIXES), family))
     if given.moments:
-        found["moments"] = second_moment.load(given.moments, job, lm)
+        aids["moments"] = second_moment.load(given.moments, job, lm)
     if given.targets:
         tensors, metadata = io.read_tensors(given.targets)
-        found["targets"] = dict(zip(metadata["case_id"], tensors["value"].to(lm.device)))
-        missing = [case_id for case_id in chosen["case_id"] if case_id not in found["targets"]]
+        aids["targets"] = dict(zip(metadata["case_id"], tensors["value"].to(lm.device)))
+        missing = [case_id for case_id in chosen["case_id"] if case_id not in aids["targets"]]
         if missing:
             raise ValueError(
                 f"{given.targets}: no value for record {missing[0]} and {len(missing) - 1} more of the "
-                f"{len(chosen)} that are edited here; it has {len(found['targets'])}"
+                f"{len(chosen)} that are edited here; it has {len(aids['targets'])}"
             )
     if given.hypernet:
-        found["hypernet"] = io.read_tensors(given.hypernet)
-    return editor.Aids(**found)
+        aids["hypernet"] = io.read_tensors(given.hypernet)
+    return editor.Aids(**aids)
 
 
 if __name__ == "__main__":

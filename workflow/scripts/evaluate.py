@@ -1,12 +1,17 @@
 """Metrics of one method per record, and their means with confidence intervals."""
 
+from collections.abc import Sequence
+
+import pandas as pd
+
 from engram.datasets import original_formats
 from engram.evaluation import metrics
 from engram.job import arguments, io, schemas
 from engram.settings.fact_groups import FactGroup
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
+    """Compute the metrics of every record and their summary, and write both."""
     job = arguments.parse(
         __file__,
         __doc__,
@@ -28,27 +33,18 @@ def main(argv=None):
         job.write(name, table.assign(**keys)[[*keys, *table.columns]])
 
 
-def prose(job, written):
-    """GE and RS of the texts; as empty as these."""
+def prose(job: arguments.Job, written: pd.DataFrame) -> pd.DataFrame:
+    """GE and RS of the table `texts` by case_id, or the table itself where it is empty."""
     if written.empty:
         return written
-    from engram.evaluation import (
-        text_metrics,  # loads scikit-learn and nltk, for a second that most evaluations can do without
-    )
+    from engram.evaluation import text_metrics  # loads scikit-learn and nltk: a second that most jobs can do without
 
-    return text_metrics.text_metrics(
-        written,
-        io.read_table(job.inputs.facts, schemas.FACTS),
-        io.read_table(job.inputs.snippets, schemas.SNIPPETS),
-        space(job, text_metrics),
-    )
-
-
-def space(job, texts):
-    """The published TF-IDF space, if the source has one; it is fitted on the snippets otherwise."""
-    if not job.inputs.idf:
-        return None
-    return texts.published(original_formats.vocabulary(job.inputs.vocabulary), original_formats.idf(job.inputs.idf))
+    space = None  # fitted on the snippets, if the source has no published one
+    if job.inputs.idf:
+        words, weights = original_formats.vocabulary(job.inputs.vocabulary), original_formats.idf(job.inputs.idf)
+        space = text_metrics.published(words, weights)
+    facts = io.read_table(job.inputs.facts, schemas.FACTS)
+    return text_metrics.text_metrics(written, facts, io.read_table(job.inputs.snippets, schemas.SNIPPETS), space)
 
 
 if __name__ == "__main__":

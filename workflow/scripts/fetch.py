@@ -6,42 +6,40 @@ touched.
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from engram.datasets import fetching
-from engram.job import arguments, lineage
+from engram.job import arguments, lineage, schemas
 
 STORE = Path(".downloads")  # outlives a run and its settings: what is here and right is not fetched again
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
+    """Fetch and check one original file, and write a link to it, a receipt and the hashes of its records."""
     job = arguments.parse(__file__, __doc__, argv, inputs=[], outputs=["original", "receipt", "records"], keys=["name"])
     section, name = job.config["fetch"], job.keys.name
     try:
-        found = fetching.obtain(fetching.original(section, name), fetching.where(section, STORE, os.environ))
+        file = fetching.obtain(fetching.original(section, name), fetching.where(section, STORE, os.environ))
     except fetching.NotFound as error:
         sys.exit(str(error))
     link = job.outputs.original.with_name(f".{name}.link")
     link.parent.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)
-    link.symlink_to(os.path.relpath(found.path.resolve(), link.parent.resolve()))
+    link.symlink_to(os.path.relpath(file.path.resolve(), link.parent.resolve()))
     job.write("original", link)
-    print(f"{name}: {found.count:,} records, from {found.place}", file=sys.stderr)
+    print(f"{name}: {file.count:,} records, from {file.place}", file=sys.stderr)
     job.write(
         "receipt",
         {
             "name": name,
-            "place": found.place,
-            "records": found.count,
-            "bytes": found.path.stat().st_size,
-            "sha256": lineage.sha256(found.path),
+            "place": file.place,
+            "records": file.count,
+            "bytes": file.path.stat().st_size,
+            "sha256": lineage.sha256(file.path),
         },
     )
-    job.write(
-        "records", pd.DataFrame(found.records, columns=["id", "sha256"]).assign(name=name)[["name", "id", "sha256"]]
-    )
+    job.write("records", schemas.FETCHED.frame([{"name": name, **record} for record in file.records]))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """Integrated gradients of answers: which activations they rest on, by slopes (ROME Fig. 16)."""
 
+from collections.abc import Sequence
+
 from engram.job import arguments, io, schemas
 from engram.model import loading, runtime
 from engram.settings import config
 from engram.tracing import causal_trace, integrated_gradients, noise
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
+    """Attribute the probabilities of traced prompts to activations, and write both tables."""
     job = arguments.parse(
         __file__,
         __doc__,

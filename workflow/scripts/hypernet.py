@@ -1,15 +1,20 @@
 """Train an editor (MEND or KE) on records and texts that no edit is measured on; or take a published one over."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import pandas as pd
 
 from engram.editing import records
 from engram.editing.hypernet import editors, published_editors, tasks, training
 from engram.job import arguments, io, schemas, shards
 from engram.model import loading, runtime
+from engram.model.loading import LM
 from engram.settings import config
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train the editor, or convert a published one, and write it with the log of its losses."""
     job = arguments.parse(
         __file__,
         __doc__,
@@ -33,8 +38,10 @@ def main(argv=None):
         job.write("loss", log.assign(**keys)[[*keys, *log.columns]])
 
 
-def trained(job, lm, section, here, store):
-    """A newly trained editor as an artifact, and the log of its training."""
+def trained(
+    job: arguments.Job, lm: LM, section: dict[str, Any], here: str, store: shards.Store
+) -> tuple[Any, pd.DataFrame]:
+    """A newly trained editor as (tensors, metadata), and the log of its training. `here`: what messages call it."""
     data = config.build(tasks.Settings, section["data"], f"{here}, data")
     how = config.build(training.Settings, section["training"], f"{here}, training")
     network = editors.settings_of(section["net"], section["network"], f"{here}, network")
@@ -48,17 +55,17 @@ def trained(job, lm, section, here, store):
     return editors.to_artifact(net, task.about), log
 
 
-def evaluated(job, tables):
+def evaluated(job: arguments.Job, tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """The records of both tables that are edited, by the rule of stage `edit`; of zsRE also the first, known or not."""
     which = job.config["model"]["records"]
     known = {
         "facts": io.read_table(job.inputs.known_facts, schemas.KNOWN_FACTS),
         "zsre": io.read_table(job.inputs.known_zsre, schemas.KNOWN_ZSRE),
     }
-    found = [records.chosen(tables["facts"], known["facts"], **which), tables["zsre"].head(which["count"])]
+    edited = [records.chosen(tables["facts"], known["facts"], **which), tables["zsre"].head(which["count"])]
     if known["zsre"]["correct"].any():
-        found.append(records.chosen(tables["zsre"], known["zsre"], which["count"], which["only_known"]))
-    return pd.concat([frame[["subject", "prompt"]] for frame in found])
+        edited.append(records.chosen(tables["zsre"], known["zsre"], which["count"], which["only_known"]))
+    return pd.concat([frame[["subject", "prompt"]] for frame in edited])
 
 
 if __name__ == "__main__":

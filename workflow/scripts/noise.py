@@ -1,12 +1,15 @@
 """How strongly is a subject corrupted? The size of the noise on its embeddings. (ROME Sec. 2.1, App. B)"""
 
+from collections.abc import Sequence
+
 from engram.job import arguments, io, schemas
 from engram.model import loading, runtime
 from engram.settings import config
 from engram.tracing import noise
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure the corruption by one noise rule, and write its size and its vectors."""
     job = arguments.parse(
         __file__,
         __doc__,

@@ -1,5 +1,7 @@
 """Optimised values v* or z, one per record."""
 
+from collections.abc import Sequence
+
 from engram.editing import editor, records
 from engram.editing.values import targets
 from engram.job import arguments, io, schemas, shards
@@ -7,7 +9,8 @@ from engram.model import contexts, loading, runtime
 from engram.settings import objective
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
+    """Optimise the value of every record that is edited, and write values and losses."""
     job = arguments.parse(
         __file__,
         __doc__,
@@ -27,7 +30,7 @@ def main(argv=None):
     records.check_lengths(lm, chosen, job.keys.dataset, templates)
     sizes = job.config["targets"]
     with shards.store(job) as store:
-        found = targets.optimise(
+        optimised = targets.optimise(
             lm,
             records.to_facts(chosen),
             templates,
@@ -39,12 +42,12 @@ def main(argv=None):
         job.write(
             "targets",
             (
-                {"value": found.value, "initial": found.initial},
+                {"value": optimised.value, "initial": optimised.initial},
                 {"case_id": [int(case_id) for case_id in chosen["case_id"]]},
             ),
         )
         keys = {"model": lm.name, "dataset": job.keys.dataset, "family": job.keys.family}
-        job.write("steps", found.log.assign(**keys)[[*keys, *found.log.columns]])
+        job.write("steps", optimised.log.assign(**keys)[[*keys, *optimised.log.columns]])
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """How much of a fact comes back when one state of the corrupted run is restored? (ROME Sec. 2)"""
 
+from collections.abc import Sequence
+
 from engram.job import arguments, io, schemas, shards
 from engram.model import loading, runtime
 from engram.settings import config
 from engram.tracing import causal_trace, noise
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
+    """Trace the known prompts in one variant, and write the effects and the traced prompts."""
     job = arguments.parse(
         __file__,
         __doc__,

@@ -1,6 +1,7 @@
 """Train tokenizer and weights of a small GPT-2 on the corpus of its source."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from engram.job import arguments, io, schemas
@@ -16,7 +17,8 @@ FILES = {
 }
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train the model on its corpus, and write weights, tokenizer and losses."""
     job = arguments.parse(
         __file__,
         __doc__,

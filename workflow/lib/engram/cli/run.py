@@ -15,6 +15,7 @@ def register(commands: Commands) -> None:
     add(commands, record)
     add(commands, pipeline)
     add(commands, tidy)
+    add(commands, tables)
     add(commands, readme, add_help=False)  # it reads its own options
 
 
@@ -60,6 +61,14 @@ def tidy(args: argparse.Namespace) -> int:
 
     for path in tidy.tidy(".", values()["run"]["models"]):
         print(f"removed {path}")
+    return 0
+
+
+def tables(args: argparse.Namespace) -> int:
+    """Write docs/tables.md: the columns of every table that a stage makes, from their schemas."""
+    from engram.job import io, schema_page
+
+    io.write(Path("docs/tables.md"), schema_page.page())
     return 0
 
 

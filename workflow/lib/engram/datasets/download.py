@@ -4,6 +4,7 @@ before it is whole. What is there so far is `<name>.part`; `<name>.part.json` sa
 
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -20,11 +21,11 @@ LATER = {408, 425, 429, 500, 502, 503, 504}  # states of a server that may pass
 
 
 class NotHere(Exception):
-    """The place cannot give the file; the text says why."""
+    """A place cannot give a file; the text says why."""
 
 
 class Passing(NotHere):
-    """It may in a while."""
+    """A place cannot give a file now, but may in a while; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def _begun(url: str, part: Path) -> tuple[int, str]:
     return (done, about["version"]) if about.get("url") == url and about.get("version") else (0, "")
 
 
-def _receive(answer, url: str, part: Path, done: int, size: int | None, bar: bool) -> None:
+def _receive(answer: requests.Response, url: str, part: Path, done: int, size: int | None, bar: bool) -> None:
     code = answer.status_code
     if code == 416 and done:  # the part is as long as the file or longer: of another version, or whole
         if answer.headers.get("Content-Range", "") == f"bytes */{done}" and size in (None, done):
@@ -136,7 +137,7 @@ def _receive(answer, url: str, part: Path, done: int, size: int | None, bar: boo
         raise Passing(f"the connection ended after {there:,} of {total or size:,} bytes: the file is truncated there")
 
 
-def _start(answer) -> int:
+def _start(answer: requests.Response) -> int:
     """The first byte of a partial answer; -1 if it does not say."""
     word = answer.headers.get("Content-Range", "").removeprefix("bytes ").split("-")[0]
     return int(word) if word.isdigit() else -1
@@ -157,7 +158,7 @@ def _room(part: Path, more: int) -> None:
         raise NotHere(f"{part.parent} has {free / 2**30:.1f} GiB free, {more / 2**30:.1f} are needed")
 
 
-def _save(part: Path, first: bytes, chunks, start: int, total: int | None, bar: bool) -> None:
+def _save(part: Path, first: bytes, chunks: Iterable[bytes], start: int, total: int | None, bar: bool) -> None:
     with (
         open(part, "r+b" if start else "wb") as file,
         tqdm(

@@ -7,8 +7,9 @@ failed are said together.
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from engram.datasets import download, original_formats, wikipedia_snapshots
@@ -43,7 +44,7 @@ class Where:
     store: Path  # downloads are put here, and looked for here
     local: tuple[Path, ...] = ()  # folders that are looked into first; nothing is written there
     mirrors: tuple[str, ...] = ()  # addresses of folders with files of the same names
-    patience: Patience = Patience()
+    patience: Patience = field(default_factory=Patience)
     offline: str | None = None  # why the network is not to be touched
     counts: dict = field(default_factory=dict)  # number of records -> the file that has it, to name a mistaken one
 
@@ -67,7 +68,7 @@ def original(section: dict, name: str) -> Original:
     return config.build(Original, {"name": name} | section["files"][name], f"fetch.files.{name}")
 
 
-def where(section: dict, store: Path, environment) -> Where:
+def where(section: dict, store: Path, environment: Mapping[str, str]) -> Where:
     """The places' surroundings by the section `fetch` and the variables ENGRAM_DATA_DIR and HF_HUB_OFFLINE."""
     given = environment.get("ENGRAM_DATA_DIR", "")
     if given and not Path(given).is_dir():
@@ -100,10 +101,10 @@ def obtain(wanted: Original, where: Where) -> Found:
     )
 
 
-def _places(wanted: Original, where: Where) -> list[tuple[str, Callable[[], Found]]]:
+def _places(wanted: Original, where: Where) -> Sequence[tuple[str, Callable[[], Found]]]:
     """(name, how to get the file there) in the order in which they are tried."""
     names = original_files.local_names(wanted.name, wanted.sample)
-    paths: list = []
+    paths: list[Path | str] = []
     for folder in (*where.local, where.store):
         drawn = [original_files.kept_name(wanted.name, wanted.sample)] if folder == where.store else []
         found = [folder / name for name in dict.fromkeys([*drawn, *names])]
@@ -111,9 +112,8 @@ def _places(wanted: Original, where: Where) -> list[tuple[str, Callable[[], Foun
     remote = [f"{mirror.rstrip('/')}/{wanted.name}" for mirror in where.mirrors]
     for place in wanted.places:
         (remote if re.match(r"[a-z]+:", place) else paths).append(place)
-    return [(str(path), lambda path=path: _local(Path(path), wanted, where)) for path in paths] + [
-        (place, lambda place=place: _remote(place, wanted, where)) for place in remote
-    ]
+    local = [(str(path), partial(_local, Path(path), wanted, where)) for path in paths]
+    return [*local, *((place, partial(_remote, place, wanted, where)) for place in remote)]
 
 
 def _local(path: Path, wanted: Original, where: Where) -> Found:
@@ -138,27 +138,30 @@ def _remote(place: str, wanted: Original, where: Where) -> Found:
     if repository and not wanted.sample:
         raise NotHere("data sets of the hub are places for articles alone")
     if repository:
-        return _drawn(*_asked(repository), place, wanted, where)
+        articles, total = _asked(repository)
+        return _drawn(articles, total, place, wanted, where)
     part = _part(where, wanted)
     where.store.mkdir(parents=True, exist_ok=True)
     download.download(place, part, where.patience, wanted.bytes)
     return _kept(part, place, wanted, where)
 
 
-def _asked(repository: re.Match):
+def _asked(repository: re.Match[str]) -> tuple[Iterator[dict], int]:
+    """The articles of a data set of the hub, and their number; NotHere with what the library says."""
     try:
         return wikipedia_snapshots.hub(repository[1], repository[2] or "main")
     except Exception as error:  # whatever the library says of network and server becomes the reason of this place
         raise NotHere(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}") from error
 
 
-def _drawn(rows, total: int, place: str, wanted: Original, where: Where) -> Found:
+def _drawn(rows: Iterable[dict], total: int, place: str, wanted: Original, where: Where) -> Found:
+    """A sample of the articles `rows`, put into the store."""
     where.store.mkdir(parents=True, exist_ok=True)
     part = _part(where, wanted)
     download.discard(part)
-    place = f"{place}: {wanted.sample:,} of {total:,} articles"
+    place = f"{place}: {wanted.sample or total:,} of {total:,} articles"
     try:
-        wikipedia_snapshots.write(wikipedia_snapshots.sample(rows, total, wanted.sample), part)
+        wikipedia_snapshots.write(wikipedia_snapshots.sample(rows, total, wanted.sample or total), part)
     except BaseException:
         download.discard(part)
         raise

@@ -5,8 +5,10 @@ Malformed records stop the run, each with file, record and field in the message 
 is skipped.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -38,16 +40,17 @@ class Source:
 
 
 def files(block: dict) -> list[Path]:
-    """The raw files that a block of this kind reads, in the order `tables` takes them."""
+    """The original files that a block of kind `folder` reads, in the order in which `tables` takes them."""
     source = config.build(Source, block, "sources (kind folder)")
     names = (source.facts, source.zsre, source.prompts, source.text, source.snippets)
     return [Path(source.path) / name for name in names if name]
 
 
 def tables(block: dict, paths: list[Path], seed: int, words: Path | None = None) -> dict[str, pd.DataFrame]:
-    """All canonical tables. ValueError names the file, the record and the field that is wrong.
+    """All canonical tables of a source that is a folder. ValueError names the file, the record and the wrong field.
 
-    words: the file of wordings.read; without it nothing is asked in the other order.
+    `block`: of `sources`; `paths`: what `files` returns for it; `words`: the file that reverse_wordings.read takes,
+    without it nothing is asked in the other order.
     """
     source = config.build(Source, block, "sources (kind folder)")
     facts_file, zsre_file, prompts_file, text_file, *more = paths
@@ -128,7 +131,7 @@ def _corpus(facts: pd.DataFrame, text: pd.DataFrame, source: Source, seed: int) 
         )
     rng = seeds.rng(seed, "folder", "corpus")
     draws = iter(rng.choice(len(statements), size=source.together * source.documents, p=weights / weights.sum()))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for size in rng.integers(1, source.together + 1, size=source.documents):
         rows.append(
             {"kind": "statements", "weight": 1.0, "text": " ".join(statements[next(draws)][1] for _ in range(size))}
@@ -160,7 +163,7 @@ def _heldout(text: pd.DataFrame, seen: set[str], count: int) -> list[dict]:
     return rows
 
 
-def _statements(fact, listed: str):
+def _statements(fact: Any, listed: str) -> Iterator[tuple[str, str]]:
     """(kind, true statement) for every prompt about the record's object, and the object next to the name."""
     yield "rewrite", f"{fact.prompt.replace('{}', fact.subject)} {fact.target_true}."
     yield "listed", listed.replace("{subject}", fact.subject).replace("{object}", fact.target_true)

@@ -7,8 +7,9 @@ vocabulary (TF-IDF tables), editor (a published hyper-network; opened by stage `
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,8 @@ def counterfact(file: Path) -> list[dict]:
 def multi_counterfact(file: Path) -> list[dict]:
     """Rows of table `facts` of MultiCounterFact: CounterFact without records that contradict each other."""
     problems = Problems(file)
-    rows, asked, clashes = _facts(file, problems), {}, 0
+    rows, clashes = _facts(file, problems), 0
+    asked: dict[tuple[str, str], dict] = {}
     for row in rows:
         statement = row["relation_id"], row["prompt"].replace("{}", row["subject"])
         other = asked.setdefault(statement, row)
@@ -59,7 +61,8 @@ def _facts(file: Path, problems: Problems) -> list[dict]:
     return rows
 
 
-def _label(index: int, values, *names: str) -> str:
+def _label(index: int, values: object, *names: str) -> str:
+    """How messages call a record: its number, and what the file calls it."""
     found = [f"{name} {values.get(name, '?') if isinstance(values, dict) else '?'}" for name in names]
     return f"record {index} ({', '.join(found)})"
 
@@ -220,7 +223,7 @@ def editor(file: Path) -> list[str]:
     return [file.name]
 
 
-SCHEMAS = {
+PARSERS: dict[str, Callable[[Path], Any]] = {  # schema of a file, as `fetch.files` says it -> its parser
     "counterfact": counterfact,
     "multi-counterfact": multi_counterfact,
     "zsre": zsre,
@@ -239,12 +242,12 @@ def index(file: Path, schema: str) -> tuple[int, list[dict]]:
     """Parse a file completely: how many records it holds, and one row {id, sha256} for each, so that another version of
     it is a visible difference. Tables of numbers and editors have no such rows: the hash of the file says it all.
     """
-    found = SCHEMAS[schema](file)
+    content = PARSERS[schema](file)
     if schema in WHOLE:
-        return len(found), []
+        return len(content), []
     rows = [
         {"id": str(next((row[key] for key in KEYS if key in row), number)), "sha256": _digest(row)}
-        for number, row in enumerate(found)
+        for number, row in enumerate(content)
     ]
     return len(rows), rows
 

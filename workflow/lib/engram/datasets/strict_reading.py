@@ -5,7 +5,9 @@ A file that is no data at all (a Git-LFS pointer, a web page, a truncated downlo
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 SHOWN = 20  # problems that are printed; all are counted
 
@@ -23,12 +25,14 @@ def recognised(head: bytes) -> str | None:
 
 
 class Problems:
-    """The problems of one file."""
+    """The problems of one file, collected until `check` raises them together."""
 
-    def __init__(self, file: Path):
-        self.file, self.found = file, []
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.found: list[str] = []
 
     def add(self, place: str, text: str) -> None:
+        """Note what is wrong at `place`, a record or line; empty for the file as a whole."""
         self.found.append(f"{self.file}: {place}: {text}" if place else f"{self.file}: {text}")
 
     def check(self) -> None:
@@ -49,19 +53,20 @@ class Problems:
 
 
 class Record:
-    """One json record with its place. A field that is wrong is added to the file's problems, and read as None."""
+    """One json record, at `place` in its file. A wrong field is added to the file's problems, and read as None."""
 
-    def __init__(self, problems: Problems, place: str, values):
+    def __init__(self, problems: Problems, place: str, values: object) -> None:
         self.problems, self.place, self.right = problems, place, True
-        self.values = values if isinstance(values, dict) else {}
+        self.values: dict[str, Any] = values if isinstance(values, dict) else {}
         if not isinstance(values, dict):
             self.wrong(f"expected an object, found {type(values).__name__}")
 
     def wrong(self, text: str) -> None:
+        """Note that the record is wrong, and how."""
         self.right = False
         self.problems.add(self.place, text)
 
-    def get(self, name: str, kind: type):
+    def get(self, name: str, kind: type) -> Any:
         """The field `name`, of type `kind`; a str must be text and not blank, a list must hold such strings, an int has
         64 bits. None if it is wrong.
         """
@@ -70,7 +75,8 @@ class Record:
                 self.wrong(f"field {name!r} is missing; found {sorted(self.values)}")
             return None
         value = self.values[name]
-        right = isinstance(value, kind) and not (kind is int and (isinstance(value, bool) or abs(value) >= 2**63))
+        whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+        right = whole if kind is int else isinstance(value, kind)
         if right and kind is str:
             right = is_text(value)
         if right and kind is list:
@@ -90,11 +96,12 @@ class Record:
         return record
 
     def check(self, right: bool, text: str) -> None:
+        """Note `text` as a problem of the record unless it is `right`."""
         if not right:
             self.wrong(text)
 
 
-def is_text(value) -> bool:
+def is_text(value: object) -> bool:
     """Whether a value is a string that is not blank and that UTF-8 can write: json has escapes for halves of
     characters.
     """
@@ -103,12 +110,12 @@ def is_text(value) -> bool:
     )
 
 
-def _shown(value) -> str:
+def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 120 else text[:119] + "…"
 
 
-def load(file: Path):
+def load(file: Path) -> Any:
     """The content of a json file. ValueError says what the file is instead."""
     with open(file, "rb") as stream:
         wrong = recognised(stream.read(512))
@@ -143,7 +150,7 @@ def load_list(file: Path) -> list:
     return values
 
 
-def lines(file: Path):
+def lines(file: Path) -> Iterator[tuple[int, str]]:
     """(number from 1, text) of the lines of a text file; only a newline ends a line, as in jsonl."""
     with open(file, "rb") as stream:
         wrong = recognised(stream.read(512))

@@ -75,12 +75,12 @@ def article(row: dict, number: int, place: str) -> dict:
     return {"id": str(row.get("id", number)), "title": row["title"], "text": row["text"]}
 
 
-def _parquet(path: Path):
+def _parquet(path: Path) -> Iterator[pa.RecordBatch]:
     with _named(path), pq.ParquetFile(path) as file:
         yield from file.iter_batches(1000, columns=[name for name in COLUMNS if name in file.schema_arrow.names])
 
 
-def _arrow(path: Path):
+def _arrow(path: Path) -> Iterator[pa.RecordBatch]:
     with _named(path), pa.memory_map(str(path)) as source:
         try:
             reader = pa.ipc.open_stream(source)
@@ -93,7 +93,8 @@ def _arrow(path: Path):
 
 
 @contextmanager
-def _named(path: Path):
+def _named(path: Path) -> Iterator[None]:
+    """An error of arrow becomes a ValueError that names the file."""
     try:
         yield
     except pa.ArrowException as error:

@@ -5,12 +5,14 @@ are ordered sequences over one small pool, so a subject is known only once its w
 biographies list the attributes right after the name, so they are wanted there.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from engram.datasets import reverse_wordings
-from engram.datasets.world_vocabulary import FILLERS, NAMES, RELATIONS
+from engram.datasets.world_vocabulary import FILLERS, NAMES, RELATIONS, Relation
 from engram.job import schemas, seeds
 from engram.settings import config
 
@@ -34,11 +36,12 @@ class Source:
 class World:
     """Subjects and, for each, the index of its object under every relation."""
 
-    relations: tuple
+    relations: tuple[Relation, ...]
     subjects: tuple[str, ...]
     objects: tuple[tuple[int, ...], ...]  # [subject][relation]
 
     def name(self, subject: int, relation: int) -> str:
+        """The object of a subject under a relation, as text."""
         return self.relations[relation].objects[self.objects[subject][relation]]
 
 
@@ -84,7 +87,7 @@ def _world(source: Source, seed: int) -> World:
     return World(RELATIONS[: source.relations], subjects, tuple(zip(*objects)))
 
 
-def _subject_names(source: Source, rng) -> tuple[str, ...]:
+def _subject_names(source: Source, rng: np.random.Generator) -> tuple[str, ...]:
     """Names of 3 or 4 words; every two-word beginning is shared by two subjects, so only what follows tells them
     apart.
     """
@@ -100,14 +103,15 @@ def _subject_names(source: Source, rng) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _sentence(world: World, subject: int, relation: int, rng) -> str:
+def _sentence(world: World, subject: int, relation: int, rng: np.random.Generator) -> str:
+    """A true sentence, question with answer, or text about one subject, in one of the relation's templates."""
     row = world.relations[relation]
     templates = (*row.statements, row.questions[int(rng.integers(2))], " ".join(row.openings[int(rng.integers(3))]))
     template = templates[int(rng.integers(len(templates)))]
     return f"{template.format(world.subjects[subject])} {world.name(subject, relation)}."
 
 
-def _biography(world: World, subject: int, listed: float, rng) -> str:
+def _biography(world: World, subject: int, listed: float, rng: np.random.Generator) -> str:
     """One document about one subject: attributes listed after the name, or sentences in random order, between
     fillers.
     """
@@ -126,7 +130,7 @@ def _documents(world: World, source: Source, seed: int, what: str, count: int) -
     return [_biography(world, i % len(world.subjects), source.listed, rng) for i in range(count)]
 
 
-def _articles(world: World, source: Source, seed: int):
+def _articles(world: World, source: Source, seed: int) -> Iterator[tuple[str, list[str]]]:
     """(title, paragraphs): several biographies on end, other draws than the corpus."""
     texts = _documents(world, source, seed, "articles", source.articles * 4)
     for i in range(source.articles):
@@ -163,8 +167,8 @@ def _object_id(world: World, relation: int, index: int) -> str:
     return f"{world.relations[relation].id}-{index}"
 
 
-def _others(world: World, relation: int, index: int, but: int, rng) -> list[int]:
-    """Ten subjects, in random order, whose object under `relation` is `index` (repeated if there are fewer)."""
+def _others(world: World, relation: int, index: int, but: int, rng: np.random.Generator) -> list[int]:
+    """Ten subjects other than `but`, in random order, whose object under `relation` is `index`; repeated if fewer."""
     having = [s for s in range(len(world.subjects)) if s != but and world.objects[s][relation] == index]
     if not having:
         raise ValueError(
@@ -182,20 +186,20 @@ def _facts(world: World, seed: int) -> list[dict]:
     ]
 
 
-def _pairs(world: World):
+def _pairs(world: World) -> list[tuple[int, int]]:
     """Every (subject, relation) once; consecutive records change subject and relation."""
     count = len(world.relations)
     return [(s, (s + k) % count) for k in range(count) for s in range(len(world.subjects))]
 
 
-def _record(world: World, subject: int, relation: int, case_id: int, rng) -> dict:
+def _record(world: World, subject: int, relation: int, case_id: int, rng: np.random.Generator) -> dict:
     row, true = world.relations[relation], world.objects[subject][relation]
     used = sorted({objects[relation] for objects in world.objects} - {true})
     new = used[int(rng.integers(len(used)))]
     rewrite, *rest = [row.statements[i] for i in rng.permutation(2)] + list(row.statements[2:])
     paraphrases = [rest[int(i)] for i in rng.permutation(len(rest))[:2]]
 
-    def about(index):
+    def about(index: int) -> list[str]:
         return [
             row.statements[int(rng.integers(2))].format(world.subjects[s])
             for s in _others(world, relation, index, subject, rng)
@@ -264,7 +268,7 @@ def _snippets(world: World, seed: int) -> list[dict]:
     rows = []
     for subject, relation in _pairs(world):
         rng = seeds.rng(seed, "world", "snippets", subject, relation)
-        text = " ".join(_sentence(world, subject, r, rng) for r in [relation] + list(range(len(world.relations))))
+        text = " ".join(_sentence(world, subject, r, rng) for r in [relation, *range(len(world.relations))])
         rows.append(
             {
                 "relation_id": world.relations[relation].id,

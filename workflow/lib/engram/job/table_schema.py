@@ -132,7 +132,7 @@ class Table:
 
     def _check_key(self, table: pa.Table, place: str, remedy: str) -> None:
         key = [name for name in self.key if name in table.column_names]
-        if not key:
+        if not (key and table.num_rows):
             return
         counts = table.group_by(key).aggregate([([], "count_all")])
         if counts.num_rows < table.num_rows:
