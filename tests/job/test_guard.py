@@ -90,7 +90,7 @@ def test_a_missing_column_is_named_with_its_file(folder, capsys):
     job = job_of(folder, one="one.parquet", two="two.parquet")
     schema = Table("rows", "one row").with_columns(column("a", WHOLE, "a number"), column("text", TEXT, "its text"))
     io.read_table("one.parquet", schema)
-    with pytest.raises(ValueError, match="two.parquet") as error:
+    with pytest.raises(ValueError, match=r"two\.parquet") as error:
         io.read_table("two.parquet", schema)
     text = said(job, error.value, capsys)
     assert text.startswith("stage (m): two.parquet: no column 'a', it has ['b', 'text']; delete it and run again")

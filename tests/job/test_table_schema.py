@@ -71,11 +71,11 @@ WRONG = [
 @pytest.mark.parametrize(("frame", "words"), WRONG, ids=lambda value: value[:20] if isinstance(value, str) else "")
 def test_what_is_wrong_with_a_table_is_said_at_writing_and_at_reading(tmp_path, frame, words):
     path = tmp_path / "x.parquet"
-    with pytest.raises(ValueError, match="x.parquet: ") as written:
+    with pytest.raises(ValueError, match=r"x\.parquet: ") as written:
         io.write(path, frame, schema=TABLE)
     assert words in str(written.value) and not path.exists() and "delete it" not in str(written.value)
     io.write(path, frame)
-    with pytest.raises(ValueError, match="x.parquet: ") as read:
+    with pytest.raises(ValueError, match=r"x\.parquet: ") as read:
         io.read_table(path, TABLE)
     assert words in str(read.value) and str(read.value).endswith("; delete it and run again, which makes it anew")
 
@@ -89,7 +89,7 @@ def test_a_value_that_no_column_can_hold_is_named_with_its_row(tmp_path):
         ),
         ("correct", [True, "no"], "column 'correct': found 'no'; right is true or false: whether it is right"),
     ):
-        with pytest.raises(ValueError, match="x.parquet: row 1") as error:
+        with pytest.raises(ValueError, match=r"x\.parquet: row 1") as error:
             io.write(tmp_path / "x.parquet", FRAME.assign(**{column_: pd.Series(values, dtype=object)}), schema=TABLE)
         assert words in str(error.value)
 
@@ -138,7 +138,7 @@ def test_what_is_wrong_with_a_document_is_said(tmp_path, value, words):
     path = tmp_path / "x.json"
     io.write(path, COUNTS, schema=DOCUMENT)
     assert io.read_json(path, DOCUMENT) == COUNTS
-    with pytest.raises(ValueError, match="x.json: ") as written:
+    with pytest.raises(ValueError, match=r"x\.json: ") as written:
         io.write(path, value, schema=DOCUMENT)
     assert words in str(written.value) and io.read_json(path) == COUNTS
     io.write(path, value)

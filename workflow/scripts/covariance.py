@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     lm = loading.open_lm(job, device)
     settings = config.build(covariance.Settings, job.config["covariance"], "covariance")
     articles = io.read_table(job.inputs.text, schemas.ARTICLES)[: settings.articles]
-    limit: int = lm.model.config.max_position_embeddings  # type: ignore[union-attr, assignment]  # of torch.nn.Module
+    limit: int = lm.model.config.max_position_embeddings  # type: ignore[union-attr, assignment]  # an attribute of any module may be one of its parameters
     with shards.store(job) as store:
         moments = covariance.second_moments(
             lm,
