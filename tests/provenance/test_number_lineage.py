@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from engram.evaluation import indirect_effects, metrics
-from engram.job import arguments
+from engram.job import arguments, schemas
 from engram.provenance import number_lineage
 from repository import ROOT
 
@@ -85,8 +85,9 @@ def repository(tmp_path, monkeypatch):
             {"records": folder / "records.parquet", "summary": folder / "summary.csv"},
             {"seed": 0},
         )
-        evaluated.write("records", records)
-        evaluated.write("summary", summary)
+        summary["dataset"] = "counterfact"
+        evaluated.write("records", records[[name for name in schemas.RECORDS.schema.names if name in records]])
+        evaluated.write("summary", summary[schemas.SUMMARY.schema.names])
         summaries.append(folder / "summary.csv")
     table = pd.concat([pd.read_csv(path, keep_default_na=False) for path in summaries])
     table = table[table["after"] == 2].drop(columns="after")
@@ -100,8 +101,11 @@ def repository(tmp_path, monkeypatch):
 
 def _traces(rng) -> None:
     prompts = pd.DataFrame(
-        [("toy", "main", prompt, 1, 3, ["a", "b", "c", "d", "e"], rng.uniform(0, 0.2)) for prompt in range(9)],
-        columns=["model", "variant", "prompt_id", "subject_begin", "subject_end", "tokens", "corrupted"],
+        [
+            ("toy", "main", prompt, "a b c d", "b c", "e", ["a", "b", "c", "d", "e"], 1, 3, 1.0, rng.uniform(0, 0.2))
+            for prompt in range(9)
+        ],
+        columns=schemas.TRACED.schema.names,
     )
     found = pd.DataFrame(
         [

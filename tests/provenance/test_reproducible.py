@@ -25,7 +25,9 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
             SimpleNamespace(effects=path),
             SimpleNamespace(model="mini"),
         )
-        job.write("effects", pd.DataFrame({"site": ["mlp", "attn"], "score": [0.25, 0.5]}))
+        keys = {"model": "mini", "variant": "main", "prompt_id": 0}
+        rows = [{**keys, "site": site, "token": 0, "layer": 1, "score": 0.25} for site in ("mlp", "attn")]
+        job.write("effects", pd.DataFrame(rows))
     return tmp_path / "one", tmp_path / "two"
 
 

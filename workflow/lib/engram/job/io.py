@@ -32,7 +32,7 @@ def write(
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.part")
-    if isinstance(schema, Document):
+    if isinstance(schema, Document) and not isinstance(value, bytes):
         schema.check(value, str(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
