@@ -103,8 +103,10 @@ def test_rows_become_a_table_in_the_order_of_its_columns():
     ) as error:
         TABLE.frame(rows)
     assert "right is text: kind of prompt" in str(error.value)
-    empty = Table("notes", "a note", may_be_empty="there are none").with_columns(*TABLE.schema)
-    assert empty.frame([]).dtypes.to_dict() == FRAME.dtypes.to_dict()
+    empty = Table("notes", "a note", may_be_empty="there are none").with_columns(
+        *[field for field in TABLE.schema if field.name != "words"]
+    )
+    assert empty.frame([]).dtypes.to_dict() == FRAME.drop(columns="words").dtypes.to_dict()
 
 
 def test_csv_has_no_types_of_its_own(tmp_path):
