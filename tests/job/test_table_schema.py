@@ -133,7 +133,7 @@ def test_csv_has_no_types_of_its_own(tmp_path):
         (COUNTS | {"model": None}, "key 'model': found None; right is text: the model"),
         (COUNTS | {"rank": {"0": "4"}}, "key 'rank': found {'0': '4'}; right is an object of whole numbers"),
         (COUNTS | {"sigma": True}, "key 'sigma': found True; right is a number: size"),
-        (COUNTS | {"colour": 1}, "no key of counts is 'colour'"),
+        (COUNTS | {"colour": 1}, "key 'colour' is none of counts; right are ['model', "),
     ],
 )
 def test_what_is_wrong_with_a_document_is_said(tmp_path, value, words):
