@@ -28,7 +28,7 @@ def test_a_score_is_the_slope_of_one_neuron_found_by_moving_it():
     model, (text, _) = lm("gpt2", torch.float64), PROMPTS[1]
     ids, step = tokens.encode(model.tokenizer, text), 1e-5
     prompt = knowledge_neurons.read(model, text)
-    found = knowledge_neurons.scores(prompt, [prompt.answer], 3)
+    found = knowledge_neurons.scores(prompt, [prompt.predicted], 3)
     for layer, neuron in ((0, 5), (1, 77), (3, 120), (2, int(found[2].argmax()))):
         total = 0.0
         for share in (0.0, 0.5, 1.0):
@@ -40,7 +40,7 @@ def test_a_score_is_the_slope_of_one_neuron_found_by_moving_it():
                     return x
 
                 with torch.no_grad():
-                    return hooked_forward(model, ids, layer, change)[prompt.answer]
+                    return hooked_forward(model, ids, layer, change)[prompt.predicted]
 
             total += (moved(step) - moved(-step)).item() / (2 * step)
         assert found[layer, neuron].item() == pytest.approx(
@@ -53,11 +53,11 @@ def test_the_scores_of_a_layer_add_up_to_what_it_does_for_the_answer(kind):
     """Completeness of integrated gradients: the sum over neurons tends to p(answer) with the layer minus p without."""
     model, (text, _) = lm(kind, torch.float64), PROMPTS[0]
     ids, prompt = tokens.encode(model.tokenizer, text), knowledge_neurons.read(model, text)
-    sums = knowledge_neurons.scores(prompt, [prompt.answer], 4001, batch=500).sum(1)
+    sums = knowledge_neurons.scores(prompt, [prompt.predicted], 4001, batch=500).sum(1)
     for layer in range(model.layers):
         with torch.no_grad():
             there, away = (
-                hooked_forward(model, ids, layer, lambda x: share * x)[prompt.answer] for share in (1.0, 0.0)
+                hooked_forward(model, ids, layer, lambda x: share * x)[prompt.predicted] for share in (1.0, 0.0)
             )
         assert sums[layer].item() == pytest.approx((there - away).item(), abs=2e-3)
 
@@ -81,8 +81,8 @@ def test_a_prompt_of_one_token_has_scores():
 
 def test_selection():
     scores = torch.tensor([[0.1, 1.0, -2.0], [0.2, 0.21, 0.0]])
-    assert knowledge_neurons.coarse(scores, 0.2) == [(0, 1), (1, 1)], "strictly more than the share of the highest"
-    assert knowledge_neurons.coarse(-scores.abs(), 0.2) == []
+    assert knowledge_neurons.above_threshold(scores, 0.2) == [(0, 1), (1, 1)], "strictly more than the share of the highest"
+    assert knowledge_neurons.above_threshold(-scores.abs(), 0.2) == []
     assert knowledge_neurons.shared([[(0, 1), (1, 1)], [(1, 1)], [(2, 0)], [], []], 0.2) == [(1, 1)], (
         "strictly more than the share"
     )

@@ -99,13 +99,13 @@ def test_the_target_becomes_likelier_and_the_answer_less_likely(kind):
 def test_refined_neurons_are_those_of_many_contexts():
     model, fact = lm("gpt2"), FACTS[1]
     s = kn.Settings(points=5, adaptive_threshold=0.05)
-    answer = knowledge_neurons.read(model, fact.prompt.replace("{}", fact.subject)).answer
+    answer = knowledge_neurons.read(model, fact.prompt.replace("{}", fact.subject)).predicted
     selections = []
     for context in CONTEXTS:
         text = context.replace("{}", fact.prompt).replace("{}", fact.subject)
         selections.append(
             set(
-                knowledge_neurons.coarse(
+                knowledge_neurons.above_threshold(
                     knowledge_neurons.scores(knowledge_neurons.read(model, text), [answer], 5), 0.05
                 )
             )

@@ -63,7 +63,7 @@ def _position(token: str, begin: int, end: int, length: int) -> int:
 
 
 def essence(tokenizer: PreTrainedTokenizerBase, fact: Fact, token: str = "subject_last") -> Lookup:
-    """The text "{subject} is a" with its looked-up token; an edit should keep what follows it (KL term of ROME eq. 4)."""
+    """The text "{subject} is a" with its looked-up token; an edit should keep what it predicts (ROME eq. 4)."""
     return lookups(tokenizer, Fact(fact.case_id, fact.subject, "{} is a", fact.target), ["{}"], token=token)[0]
 
 

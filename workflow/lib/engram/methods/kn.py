@@ -1,5 +1,6 @@
-"""KN: the value rows of the neurons that an answer rests on get the target's embedding instead of the answer's (Dai et
-al. 2022; ROME App. E.2).
+"""KN: the value rows of a prediction's neurons get the target's embedding instead of the predicted token's.
+
+PAPER: Dai et al. 2022; ROME App. E.2. How the neurons are found is engram.editing.knowledge_neurons.
 
 Shapes: d values, D keys, V vocabulary.
 """
@@ -7,6 +8,7 @@ Shapes: d values, D keys, V vocabulary.
 from dataclasses import dataclass
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from engram.editing import knowledge_neurons
 from engram.editing.editor import Aids
@@ -45,27 +47,31 @@ class Settings:
 
 
 def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:
-    """A change of rank one per fact and layer with neurons in it; facts in turn, each seeing those before. Where no
-    neuron is selected nothing changes.
+    """A change of rank one per fact and layer with neurons in it; facts in turn, each seeing those before.
 
-    PAPER (code): minus twice the embedding of the answer's first token, plus once those of all of the target's tokens.
+    Where no neuron is selected nothing changes. PAPER (code): minus twice the embedding of the predicted token, plus
+    once those of all of the target's tokens.
     DIFFERS: it is published for GPT-2 alone. Elsewhere the embeddings are the head's (GPT-2's are the same), and a
-    neuron of a gated MLP that is negative gets the opposite change, or it would write the answer and erase the target.
+    neuron of a gated MLP that is negative gets the opposite change, or it would write the old and erase the new.
     """
-    room, terms = ChunkLimit(), []
+    room = ChunkLimit()
+    terms: list[Term] = []
     for fact in facts:
-        with applied(lm, _together(terms)):
+        with applied(lm, _delta(terms)):
             terms.append(_term(lm, fact, settings, aids, room))
-    return _together(terms)
+    return _delta(terms)
 
 
-def _term(lm, fact: Fact, settings: Settings, aids, room: ChunkLimit) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
-    """The change for one fact: by layer a value [d, 1] and, [D, 1], 1 or -1 at the neurons that get it."""
+Term = dict[int, tuple[torch.Tensor, torch.Tensor]]  # by layer a value [d, 1] and, [D, 1], ±1 at neurons that get it
+
+
+def _term(lm: LM, fact: Fact, settings: Settings, aids: Aids, room: ChunkLimit) -> Term:
+    """The change for one fact in the model as it is now."""
     texts = [context.replace("{}", fact.prompt).replace("{}", fact.subject) for context in _contexts(settings, aids)]
     prompts = [knowledge_neurons.read(lm, text) for text in texts]
-    truth = _truth(lm, fact, prompts[0].answer, settings)
+    truth = _truth(lm, fact, prompts[0].predicted, settings)
     selections = [
-        knowledge_neurons.coarse(
+        knowledge_neurons.above_threshold(
             knowledge_neurons.scores(prompt, truth, settings.points, settings.batch, room), settings.adaptive_threshold
         )
         for prompt in prompts
@@ -78,41 +84,42 @@ def _term(lm, fact: Fact, settings: Settings, aids, room: ChunkLimit) -> dict[in
             "which writes rows of the head, cannot edit it"
         )
     target = _ids(lm.tokenizer, fact.target, settings)
-    change = settings.write * embedding[target].sum(0) - settings.erase * embedding[prompts[0].answer]
-    term = {}
+    change = settings.write * embedding[target].sum(0) - settings.erase * embedding[prompts[0].predicted]
+    term: Term = {}
     for layer, neuron in selected:
         _, rows = term.setdefault(layer, (change[:, None], embedding.new_zeros(lm.key_width(layer), 1)))
         rows[neuron] = knowledge_neurons.direction(prompts[0], (layer, neuron))
     return term
 
 
-def _contexts(settings: Settings, aids) -> list[str]:
+def _contexts(settings: Settings, aids: Aids) -> list[str]:
+    """Templates of the prompts whose neurons are looked for: each context once, or the bare prompt alone."""
     return list(dict.fromkeys(("{}", *aids.contexts))) if settings.refine else ["{}"]
 
 
-def _truth(lm, fact: Fact, answer: int, settings: Settings) -> list[int]:
-    """The tokens whose probability is traced to neurons; PAPER (code): all tokens of the true object, read at one
-    place.
+def _truth(lm: LM, fact: Fact, predicted: int, settings: Settings) -> list[int]:
+    """Ids of the tokens whose probability is traced to neurons: `predicted`, or those of the fact's true object.
+
+    PAPER (code): all tokens of the true object are read at one position. ValueError if the true object is not known.
     """
     if settings.truth == "own":
-        return [answer]
+        return [predicted]
     if fact.true is None:
         raise ValueError(f"record {fact.case_id} has no true object, which `truth: fact` needs; right is `truth: own`")
     return _ids(lm.tokenizer, fact.true, settings)
 
 
-def _ids(tokenizer, text: str, settings: Settings) -> list[int]:
+def _ids(tokenizer: PreTrainedTokenizerBase, text: str, settings: Settings) -> list[int]:
+    """Token ids of an object, behind a space or alone as `settings.leading_space` says."""
     if settings.leading_space:
         return tokens.following(tokenizer, " " + text.strip())
     return tokens.encode(tokenizer, text.strip())
 
 
-def _together(terms: list[dict]) -> Delta:
-    """All terms as one delta, in the order of the layers."""
-    layers = sorted({layer for term in terms for layer in term})
-    return Delta(
-        {
-            layer: tuple(torch.cat(sides, 1) for sides in zip(*(term[layer] for term in terms if layer in term)))
-            for layer in layers
-        }
-    )
+def _delta(terms: list[Term]) -> Delta:
+    """All terms as one change, in the order of the layers."""
+    delta = Delta({})
+    for layer in sorted({layer for term in terms for layer in term}):
+        left, right = zip(*(term[layer] for term in terms if layer in term))
+        delta.parts[layer] = torch.cat(left, 1), torch.cat(right, 1)
+    return delta
