@@ -34,7 +34,7 @@ def test_world_is_consistent():
     snippets = set(zip(tables["snippets"]["relation_id"], tables["snippets"]["target_id"]))
     assert set(zip(facts["relation_id"], facts["target_new_id"])) <= snippets, "every RS has its reference text"
     for row in tables["prompts"].itertuples():
-        assert row.prompt.count(row.subject) == 1 and true[row.subject, row.relation_id] == row.attribute
+        assert row.prompt.count(row.subject) == 1 and true[row.subject, row.relation_id] == row.target_true
 
 
 def test_no_subject_begins_another_and_two_share_every_beginning():

@@ -134,6 +134,6 @@ def test_without_passages_the_table_is_empty():
     assert found.empty and dict(found.dtypes.astype(str)) == drift.COLUMNS
     held = drift.heldout(model, TEXTS, SHORT)
     change = [Delta({2: low(model, 2, 1, 1)})] * 2
-    answered = ZSRE.assign(subject="Thomas James Martin", answer="piano")
+    answered = ZSRE.assign(subject="Thomas James Martin", target_true="piano")
     found = outcomes.outcomes(model, answered, change, "zsre", config(), ("key",), 0, held.after(0, 2))["drift"]
-    assert found["tokens"].tolist()[0] < 11 or len(found) == 3, "zsRE calls the object the answer"
+    assert found["tokens"].tolist()[0] < 11 or len(found) == 3, "in zsRE, too"

@@ -83,7 +83,7 @@ def test_zsre_equals_the_published_procedure_one_text_at_a_time(kind):
             for text, answer in (
                 (f"Where is {row.subject}?", row.target_new),
                 (row.rephrase, row.target_new),
-                ("nq question: who plays chess?", row.loc_answer),
+                ("nq question: who plays chess?", row.loc_target),
             ):
                 ids = tok(" " + answer, add_special_tokens=False)["input_ids"]
                 for i in range(len(ids)):

@@ -35,7 +35,7 @@ def test_zsre_records_that_cannot_be_asked_and_unknown_datasets():
             "counterfact record 11, paraphrase prompt 1 with its object",
         ),
         ("target_new", LONG, "counterfact", RECORDS, "counterfact record 11, rewrite prompt 0 with its object"),
-        ("loc_answer", LONG, "zsre", ZSRE, "zsre record 21, neighborhood prompt 0 with its object"),
+        ("loc_target", LONG, "zsre", ZSRE, "zsre record 21, neighborhood prompt 0 with its object"),
     ],
 )
 def test_a_record_longer_than_the_model_reads_is_named(column, value, dataset, table, said):
@@ -74,7 +74,7 @@ def test_zsre_asks_for_every_token_after_the_text_so_far(kind):
                 "target_new": "plays the piano",
                 "rephrase": "What is Apple ?",
                 "loc": "who plays chess",
-                "loc_answer": "He",
+                "loc_target": "He",
             }
         ]
     )

@@ -22,17 +22,17 @@ def test_known_needs_every_token_of_the_object():
             "relation_id": "P1",
             "prompt": prompts,
             "subject": ["Beats Music", "Thomas"],
-            "attribute": [model.tokenizer.decode([first]).strip() or "x", "chess"],
+            "target_true": [model.tokenizer.decode([first]).strip() or "x", "chess"],
         }
     )
     result = known.prompts(model, table)
     assert result["answer_id"].tolist() == [token for token, _ in scoring.predict(model, ids)]
-    target = tokens.encode(model.tokenizer, " " + table["attribute"][0])
+    target = tokens.encode(model.tokenizer, " " + table["target_true"][0])
     assert result["correct"][0] == (target == [first])
 
 
 @pytest.mark.parametrize(
-    ("dataset", "rows", "column"), [("counterfact", RECORDS, "target_true"), ("zsre", ZSRE, "answer")]
+    ("dataset", "rows", "column"), [("counterfact", RECORDS, "target_true"), ("zsre", ZSRE, "target_true")]
 )
 def test_known_records_go_on_with_their_true_answer(dataset, rows, column):
     model = lm("gpt2")
@@ -47,7 +47,7 @@ def test_known_records_go_on_with_their_true_answer(dataset, rows, column):
 def test_a_fact_longer_than_the_model_reads_is_named_before_it_is_known():
     model = loaded("gpt2")
     with pytest.raises(ValueError, match="zsre record 20, its prompt with its true object: "):
-        known.records(model, ZSRE.assign(answer=[LONG, "Rome"]), "zsre")
-    prompts = pd.DataFrame({"prompt_id": [7], "prompt": [LONG], "attribute": ["Rome"]})
-    with pytest.raises(ValueError, match=r"^fact prompt 7 with its attribute: "):
+        known.records(model, ZSRE.assign(target_true=[LONG, "Rome"]), "zsre")
+    prompts = pd.DataFrame({"prompt_id": [7], "prompt": [LONG], "target_true": ["Rome"]})
+    with pytest.raises(ValueError, match=r"^fact prompt 7 with its true object: "):
         known.prompts(model, prompts)

@@ -68,7 +68,7 @@ def test_zsre_goes_through_the_same_stages(artifacts):
         assert (own["rewrite"], own["paraphrase"], own["neighborhood"]) == (row.EA, row.PA, row.NA)
     zsre, known = io.read_table(artifacts["zsre"]), io.read_table(artifacts["known_zsre"])
     assert known["case_id"].tolist() == zsre["case_id"].tolist() and not zsre["loc"].str.endswith("?").any()
-    assert known["probability"].between(0, 1).all() and (zsre["answer"] != zsre["target_new"]).all()
+    assert known["probability"].between(0, 1).all() and (zsre["target_true"] != zsre["target_new"]).all()
 
 
 def test_an_edit_shows_in_the_reverse_question_and_on_held_out_text(artifacts):

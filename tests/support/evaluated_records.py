@@ -37,10 +37,10 @@ ZSRE = pd.DataFrame(
             "subject": subject,
             "prompt": "Where is {}?",
             "target_new": new,
-            "answer": "Rome",
+            "target_true": "Rome",
             "rephrase": f"In which city is {subject}?",
             "loc": "nq question: who plays chess",
-            "loc_answer": true,
+            "loc_target": true,
         }
         for i, (subject, new, true) in enumerate(
             (("Zoë", "Zürich 東京", "Thomas James"), ("Rome", "Switzerland", "Ω chess"))

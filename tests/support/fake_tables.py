@@ -126,11 +126,11 @@ def fake_zsre() -> pd.DataFrame:
                 "case_id": 4 + i,
                 "subject": f"Thomas James Martin{i}",
                 "prompt": "What does {} play?",
-                "answer": "piano",
                 "target_new": "violin",
+                "target_true": "piano",
                 "rephrase": f"Thomas James Martin{i} plays what?",
                 "loc": "who is 東京",
-                "loc_answer": "a city",
+                "loc_target": "a city",
             }
             for i in range(2)
         ]

@@ -7,7 +7,7 @@ Fig. 22.
 from engram.drawing import single_records
 from engram.job import arguments
 
-FIELDS = (("subject", "prompt", "answer", "target_new"), ("rephrase",), ("loc", "loc_answer"))
+FIELDS = (("subject", "prompt", "target_true", "target_new"), ("rephrase",), ("loc", "loc_target"))
 
 
 def draw(frame):

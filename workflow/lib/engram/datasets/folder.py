@@ -86,7 +86,7 @@ def _prompts(file: Path, facts: pd.DataFrame) -> list[dict]:
                     "relation_id": fact.relation_id,
                     "prompt": prompt,
                     "subject": fact.subject,
-                    "attribute": fact.target_true,
+                    "target_true": fact.target_true,
                 }
             )
     return rows

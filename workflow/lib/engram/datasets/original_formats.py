@@ -108,10 +108,10 @@ def zsre(file: Path) -> list[dict]:
                     "subject": subject,
                     "prompt": question.replace(subject, "{}"),
                     "target_new": answers[0],
-                    "answer": answers[0],
+                    "target_true": answers[0],
                     "rephrase": rephrase,
                     "loc": loc,
-                    "loc_answer": truth,
+                    "loc_target": truth,
                 }
             )
     problems.check()
@@ -131,7 +131,7 @@ def prompts(file: Path) -> list[dict]:
             "relation_id": record.get("relation_id", str),
             "prompt": prompt,
             "subject": subject,
-            "attribute": record.get("attribute", str),
+            "target_true": record.get("attribute", str),
         }
         if record.right:
             rows.append(row)

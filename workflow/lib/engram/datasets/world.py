@@ -237,10 +237,10 @@ def _zsre(world: World, seed: int) -> list[dict]:
                 "subject": world.subjects[subject],
                 "prompt": questions[0],
                 "target_new": row.objects[others[int(rng.integers(len(others)))]],
-                "answer": row.objects[true],
+                "target_true": row.objects[true],
                 "rephrase": questions[1].format(world.subjects[subject]),
                 "loc": world.relations[far_relation].questions[0].format(world.subjects[far]).removesuffix("?"),
-                "loc_answer": world.name(far, far_relation),
+                "loc_target": world.name(far, far_relation),
             }
         )
     return rows
@@ -257,7 +257,7 @@ def _prompts(world: World, seed: int) -> list[dict]:
                 "relation_id": row.id,
                 "prompt": template.format(world.subjects[subject]),
                 "subject": world.subjects[subject],
-                "attribute": world.name(subject, relation),
+                "target_true": world.name(subject, relation),
             }
         )
     return rows

@@ -13,15 +13,15 @@ NAMES = {  # column -> its label in a figure, and how its text is set
     "prompt": ("Prompt", "prompt"),
     "target_true": ("True object", "true"),
     "target_new": ("New object", "new"),
-    "answer": ("Answer before", "true"),
     "paraphrase_prompts": ("Paraphrases", "plain"),
     "neighborhood_prompts": ("Neighbourhood", "plain"),
     "attribute_prompts": ("Attribute", "plain"),
     "generation_prompts": ("Generation", "plain"),
     "rephrase": ("Rephrased", "plain"),
     "loc": ("Neighbour", "plain"),
-    "loc_answer": ("Its answer", "true"),
+    "loc_target": ("Its answer", "true"),
 }
+QUESTIONS = {"target_true": ("Answer before", "true")}  # of a record whose prompts are questions, as in zsRE
 MOST = 3  # lines of one text, before an ellipsis
 
 
@@ -76,7 +76,7 @@ def draw(frame: pd.DataFrame, groups: tuple):
 
 def _entries(frame: pd.DataFrame, column: str, subject: dict) -> list[tuple[str, list]]:
     """(label, pieces) of a column; of a list, one for each of its texts, the first with the label."""
-    name, kind = NAMES[column]
+    name, kind = (NAMES | QUESTIONS if "loc" in set(frame["column"]) else NAMES)[column]
     texts = [style.printable(text).strip() for text in frame.loc[frame["column"] == column, "text"]]
     pieces = [prose.mark(text, subject) if kind == "plain" else [(text, kind)] for text in texts]
     return list(zip([name, *[""] * len(texts)], pieces))

@@ -126,8 +126,8 @@ def table(
 
 
 def _replaced(rows: pd.DataFrame) -> list[tuple[str, str]]:
-    """Pairs (subject, object) of what the edits of these records replace; zsRE calls the object the answer."""
-    return list(zip(rows["subject"], rows["target_true"] if "target_true" in rows else rows["answer"]))
+    """Pairs (subject, object) of what the edits of these records replace."""
+    return list(zip(rows["subject"], rows["target_true"]))
 
 
 def _runs(positions: list[int]) -> list[tuple[int, int]]:

@@ -170,7 +170,7 @@ def zsre(tokenizer: PreTrainedTokenizerBase, row: Any) -> Iterator[Asked]:
     asked = (
         ("rewrite", row.prompt.replace("{}", row.subject), "new", row.target_new),
         ("paraphrase", row.rephrase, "new", row.target_new),
-        ("neighborhood", row.loc + "?", "true", row.loc_answer),
+        ("neighborhood", row.loc + "?", "true", row.loc_target),
     )
     for kind, text, name, target in asked:
         ids = scoring.target_ids(tokenizer, target)
@@ -178,7 +178,7 @@ def zsre(tokenizer: PreTrainedTokenizerBase, row: Any) -> Iterator[Asked]:
             again = tokens.following(tokenizer, tokens.decode_following(tokenizer, [token]))
             if not again:
                 raise ValueError(
-                    f"zsRE record {row.case_id}: token {index} of the answer {target!r} decodes to nothing"
+                    f"zsRE record {row.case_id}: token {index} of the target {target!r} decodes to nothing"
                 )
             yield (
                 tokens.prompt(tokenizer, text + tokens.decode_following(tokenizer, ids[:index])),

@@ -36,17 +36,17 @@ ZSRE = Table("zsre", "one record of the shape of zsRE", ("case_id",)).with_colum
     column("subject", TEXT, "the subject"),
     column("prompt", TEXT, "template of the question that is edited; {} is the subject"),
     column("target_new", TEXT, "the object that is edited in"),
-    column("answer", TEXT, "the object that a model which knows the fact gives"),
+    column("target_true", TEXT, "the object that a model which knows the fact gives"),
     column("rephrase", TEXT, "the question in other words"),
     column("loc", TEXT, "an unrelated question, without its question mark"),
-    column("loc_answer", TEXT, "the true object of the unrelated question"),
+    column("loc_target", TEXT, "the true object of the unrelated question"),
 )
 PROMPTS = Table("prompts", "one fact prompt for causal tracing", ("prompt_id",)).with_columns(
     column("prompt_id", WHOLE, "the prompt"),
     RELATION,
     column("prompt", TEXT, "the prompt; the object follows it"),
     column("subject", TEXT, "the subject, as it occurs in the prompt"),
-    column("attribute", TEXT, "the true object"),
+    column("target_true", TEXT, "the object that a model which knows the fact gives"),
 )
 SNIPPETS = Table("snippets", "one text about a name that has a given object under a relation").with_columns(
     RELATION,

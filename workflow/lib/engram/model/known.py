@@ -9,24 +9,19 @@ import pandas as pd
 
 from engram.model import scoring, tokens
 
-ANSWERS = {
-    "counterfact": "target_true",
-    "zsre": "answer",
-}  # column of the records: what a model that knows the fact says
-
 
 def prompts(lm, table: pd.DataFrame, rows: int = scoring.ROWS) -> pd.DataFrame:
     """The fact prompts with the model's next token, its probability, and whether the model goes on with the true
     object.
     """
-    queries = [_query(lm, row.prompt, row.attribute) for row in table.itertuples()]
-    scoring.check_lengths(lm, queries, lambda i: f"fact prompt {table['prompt_id'].iloc[i]} with its attribute")
+    queries = [_query(lm, row.prompt, row.target_true) for row in table.itertuples()]
+    scoring.check_lengths(lm, queries, lambda i: f"fact prompt {table['prompt_id'].iloc[i]} with its true object")
     scores = scoring.score(lm, queries, rows=rows, what="prompt")
     answers = scoring.predict(lm, [list(query.prompt_ids) for query in queries], rows=rows)
     return pd.DataFrame(
         {
             "model": lm.name,
-            **{name: table[name] for name in ("prompt_id", "relation_id", "prompt", "subject", "attribute")},
+            **{name: table[name] for name in ("prompt_id", "relation_id", "prompt", "subject", "target_true")},
             "answer": [tokens.decode_following(lm.tokenizer, [token]) for token, _ in answers],
             "answer_id": [token for token, _ in answers],
             "probability": [probability for _, probability in answers],
@@ -39,10 +34,7 @@ def records(lm, table: pd.DataFrame, dataset: str, rows: int = scoring.ROWS) -> 
     """For every record: is its true answer the model's first choice after the rewrite prompt, and its probability per
     token.
     """
-    answers = table[ANSWERS[dataset]]
-    queries = [
-        _query(lm, row.prompt.replace("{}", row.subject), answer) for row, answer in zip(table.itertuples(), answers)
-    ]
+    queries = [_query(lm, row.prompt.replace("{}", row.subject), row.target_true) for row in table.itertuples()]
     scoring.check_lengths(
         lm, queries, lambda i: f"{dataset} record {table['case_id'].iloc[i]}, its prompt with its true object"
     )

@@ -96,8 +96,8 @@ def _record(row, asked: list[tuple]) -> dict:
         "subject": row.subject,
         "prompt": row.prompt,
         "new": row.target_new,
-        "true": getattr(row, "target_true", None) or getattr(row, "answer", ""),
-        "near": getattr(row, "loc_answer", None),
+        "true": row.target_true,
+        "near": getattr(row, "loc_target", None),
         "relation": getattr(row, "relation_id", ""),
     }
     return about | {"prompts": [[KINDS.index(kind), text] for kind, _, text in asked]}
