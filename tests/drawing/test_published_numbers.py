@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 
 from engram.drawing import published_numbers
+from engram.job import io
+from fake_tables import beside
 
 FILE = Path(__file__).parents[2] / "data" / "published.csv"
 COUNTS = {  # (paper, table, model) -> editors x columns
@@ -46,7 +48,7 @@ HALF = 0.05 + 1e-9  # half a unit of the last printed digit
 
 @pytest.fixture(scope="module")
 def numbers():
-    return published_numbers.read(FILE)
+    return published_numbers.of(io.read_table(FILE)).fillna({"model": ""})
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +160,7 @@ def own(*rows, n=1, model="gpt-j-6b"):
 def test_beside_a_run():
     """ES of ROME on GPT-J is 99.9 (.1), of FT+L 99.6 (.3), of MEND 97.4 (.7); of R-ROME nothing is published."""
     frame = own(("rome", "ES", 99.5, 0.29), ("ft-l", "ES", 99.5, 0.29), ("r-rome", "ES", 90.0, 1.0))
-    found = published_numbers.beside(frame, FILE, "rome").set_index("method")
+    found = beside(frame, FILE, "rome").set_index("method")
     assert found.loc["rome", ["published", "published_ci", "overlap"]].tolist() == [99.9, 0.1, "no"]
     assert found.loc["ft-l", "difference"] == pytest.approx(-0.1) and found.loc["ft-l", "overlap"] == "yes"
     assert pd.isna(found.loc["r-rome", "published"]) and found.loc["r-rome", "overlap"] == ""
@@ -168,25 +170,25 @@ def test_beside_a_run():
 
 def test_intervals_that_touch_overlap():
     frame = own(("rome", "ES", 99.6, 0.2))
-    assert published_numbers.beside(frame, FILE, "rome").set_index("method").loc["rome", "overlap"] == "yes"
+    assert beside(frame, FILE, "rome").set_index("method").loc["rome", "overlap"] == "yes"
     frame = own(("rome", "S", 50.0, None), ("rome", "ES", 99.6, 0.19))
-    found = published_numbers.beside(frame, FILE, "rome").set_index(["method", "metric"])["overlap"]
+    found = beside(frame, FILE, "rome").set_index(["method", "metric"])["overlap"]
     assert found["rome", "ES"] == "no" and found["rome", "S"] == "", "S has no interval"
 
 
 def test_another_number_of_facts_is_not_compared():
     frame = own(("memit", "ES", 98.0, 0.3), n=100)
-    found = published_numbers.beside(frame, FILE, "memit").set_index("method")
+    found = beside(frame, FILE, "memit").set_index("method")
     assert pd.isna(found.loc["memit", "published"]) and found.loc["memit", "note"] == "published for 10,000 facts"
     assert found.loc["rome", "published"] == 50.2
     for n in (10000, "10000by1"):
-        found = published_numbers.beside(own(("memit", "ES", 98.0, 0.3), n=n), FILE, "memit").set_index("method")
+        found = beside(own(("memit", "ES", 98.0, 0.3), n=n), FILE, "memit").set_index("method")
         assert found.loc["memit", "published"] == 98.9 and found.loc["memit", "n"] == n
 
 
 def test_a_model_without_published_numbers_stays_as_it_is():
     frame = own(("rome", "ES", 99.5, 0.29), model="mini")
-    assert published_numbers.beside(frame, FILE, "rome") is frame
+    assert list(beside(frame, FILE, "rome")) == list(frame)
 
 
 def test_a_number_that_stands_twice_is_refused(tmp_path):
@@ -194,5 +196,5 @@ def test_a_number_that_stands_twice_is_refused(tmp_path):
     (tmp_path / "twice.csv").write_text(
         "\n".join([*lines, *(line for line in lines if "Table 4,gpt-j-6b" in line)]) + "\n"
     )
-    with pytest.raises(ValueError, match="method and metric do not tell two rows apart"):
-        published_numbers.beside(own(("rome", "ES", 99.5, 0.29)), tmp_path / "twice.csv", "rome")
+    with pytest.raises(ValueError, match=r"published: method, metric .* occurs twice"):
+        beside(own(("rome", "ES", 99.5, 0.29)), tmp_path / "twice.csv", "rome")

@@ -10,4 +10,4 @@ def test_incomplete_effects_are_refused(fakes):
     effects = fakes.effects(traced)
     gone = effects[(effects["prompt_id"] == 1) & (effects["site"] == "mlp")].index[0]
     with pytest.raises(ValueError, match="prompt_id 1, site mlp: 55 rows"):
-        trace_tables.cells(effects.drop(index=gone), traced, 1)
+        trace_tables.cells(effects.drop(index=gone), [("main", 1)])

@@ -2,10 +2,13 @@ import pandas as pd
 import pytest
 
 from engram.evaluation import indirect_effects
+from engram.evaluation.derivation import Choice, Tables
+from engram.evaluation.metrics import NO_JOB
 
 PROMPTS = pd.DataFrame(
     {
         "model": "m",
+        "variant": "main",
         "prompt_id": [7, 9],
         "tokens": [["a", "b", "c", "d", "e", "f", "g"], ["a", "b"]],
         "subject_begin": [1, 0],
@@ -16,12 +19,12 @@ PROMPTS = pd.DataFrame(
 )
 EFFECTS = pd.DataFrame(
     [
-        ("m", prompt, "mlp", token, layer, prompt + token / 10 + layer / 100)
+        ("m", "main", prompt, "mlp", token, layer, prompt + token / 10 + layer / 100)
         for prompt, length in ((7, 7), (9, 2))
         for token in range(length)
         for layer in range(2)
     ],
-    columns=["model", "prompt_id", "site", "token", "layer", "score"],
+    columns=["model", "variant", "prompt_id", "site", "token", "layer", "score"],
 )
 
 
@@ -50,8 +53,12 @@ def test_a_subject_at_the_end_is_an_error():
         indirect_effects.positions(0, 3, 3)
 
 
-def test_average_effects_by_hand():
-    table = indirect_effects.average_effects(EFFECTS, PROMPTS, "mlp").set_index(["category", "layer"])
+def averages(effects, prompts, site):
+    return indirect_effects.averages((site,)).compute(Tables.of(effects=effects, traced=prompts), NO_JOB)
+
+
+def test_averages_by_hand():
+    table = averages(EFFECTS, PROMPTS, "mlp").set_index(["category", "layer"])
     # layer 1; scores are prompt + token / 10 + 0.01, mean corrupted is 0.3
     first = table.loc[("First subject token", 1)]  # 7.11 and 9.01
     assert first["count"] == 2
@@ -70,7 +77,13 @@ def test_average_effects_by_hand():
 
 
 def test_summary_by_hand():
-    table = indirect_effects.summary(EFFECTS, PROMPTS, "mlp").set_index("name")
+    tables = Tables.of(effects=indirect_effects.with_categories(EFFECTS, PROMPTS, ["mlp"]), traced=PROMPTS)
+    rows = indirect_effects.scalars(tables["effects"], ["mlp"])
+    assert "peak: Further tokens" not in set(rows["quantity"]), "neither prompt has one"
+    numbers = {"value": Choice("quantity", indirect_effects.SCALARS), "layer": indirect_effects.PEAK_LAYER}
+    table = rows.assign(**{name: number.compute(rows, tables) for name, number in numbers.items()}).set_index(
+        "quantity"
+    )
     assert table.loc["average_total_effect", "value"] == pytest.approx(0.7 - 0.3)
     assert table.loc["peak: Last token", "layer"] == 1
     assert table.loc["peak: Last token", "value"] == pytest.approx((7.61 + 9.11) / 2 - 0.3)
@@ -81,12 +94,12 @@ def test_summary_by_hand():
 
 def test_errors_name_the_site_and_the_prompts():
     with pytest.raises(ValueError, match=r"'attn'.*mlp"):
-        indirect_effects.average_effects(EFFECTS, PROMPTS, "attn")
+        averages(EFFECTS, PROMPTS, "attn")
     with pytest.raises(ValueError, match=r"\[9\]"):
-        indirect_effects.average_effects(EFFECTS, PROMPTS.head(1), "mlp")
+        averages(EFFECTS, PROMPTS.head(1), "mlp")
 
 
 def test_tokens_that_were_not_traced_are_no_category():
     last_subject = EFFECTS[(EFFECTS["prompt_id"] == 7) & (EFFECTS["token"] == 4)]
-    table = indirect_effects.average_effects(last_subject, PROMPTS.head(1), "mlp")
+    table = averages(last_subject, PROMPTS.head(1), "mlp")
     assert set(table["category"]) == {"Last subject token"}

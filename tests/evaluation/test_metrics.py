@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from engram.evaluation import metrics
+from engram.evaluation.derivation import Tables
 
 
 def rows(kind, case_id, pairs, correct=(False, False)):
@@ -62,10 +63,10 @@ def test_the_reverse_question_counts_where_there_is_one_and_in_nothing_else():
 
 def test_a_missing_target_or_kind_is_an_error():
     with pytest.raises(ValueError, match="target `new` and one with target `true`"):
-        metrics.probability_metrics(pd.DataFrame(rows("rewrite", 1, [(0.0, 1.0)])).iloc[:1])
+        metrics.of("counterfact", pd.DataFrame(rows("rewrite", 1, [(0.0, 1.0)])).iloc[:1])
     other = scores(8)
     with pytest.raises(ValueError, match="record 8 has no prompts for PA, PM, PS"):
-        metrics.probability_metrics(pd.concat([scores(), other[other["kind"] != "paraphrase"]]))
+        metrics.of("counterfact", pd.concat([scores(), other[other["kind"] != "paraphrase"]]))
 
 
 def answer(case_id, kind, hits):
@@ -141,6 +142,15 @@ def test_the_interval_of_the_harmonic_mean_is_that_of_a_bootstrap():
     assert np.isnan(metrics.harmonic_ci(table.assign(ES=0.0))[1]), "S is 0"
 
 
+def with_texts(table, texts):
+    """The records of scores with the texts of the first cases of 7, 8, 9; the object's reference is `golf in Rome`."""
+    cases = pd.DataFrame({"case_id": [7, 8, 9], "relation_id": "P1", "target_new_id": "Q1"})
+    written = cases[["case_id"]].head(len(texts)).assign(prompt_index=0, text=pd.Series(texts, dtype=str))
+    snippets = pd.DataFrame({"relation_id": ["P1"], "target_id": ["Q1"], "text": ["golf in Rome"]})
+    tables = Tables.of(scores=table, facts=cases, texts=written, snippets=snippets)
+    return metrics.records("counterfact").compute(tables, metrics.NO_JOB)
+
+
 def test_one_sequence_has_a_summary_at_every_checkpoint():
     """Each record as often as it was read; texts at the end alone, where they belong to the last reading of a
     record.
@@ -149,8 +159,10 @@ def test_one_sequence_has_a_summary_at_every_checkpoint():
     table = pd.concat([scores(case_id).assign(after=after) for after, case_id in reversed(read)], ignore_index=True)
     records = metrics.of("counterfact", table)
     assert list(zip(records["after"], records["case_id"])) == read
-    records = metrics.with_texts(records, pd.DataFrame({"case_id": [7, 8, 9], "GE": [1.0, 2.0, 6.0], "RS": 0.5}))
+    records = with_texts(table, ["golf in Rome"] * 3)
     assert records["GE"].isna().tolist() == [True] * 3 + [False] * 3 and records["after"].dtype == "int64"
+    assert records["RS"].tolist()[3:] == pytest.approx([1.0] * 3) and records["RS"].isna().sum() == 3
+    records = records.assign(GE=[np.nan] * 3 + [1.0, 2.0, 6.0], RS=records["RS"] / 2)
     summary = metrics.summary(records, along=True)
     assert list(summary) == ["after", "metric", "value", "ci", "count"]
     sizes = summary.groupby("after")["metric"].agg(len).to_dict()
@@ -161,7 +173,7 @@ def test_one_sequence_has_a_summary_at_every_checkpoint():
     assert set(pooled["after"]) == {4} and set(pooled["count"]) == {3}, (
         "groups at once: all records, the last group too"
     )
-    without = metrics.with_texts(records.drop(columns=["GE", "RS"]), pd.DataFrame())
+    without = with_texts(table, [])
     assert len(without) == 6 and "GE" not in set(metrics.summary(without, along=True)["metric"])
     some = metrics.summary(records[records["after"] == 4].assign(GE=[1.0, 2.0, np.nan], RS=np.nan)).set_index("metric")
     assert some.loc["GE", "count"] == 2 and some.loc["GE", "value"] == 150 and "RS" not in some.index, (

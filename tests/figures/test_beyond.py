@@ -10,7 +10,7 @@ import pytest
 
 from engram.drawing import style
 from engram.job import io
-from fake_tables import load_item
+from fake_tables import load_item, numbers_of
 from readable import assert_readable
 
 KEYS = {"model": "mini", "dataset": "counterfact", "n": 1}
@@ -121,7 +121,8 @@ def test_norms_are_shares_of_the_weights_that_change(fakes, tmp_path):
 
 def test_unequal_layers_add_as_squares(fakes):
     two = norms("memit", cases=1).assign(delta_norm=[3.0, 4.0], weight_norm=[6.0, 8.0])
-    assert load_item("beyond/edit_norms").shares(two)["norm"].tolist() == pytest.approx([0.5])
+    frame = numbers_of(load_item("beyond/edit_norms"), {"norms": two, "records": records("memit").head(1)})
+    assert frame["norm"].tolist() == pytest.approx([0.5])
 
 
 def test_edits_that_change_nothing_are_counted(fakes, tmp_path):

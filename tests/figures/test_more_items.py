@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engram.drawing import single_records, style, text_samples
+from engram.drawing import style
 from engram.job import io
-from fake_tables import fake_summary_at, load_item
+from fake_tables import fake_summary_at, load_item, numbers_of
 from readable import assert_readable, contrast
 
 
@@ -35,7 +35,7 @@ def test_fig16_holds_each_attribution_and_its_colours_are_symmetric(drawn, fakes
     )
     fig16 = fakes.load("fig16_gradients")
     few = traced.head(3).drop(columns="variant")
-    fig = fig16.draw(fig16.table(fakes.gradients(few), few))
+    fig = fig16.draw(numbers_of(fig16, {"attributions": fakes.gradients(few), "attributed": few}))
     assert_readable(fig, monkeypatch)
     largest = fakes.gradients(few).query("prompt_id == 0 and site == 'mlp'")["attribution"].abs().max()
     limits = [ax.collections[0].get_clim() for ax in fig.axes if ax.collections]
@@ -51,7 +51,8 @@ def test_texts_of_all_editors_stand_below_each_other(drawn, fakes, monkeypatch):
     methods = ["none", "ft-l-tf", "ke-zsre", "mend", "rome"]
     texts = pd.concat([fakes.texts(facts, method, 90) for method in methods])
     for item, most in (("fig19_generations", 2), ("fig25_attn_edit_generations", 4)):
-        fig = fakes.load(item).draw(text_samples.table(facts, texts, "mini", text_samples.Settings(2)))
+        module = fakes.load(item)
+        fig = module.draw(numbers_of(module, {"facts": facts, "texts": texts}, paper={"cases": 2}))
         assert_readable(fig, monkeypatch)
         ends = [text.get_text() for text in fig.texts if text.get_text().endswith("…")]
         assert len(ends) == 2 * len(methods)
@@ -70,15 +71,15 @@ def test_a_record_is_shown_whole(item, table, drawn, fakes, monkeypatch):
         assert list(frame.loc[frame["column"] == column, "text"]) == (
             [value] if isinstance(value, str) else list(value)
         ), column
-    second = single_records.Settings({"mini": [int(rows["case_id"].iloc[1])]})
-    shown = single_records.table(rows, "mini", module.FIELDS, second)
+    second = {"case_ids": {"mini": [int(rows["case_id"].iloc[1])]}}
+    shown = numbers_of(module, {table: rows}, paper=second)
     assert set(shown["case_id"]) == {rows["case_id"].iloc[1]}
-    fig = module.draw(single_records.table(rows, "mini", module.FIELDS, single_records.Settings()))
+    fig = module.draw(numbers_of(module, {table: rows}))
     assert_readable(fig, monkeypatch)
     drawn_words = " ".join(text.get_text() for text in fig.texts)
     assert all(style.printable(text) in drawn_words for text in frame["text"] if "Thomas" not in text)
     with pytest.raises(ValueError, match="0 records have the case_id 99; right is one of"):
-        single_records.table(rows, "mini", module.FIELDS, single_records.Settings({"mini": [99]}))
+        numbers_of(module, {table: rows}, paper={"case_ids": {"mini": [99]}})
 
 
 def test_boxes_are_those_of_the_quartiles(drawn, fakes, monkeypatch):
@@ -103,9 +104,9 @@ def test_boxes_are_those_of_the_quartiles(drawn, fakes, monkeypatch):
 
 
 def test_two_tables_of_one_editor_are_refused(runner, fakes):
-    paths = [runner.put(f"{n}.parquet", fakes.records("rome").assign(n=n)) for n in (1, 10)]
+    both = pd.concat([fakes.records("rome").assign(n=n) for n in (1, 10)])
     with pytest.raises(ValueError, match="a record occurs twice for one editor"):
-        fakes.load("fig24_attn_edit_metrics").table(paths)
+        numbers_of(fakes.load("fig24_attn_edit_metrics"), {"records": both})
 
 
 LAYERS = {f"rome-{layer}": {"layer": layer, "token": "subject_last"} for layer in (0, 2, 3, 5)}
@@ -163,7 +164,11 @@ def test_tracing_is_held_against_editing(beyond, monkeypatch):
 def test_a_sweep_over_other_tokens_is_refused(fakes):
     traced = fakes.traced()
     with pytest.raises(ValueError, match=r"a sweep over token last; right is `token: \[subject_last\]`"):
-        load_item(BEYOND).table(fakes.effects(traced), traced, [], {"rome-0": {"layer": 0, "token": "last"}})
+        numbers_of(
+            load_item(BEYOND),
+            {"effects": fakes.effects(traced), "traced": traced, "summaries": fake_summary_at("rome-0", 1, 1, 50.0)},
+            points={"rome-0": {"layer": 0, "token": "last"}},
+        )
 
 
 def test_every_editor_has_a_look_of_its_own():
@@ -197,7 +202,8 @@ def test_deep_models_and_awkward_tokens_fit(fakes, monkeypatch):
     traced = fakes.traced(3, subject=4, before=4, words=words, answer=" Antidisestabli").assign(model="gpt2-xl")
     fig16, module = fakes.load("fig16_gradients"), load_item(BEYOND)
     few = traced.drop(columns="variant")
-    fig = fig16.draw(fig16.table(fakes.gradients(few, 48).assign(model="gpt2-xl"), few))
+    attributions = fakes.gradients(few, 48).assign(model="gpt2-xl")
+    fig = fig16.draw(numbers_of(fig16, {"attributions": attributions, "attributed": few}, "gpt2-xl"))
     assert_readable(fig, monkeypatch)
     layers = [0, 5, 10, 13, 15, 17, 20, 25, 30, 35, 40, 47]
     rows = [

@@ -12,8 +12,11 @@ import pandas as pd
 import pytest
 
 from engram.drawing import text_samples
-from engram.evaluation.indirect_effects import average_effects
+from engram.evaluation.derivation import Tables
+from engram.evaluation.indirect_effects import averages
+from engram.evaluation.metrics import NO_JOB
 from engram.job import lineage
+from fake_tables import numbers_of
 from readable import assert_readable
 
 
@@ -62,7 +65,7 @@ def test_generations_are_readable(fakes, monkeypatch):
     fig6, facts = fakes.load("fig6_generations"), fakes.facts()
     texts = pd.concat([fakes.texts(facts, "none", 300), fakes.texts(facts, "rome", 60)])
     texts.loc[texts["case_id"] == 10, "text"] = "x" * 400
-    assert_readable(fig6.draw(text_samples.table(facts, texts, "mini", text_samples.Settings())), monkeypatch)
+    assert_readable(fig6.draw(numbers_of(fig6, {"facts": facts, "texts": texts})), monkeypatch)
 
 
 def test_pdf_embeds_truetype_of_the_bundled_font_only(drawn):
@@ -85,7 +88,7 @@ def test_fig2_csv_holds_the_cells_and_the_scalars(drawn, fakes):
     assert value["best score: any token", "mlp"] == pytest.approx(best, rel=1e-5)
     cells = frame[frame["quantity"] == "indirect_effect"]
     for site in ("hidden", "mlp", "attn"):
-        expected = average_effects(effects, traced, site)
+        expected = averages((site,)).compute(Tables.of(effects=effects, traced=traced), NO_JOB)
         np.testing.assert_allclose(
             cells.loc[cells["site"] == site, "value"].astype(float), expected["indirect_effect"], rtol=1e-4, atol=1e-9
         )
@@ -93,7 +96,7 @@ def test_fig2_csv_holds_the_cells_and_the_scalars(drawn, fakes):
 
 def test_fig2_panels_share_the_scale_of_the_hidden_states(fakes):
     fig2, traced = fakes.load("fig2_average_traces"), fakes.traced()
-    frame = fig2.table(fakes.effects(traced), traced, "mini")
+    frame = numbers_of(fig2, {"effects": fakes.effects(traced), "traced": traced})
     meshes = [ax.collections[0] for ax in fig2.draw(frame, 2).axes if ax.get_title()]
     top = frame.loc[(frame["site"] == "hidden") & (frame["quantity"] == "indirect_effect"), "value"].max()
     assert [mesh.get_clim() for mesh in meshes] == [(0, top)] * 3
@@ -119,7 +122,7 @@ def test_fig6_fills_up_with_further_records_and_says_when_there_are_too_few(fake
         text_samples.choose(facts, [10, 11], named, "mini")
     texts = fakes.texts(facts, "none")
     with pytest.raises(ValueError, match="occur twice"):
-        text_samples.table(facts, pd.concat([texts, texts.assign(n=10)]), "mini", text_samples.Settings(1))
+        numbers_of(fakes.load("fig6_generations"), {"facts": facts, "texts": pd.concat([texts, texts.assign(n=10)])})
 
 
 def test_unknown_paper_keys_are_refused(runner):
@@ -143,17 +146,21 @@ def test_table1_rows_and_cells(drawn):
     assert lines[3] == "| ROME | 99.0 (0.5) | 100.0 (0.5) | 101.0 (0.5) |"
 
 
+def of_editors(module, *summaries):
+    return numbers_of(module, {"summaries": pd.concat(summaries, ignore_index=True)})
+
+
 def test_table4_says_whose_texts_are_fewer(fakes):
     table4, rome, none = fakes.load("table4_counterfact"), fakes.summary("rome"), fakes.summary("none")
     few = rome.assign(count=rome["count"].where(~rome["metric"].isin(["GE", "RS"]), 5))
-    assert "Records: 200. GE and RS: ROME 5. In parentheses" in table4.draw(table4.table([few, none]), "mini")
-    assert "GE and RS:" not in table4.draw(table4.table([rome, none]), "mini")
+    assert "Records: 200. GE and RS: ROME 5. In parentheses" in table4.draw(of_editors(table4, few, none))
+    assert "GE and RS:" not in table4.draw(of_editors(table4, rome, none))
 
 
 def test_table4_names_what_is_missing_or_doubled(fakes):
     table4, rome = fakes.load("table4_counterfact"), fakes.summary("rome")
     with pytest.raises(ValueError, match=r"method rome: metrics \['GE'\] are missing"):
-        table4.table([rome[rome["metric"] != "GE"]])
+        of_editors(table4, rome[rome["metric"] != "GE"])
     for other in (rome, rome.assign(n=10), rome.assign(after=10)):
         with pytest.raises(ValueError, match="occur twice"):
-            table4.table([rome.assign(after=1), other])
+            of_editors(table4, rome.assign(after=1), other)

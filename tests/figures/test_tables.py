@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from engram.job import io, lineage
-from fake_tables import load_item
+from fake_tables import load_item, numbers_of
 
 METRICS = ("S", "ES", "EM", "PS", "PM", "NS", "NM", "GE", "RS", "EA", "PA", "NA")
 
@@ -140,7 +140,7 @@ def test_facts_in_turn_are_read_at_the_end(fakes, tmp_path):
     value = frame.set_index(["method", "metric"])["value"]
     assert value["rome", "RS"] == 48.0 and pd.isna(value["ft-w", "RS"])
     with pytest.raises(ValueError, match="occur twice"):
-        load_item("rome/table4_counterfact").table([turns])
+        numbers_of(load_item("rome/table4_counterfact"), {"summaries": turns})
 
 
 def facts():

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from engram.drawing import style, trace_panels, trace_tables
-from engram.evaluation import indirect_effects as averages
 from engram.tracing import selection
+from fake_tables import numbers_of
 from readable import assert_readable
 
 AWKWARD = [
@@ -51,29 +51,30 @@ def scores(fakes, variant):
 @pytest.mark.parametrize("world", WORLDS)
 def test_figures_are_readable(world, fakes, monkeypatch):
     layers, window, model, shape = WORLDS[world]
-    settings, tables = selection.Settings(count=3), {}
+    tables = {}
     for variant in ("main", "extra", "severed"):
         traced = fakes.traced(6, variant=variant, **shape)
-        tables[variant] = (fakes.effects(traced, layers).assign(model=model), traced.assign(model=model))
-    both = [pd.concat(pair, ignore_index=True) for pair in zip(tables["main"], tables["extra"])]
+        effects = fakes.effects(traced, layers).assign(model=model)
+        tables[variant] = {"effects": effects, "traced": traced.assign(model=model)}
+    tables["both"] = {
+        name: pd.concat([tables["main"][name], tables["extra"][name]], ignore_index=True)
+        for name in ("effects", "traced")
+    }
+    variants = VARIANTS | {"severed": VARIANTS["main"]}
     fig = {item: fakes.load(item) for item in fakes.traces}
-    drawn = [
-        fig["fig1_trace_example"].draw(
-            trace_tables.gallery(*tables["main"], selection.Settings(), model, VARIANTS), window
-        ),
-        fig["fig2_average_traces"].draw(fig["fig2_average_traces"].table(*tables["main"], model), window),
-        fig["fig3_severed"].draw(fig["fig3_severed"].table(*tables["severed"], model)),
-        fig["fig7_lines"].draw(averages.by_layer(*tables["main"], trace_tables.SITES, model), window, VARIANTS),
-        fig["fig10_examples"].draw(trace_tables.gallery(*tables["main"], settings, model, VARIANTS), window),
-        fig["fig11_atypical"].draw(fig["fig11_atypical"].table(*tables["main"], 2), window),
-        fig["fig12_extra_token"].draw(fig["fig12_extra_token"].table(*both, settings, model, VARIANTS), window),
-        fig["fig13_noise_kinds"].draw(averages.by_layer(*both, trace_tables.SITES, model), window, VARIANTS),
-        fig["fig14_severed_cases"].draw(
-            fig["fig14_severed_cases"].table(*tables["severed"], settings, model, {"severed": VARIANTS["main"]})
-        ),
-    ]
-    for figure in drawn:
-        assert_readable(figure, monkeypatch)
+    for item, variant, options, settings in (
+        ("fig1_trace_example", "main", {}, (window,)),
+        ("fig2_average_traces", "main", {}, (window,)),
+        ("fig3_severed", "severed", {}, ()),
+        ("fig7_lines", "main", {}, (window, VARIANTS)),
+        ("fig10_examples", "main", {"count": 3}, (window,)),
+        ("fig11_atypical", "main", {"count": 2}, (window,)),
+        ("fig12_extra_token", "both", {"count": 3}, (window,)),
+        ("fig13_noise_kinds", "both", {}, (window, VARIANTS)),
+        ("fig14_severed_cases", "severed", {"count": 3}, ()),
+    ):
+        frame = numbers_of(fig[item], tables[variant], model, options, variants=variants)
+        assert_readable(fig[item].draw(frame, *settings), monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +155,7 @@ def test_fig3_bars_are_effects_at_the_last_subject_token_over_the_ordinary_basel
 
 def test_bars_stand_where_the_table_says(fakes):
     traced = fakes.traced(variant="severed")
-    frame = fakes.load("fig3_severed").table(fakes.effects(traced), traced, "mini")
+    frame = numbers_of(fakes.load("fig3_severed"), {"effects": fakes.effects(traced), "traced": traced})
     ax = style.figure(3, 2).subplots()
     handles = trace_panels.severed_bars(ax, frame)
     assert list(handles) == [style.SEVERED[site][0] for site in trace_tables.SEVERED]
@@ -178,15 +179,13 @@ def test_fig11_shows_the_prompts_that_contradict_the_early_site_most(drawn, fake
             & (effects["layer"] == 1)
         )
         effects.loc[at, "score"] += extra
-    found = fig11.table(effects, traced, 2)
+    found = numbers_of(fig11, {"effects": effects, "traced": traced}, paper={"count": 2}, variants=VARIANTS)
     assert (
         list(found["prompt_id"].unique()) == [6, 5] and set(found["atypical"]) == {3} and set(found["prompts"]) == {8}
     )
     hidden = effects[(effects["prompt_id"] == 6) & (effects["site"] == "hidden")]
     best = hidden[hidden["token"].isin([0, 1, 2, 4, 5])]["score"].max() - hidden[hidden["token"] == 3]["score"].max()
     assert found.loc[found["prompt_id"] == 6, "margin"].iloc[0] == pytest.approx(best) and best > 0.5
-    first = trace_tables.rivals(effects, traced).iloc[0]
-    assert (first["prompt_id"], first["token"], first["layer"]) == (6, 4, 1)
 
 
 def test_fig12_shows_a_prompt_both_ways_on_one_scale(drawn, fakes):
@@ -202,22 +201,21 @@ def test_fig12_shows_a_prompt_both_ways_on_one_scale(drawn, fakes):
         for row in frame[frame["variant"] == variant].itertuples():
             assert row.score == pytest.approx(expected[row.prompt_id, row.site, row.token, row.layer], rel=1e-5)
     fig12, traced = fakes.load("fig12_extra_token"), [fakes.traced(variant=variant) for variant in VARIANTS]
-    both = (
-        pd.concat([fakes.effects(table) for table in traced]),
-        pd.concat([traced[0], traced[1].query("prompt_id > 5")]),
-    )
-    found = fig12.table(*both, selection.Settings(count=8), "mini", VARIANTS)
+    effects = pd.concat([fakes.effects(table) for table in traced])
+    both = {"effects": effects, "traced": pd.concat([traced[0], traced[1].query("prompt_id > 5")])}
+    found = numbers_of(fig12, both, paper={"count": 8}, variants=VARIANTS)
     assert set(found["prompt_id"]) == {6, 7}, "only prompts traced both ways"
     meshes = [ax.collections[0] for ax in fig12.draw(found, 2).axes if ax.collections]
     limits = [mesh.get_clim() for mesh in meshes if mesh.cmap.name == "Greens"]
     assert limits[0] == limits[1] and limits[2] == limits[3] and limits[0] != limits[2]
     with pytest.raises(ValueError, match="no prompt was traced in all of them"):
-        fig12.table(both[0], pd.concat([traced[0].head(2), traced[1].tail(2)]), selection.Settings(), "mini", VARIANTS)
+        numbers_of(fig12, both | {"traced": pd.concat([traced[0].head(2), traced[1].tail(2)])}, variants=VARIANTS)
 
 
 def test_titles_say_how_many_prompts_and_what_noise(fakes):
     traced = [fakes.traced(variant=variant) for variant in VARIANTS]
-    frame = averages.by_layer(pd.concat(map(fakes.effects, traced)), pd.concat(traced), trace_tables.SITES, "mini")
+    both = {"effects": pd.concat(map(fakes.effects, traced)), "traced": pd.concat(traced)}
+    frame = numbers_of(fakes.load("fig13_noise_kinds"), both)
     titles = [ax.get_title() for ax in trace_panels.lines(frame, 2, VARIANTS).axes if ax.get_title().startswith("N =")]
     assert titles == [
         "N = 8 prompts, Gaussian noise, 3 σ of the subjects' embeddings",

@@ -16,6 +16,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from command_lines import parse_call
 from engram.job import arguments, guard, io, lineage
 from engram.job.table_schema import TEXT, WHOLE, Table, column
 from repository import ROOT
@@ -138,12 +139,8 @@ def test_two_processes_do_not_make_the_same_files(folder, capfd):
 
 
 def flags(script: Path) -> list[str]:
-    """The flags of a stage's script, as its call of arguments.parse names them, and a wrong one."""
-    call = next(
-        node
-        for node in ast.walk(ast.parse(script.read_text()))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "arguments.parse"
-    )
+    """The flags of a stage's script or an item, and a wrong one."""
+    call = ast.parse(parse_call(script), mode="eval").body
     names = [name.rstrip("*?") for word in call.keywords for name in ast.literal_eval(word.value)]
     return [f"--{name}" for name in names] + ["--config", "--wrong"]
 

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from engram.drawing import published_numbers
 from engram.report import tables
+from fake_tables import beside
 
 
 def test_published_numbers_stand_below(tmp_path):
@@ -15,7 +15,7 @@ def test_published_numbers_stand_below(tmp_path):
             for metric, value in (("ES", 50.0), ("NS", 75.0))
         ]
     )
-    frame = published_numbers.beside(frame, "data/published.csv", "rome")
+    frame = beside(frame, "data/published.csv", "rome")
     shown = tables.wide(frame.to_csv(index=False).encode(), "gpt2-xl")
     assert shown.heads == ["Editor", "ES", "NS"] and shown.numeric == [False, True, True]
     cells = {row[0].text: row[1:] for row in shown.rows}

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from engram.drawing import method_tables
+from engram.evaluation.derivation import Tables
 from engram.job import io
 from repository import ROOT, module_of
 
@@ -324,3 +326,18 @@ def fake_summary_at(method, n, after, value) -> pd.DataFrame:
 def load_item(item: str):
     """The code of an item like `memit/fig5_scaling`, as a module."""
     return module_of(ROOT / "workflow" / "figures" / f"{item}.py")
+
+
+def numbers_of(module, tables: dict, model: str = "mini", paper: dict | None = None, **config) -> pd.DataFrame:
+    """The numbers of an item from tables that are there already; `paper`: its options."""
+    job = SimpleNamespace(
+        config={"paper": paper or {}, **config}, keys=SimpleNamespace(model=model), script=Path(module.__file__)
+    )
+    return module.DERIVATION.compute(Tables.of(**tables), job)
+
+
+def beside(frame, path, paper):
+    """The table of these editors beside what the file of published numbers has of the paper."""
+    derivation = method_tables.derivation(frame["metric"].unique())
+    job = SimpleNamespace(config={}, keys=SimpleNamespace(model=frame["model"].iloc[0]), script=Path(paper, "table.py"))
+    return derivation.compute(Tables.of(summaries=frame.assign(after=1), published=io.read_table(path)), job)

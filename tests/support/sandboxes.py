@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from command_lines import parse_call
 from engram.job import lineage
 from engram.settings import items, stages, sweeps
 from made_once import copy_of
@@ -74,12 +75,9 @@ def stand_in(path: Path) -> str:
     source = path.read_text(encoding="utf-8")
     tree = ast.parse(source)
     imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
-    job = next(
-        node for node in ast.walk(tree) if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "job"
-    )
     return STAND_IN.format(
         name=path.name,
-        job=ast.get_source_segment(source, job),
+        job=f"job = {parse_call(path)}",
         imports="\n".join("    " + ast.get_source_segment(source, node) for node in imports),
     )
 

@@ -9,9 +9,10 @@ edit). All x 100. PAPER: beyond the papers, edit norms against success.
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
-from engram.drawing import style
-from engram.job import arguments, io
+from engram.drawing import items, style
+from engram.evaluation.derivation import KEY, Derivation, Job, Rows, Tables
 from engram.settings.fact_groups import FactGroup
 
 SHOWN = {"EM": "Efficacy (EM)", "NM": "Neighbours (NM)", "GE": "Entropy of texts (GE)"}
@@ -19,34 +20,47 @@ KEYS = ["model", "dataset", "method", "n", "case_id"]
 ITEM = "beyond/edit_norms"
 
 
-def shares(norms: pd.DataFrame) -> pd.DataFrame:
-    """KEYS and `norm`: the Frobenius norm of all changes of one edit over that of the weights changed."""
-    squares = norms.assign(delta=norms["delta_norm"] ** 2, weight=norms["weight_norm"] ** 2).groupby(KEYS, sort=False)
-    sums = squares[["delta", "weight"]].sum()
-    return (np.sqrt(sums["delta"] / sums["weight"])).rename("norm").reset_index()
+def _share(table: pd.DataFrame, by: list[str]) -> pd.Series:
+    """The Frobenius norm of all changes of one edit over that of the weights changed."""
+    squares = table.assign(delta=table["delta_norm"] ** 2, weight=table["weight_norm"] ** 2)
+    sums = squares.groupby(by, sort=False)[["delta", "weight"]].sum()
+    return np.sqrt(sums["delta"] / sums["weight"])
 
 
-def table(norms: list[pd.DataFrame], records: list[pd.DataFrame]) -> pd.DataFrame:
-    """A row per editor and fact: KEYS, norm, the metrics of SHOWN times 100 (GE is missing where no text was
-    generated).
+NORMS, RECORDS = Rows("norms", by=tuple(KEYS)), Rows("records", by=tuple(KEYS))
+SHARE = NORMS.apply(
+    _share, "root of the summed squares of the changes over those of the weights", "delta_norm", "weight_norm"
+)
+COLUMNS = {
+    **dict.fromkeys(KEYS, KEY),
+    "norm": SHARE,
+    **{metric: 100 * RECORDS.cell(metric) for metric in SHOWN},  # GE is missing where no text was generated
+}
+
+
+def rows(tables: Tables, job: Job) -> pd.DataFrame:
+    """A row per editor and fact, editors as in the papers.
 
     ValueError for facts that were not edited alone, or that have no norm or no metrics, or if no edit changes anything.
     """
-    norms, records = pd.concat(norms, ignore_index=True), pd.concat(records, ignore_index=True)
-    if not all(FactGroup.parse(n).alone for n in {*norms["n"], *records["n"]}):
-        raise ValueError(f"{ITEM}: n {sorted(map(str, {*norms['n'], *records['n']}))}: right is 1, each fact alone")
-    frame = shares(norms).merge(records[[*KEYS, *SHOWN]], on=KEYS, how="outer", validate="one_to_one")
-    bad = frame[frame[["norm", "EM"]].isna().any(axis=1)]
+    norms, records = tables["norms"], tables["records"]
+    numbers = {*norms["n"], *records["n"]}
+    if not all(FactGroup.parse(n).alone for n in numbers):
+        raise ValueError(f"{ITEM}: n {sorted(map(str, numbers))}: right is 1, each fact alone")
+    keys = norms[KEYS].drop_duplicates().merge(records[[*KEYS, "EM"]], on=KEYS, how="outer", indicator=True)
+    bad = keys[(keys["_merge"] != "both") | keys["EM"].isna()]
     if len(bad):
         raise ValueError(f"{ITEM}: {bad[KEYS].iloc[0].to_dict()} has no norm, or no metrics")
-    if not (frame["norm"] > 0).any():
+    if not (norms["delta_norm"] > 0).any():
         raise ValueError(f"{ITEM}: no edit changes any weight; right are editors that do")
-    frame[[*SHOWN]] *= 100
-    ranks = frame["method"].map(style.method_order(frame["method"]).index)
-    return frame.assign(rank=ranks).sort_values(["rank", "case_id"], ignore_index=True).drop(columns="rank")
+    ranks = keys["method"].map(style.method_order(keys["method"]).index)
+    return keys.assign(rank=ranks).sort_values(["rank", "case_id"])[KEYS]
 
 
-def draw(frame: pd.DataFrame):
+DERIVATION = Derivation(COLUMNS, rows)
+
+
+def draw(frame: pd.DataFrame) -> Figure:
     """A panel per metric over the norm, on a logarithmic axis; edits without any change have no place there."""
     still, frame = int((frame["norm"] == 0).sum()), frame[frame["norm"] > 0]
     looks = style.method_looks(set(frame["method"]))
@@ -78,12 +92,9 @@ def draw(frame: pd.DataFrame):
     return style.finish(fig)
 
 
-def main(argv=None):
-    job = arguments.parse(
-        __file__, __doc__, argv, inputs=["norms*", "records*"], outputs=["pdf", "png", "csv"], keys=["model"]
-    )
-    frame = table(*([io.read_table(path) for path in paths] for paths in (job.inputs.norms, job.inputs.records)))
-    style.save(job, draw(frame), frame)
+def main(argv=None) -> None:
+    """Write the two pictures and the csv of the figure."""
+    items.figure(__file__, __doc__, argv, ["norms*", "records*"], DERIVATION, draw)
 
 
 if __name__ == "__main__":

@@ -4,35 +4,57 @@ Of causal tracing: the mean probability of the answer, clean and corrupted, the 
 token. Of each editor: scores of single edits. All x 100. PAPER: beyond the papers.
 """
 
+from typing import Any
+
 import pandas as pd
 
-from engram.drawing import method_tables, style, trace_tables
-from engram.evaluation import indirect_effects
+from engram.drawing import items, method_tables, style
+from engram.evaluation.derivation import KEY, Choice, Derivation, Job, Rows, Tables
+from engram.evaluation.indirect_effects import SCALARS, categorised
 from engram.job import arguments
 
 METRICS = ("S", "ES", "PS", "NS")
-WHERE = "peak: Last subject token"
+RESULT = Rows("summaries", by=("method", "metric"))
+TRACED = {name: 100 * SCALARS[name] for name in ("clean", "corrupted")}
+TRACED |= dict.fromkeys(style.SITES, 100 * SCALARS["peak: Last subject token"])
+COLUMNS = {
+    "method": KEY,  # `tracing`, or an editor
+    "metric": KEY,
+    "value": Choice("metric", {**TRACED, **dict.fromkeys(METRICS, RESULT.cell("value"))}),
+}
 
 
-def numbers(scores: pd.DataFrame, traced: pd.DataFrame, summaries: list[pd.DataFrame]) -> dict:
-    """{tracing: {clean, corrupted, <site>}, <editor>: {metric: value}}, all x 100 with two decimals."""
-    found: dict = {"tracing": {name: 100 * traced[name].mean() for name in ("clean", "corrupted")}}
-    for site in style.SITES:
-        values = indirect_effects.summary(scores, traced, site).set_index("name")["value"]
-        found["tracing"][site] = 100 * values[WHERE]
-    for method, rows in method_tables.table(summaries, METRICS).groupby("method", sort=False):
-        found[method] = dict(zip(rows["metric"], rows["value"]))
-    return {group: {name: round(float(value), 2) for name, value in values.items()} for group, values in found.items()}
+def prepare(tables: Tables, job: Job) -> dict[str, Any]:
+    """The effects with the categories of their tokens; the summaries as in the tables of editors."""
+    return {**categorised(tables, style.SITES, most=1), **method_tables.derivation(METRICS).prepare(tables, job)}
 
 
-def main(argv=None):
+def rows(tables: Tables, job: Job) -> pd.DataFrame:
+    """The numbers of tracing, then those of each editor, editors as in the papers."""
+    variant, summaries = tables["traced"]["variant"].iloc[0], tables["summaries"]
+    pairs = [("tracing", name) for name in TRACED]
+    pairs += [(method, name) for method in style.method_order(summaries["method"]) for name in METRICS]
+    frame = pd.DataFrame(pairs, columns=["method", "metric"])
+    return frame.assign(variant=variant, site=frame["metric"].where(frame["metric"].isin(list(style.SITES))))
+
+
+DERIVATION = Derivation(COLUMNS, rows, prepare)
+
+
+def nested(frame: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """{tracing: {clean, corrupted, <site>}, <editor>: {metric: value}}, with two decimals."""
+    return {
+        method: {metric: round(float(value), 2) for metric, value in zip(rows["metric"], rows["value"])}
+        for method, rows in frame.groupby("method", sort=False)
+    }
+
+
+def main(argv=None) -> None:
+    """Write the numbers as json."""
     job = arguments.parse(
         __file__, __doc__, argv, inputs=["effects*", "traced*", "summaries*"], outputs=["json"], keys=["model"]
     )
-    job.write(
-        "json",
-        numbers(*trace_tables.read(job.inputs, trace_tables.SITES, most=1), method_tables.read(job.inputs.summaries)),
-    )
+    job.write("json", nested(items.numbers(job, DERIVATION)))
 
 
 if __name__ == "__main__":

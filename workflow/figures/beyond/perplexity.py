@@ -9,49 +9,61 @@ beyond the papers, drift on held-out text.
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from engram.drawing import curves, style
-from engram.evaluation import metrics
-from engram.job import arguments, io
+from engram.drawing import curves, items, style
+from engram.evaluation.derivation import KEY, Derivation, Job, Rows, Tables, half_width
 
 ITEM = "beyond/perplexity"
 KEYS = ["model", "dataset", "method", "n", "after"]
 
 
-def table(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    """A row per editor and number of facts: KEYS, perplexity, low and high, unedited (the same tokens before the edit),
-    models, passages, tokens. Of two words n that give one number of facts, the one with more models. ValueError if
-    nothing was read.
-    """
-    drift = pd.concat(tables, ignore_index=True)
-    if drift.empty or drift.groupby("method").size().reindex(drift["method"].unique()).isna().any():
-        raise ValueError(f"{ITEM}: no model has read any passage; right is edit.perplexity.passages above 0")
-    rows = pd.DataFrame([dict(zip(KEYS, key)) | _point(part) for key, part in drift.groupby(KEYS, sort=False)])
-    rows["rank"] = rows["method"].map(style.method_order(rows["method"]).index)
-    rows = rows.sort_values(["rank", "after", "models"], ascending=[True, True, False], kind="stable")
-    return rows.drop_duplicates(["method", "after"]).drop(columns="rank").reset_index(drop=True)
-
-
-def _point(rows: pd.DataFrame) -> dict:
-    """Every model counts the same, each token of one as well."""
-    sums = rows.assign(after=rows["nll"] * rows["tokens"], before=rows["nll_before"] * rows["tokens"]).groupby(
+def _models(part: pd.DataFrame) -> pd.DataFrame:
+    """Mean negative log-likelihood per token of each model, `after` the edit and `before`."""
+    sums = part.assign(after=part["nll"] * part["tokens"], before=part["nll_before"] * part["tokens"]).groupby(
         "case_id"
     )
-    models = sums[["after", "before"]].sum().div(sums["tokens"].sum(), axis=0)
-    units = models["after"] - models["before"] if len(models) > 1 else rows["nll"] - rows["nll_before"]
-    level, ci = models.mean(), metrics.mean_ci(units)[1]
-    return {
-        "perplexity": np.exp(level["after"]),
-        "low": np.exp(level["after"] - ci),
-        "high": np.exp(level["after"] + ci),
-        "unedited": np.exp(level["before"]),
-        "models": len(models),
-        "passages": rows["passage_id"].nunique(),
-        "tokens": int(rows["tokens"].sum()),
-    }
+    return sums[["after", "before"]].sum().div(sums["tokens"].sum(), axis=0)
 
 
-def draw(frame: pd.DataFrame):
+def _perplexity(part: pd.DataFrame, sign: int) -> float:
+    """Every model counts the same; with a sign, an end of the interval of the ratio to the unedited model."""
+    models = _models(part)
+    units = models["after"] - models["before"] if len(models) > 1 else part["nll"] - part["nll_before"]
+    return float(np.exp(models.mean()["after"] + sign * half_width(units)))
+
+
+DRIFT, READ = Rows("drift", by=tuple(KEYS)), ("nll", "nll_before", "tokens", "case_id")
+COLUMNS = {
+    **dict.fromkeys(KEYS, KEY),
+    "perplexity": DRIFT.each(lambda part: _perplexity(part, 0), "perplexity, exp of the mean over models", *READ),
+    "low": DRIFT.each(lambda part: _perplexity(part, -1), "lower end of its interval", *READ),
+    "high": DRIFT.each(lambda part: _perplexity(part, 1), "upper end of its interval", *READ),
+    "unedited": DRIFT.each(lambda part: np.exp(_models(part).mean()["before"]), "perplexity before the edit", *READ),
+    "models": DRIFT.of_column(lambda values: values.nunique(), "number of different values", "case_id"),
+    "passages": DRIFT.of_column(lambda values: values.nunique(), "number of different values", "passage_id"),
+    "tokens": DRIFT.of_column(lambda values: values.sum(), "sum", "tokens"),
+}
+
+
+def rows(tables: Tables, job: Job) -> pd.DataFrame:
+    """A row per editor and number of facts. Of two words n that give one number of facts, the one with more models.
+    ValueError if nothing was read.
+    """
+    drift = tables["drift"]
+    if drift.empty:
+        raise ValueError(f"{ITEM}: no model has read any passage; right is edit.perplexity.passages above 0")
+    frame = drift.groupby(KEYS, sort=False)["case_id"].nunique().rename("models").reset_index()
+    frame["rank"] = frame["method"].map(style.method_order(frame["method"]).index)
+    frame = frame.sort_values(["rank", "after", "models"], ascending=[True, True, False], kind="stable")
+    return frame.drop_duplicates(["method", "after"])[KEYS]
+
+
+DERIVATION = Derivation(COLUMNS, rows)
+
+
+def draw(frame: pd.DataFrame) -> Figure:
     """Left, where models hold several facts: perplexity over their number. Right: single edits, a mark per editor."""
     edited = frame[frame["method"] != curves.UNEDITED]
     looks, many = style.method_looks(set(edited["method"])), bool((edited["after"] > 1).any())
@@ -101,7 +113,7 @@ def draw(frame: pd.DataFrame):
     return style.finish(fig)
 
 
-def _lines(ax, edited: pd.DataFrame, looks: dict) -> None:
+def _lines(ax: Axes, edited: pd.DataFrame, looks: dict) -> None:
     for method, rows in edited.groupby("method", sort=False):
         if (rows["after"] > 1).any():
             color, dashes, marker = looks[method]
@@ -118,10 +130,9 @@ def _lines(ax, edited: pd.DataFrame, looks: dict) -> None:
     style.log_axis(ax.xaxis, edited["after"])
 
 
-def main(argv=None):
-    job = arguments.parse(__file__, __doc__, argv, inputs=["drift*"], outputs=["pdf", "png", "csv"], keys=["model"])
-    frame = table([io.read_table(path) for path in job.inputs.drift])
-    style.save(job, draw(frame), frame)
+def main(argv=None) -> None:
+    """Write the two pictures and the csv of the figure."""
+    items.figure(__file__, __doc__, argv, ["drift*"], DERIVATION, draw)
 
 
 if __name__ == "__main__":

@@ -6,47 +6,45 @@ papers, scores by relation.
 """
 
 import pandas as pd
+from matplotlib.figure import Figure
 
-from engram.drawing import categories, curves, style
+from engram.drawing import categories, items, style
 from engram.evaluation import metrics
-from engram.job import arguments, io
+from engram.evaluation.derivation import KEY, Derivation, Job, Rows, Tables
 from engram.settings.fact_groups import FactGroup
 
 METRICS = ("S", "ES", "PS", "NS")
 ITEM = "beyond/relations"
 
 
-def table(records: list[pd.DataFrame]) -> pd.DataFrame:
-    """A row per metric, relation and editor: value and ci times 100, count. ValueError for facts that were not edited
-    alone.
-    """
-    parts = []
-    for frame in records:
-        keys = frame[categories.KEYS].iloc[0].to_dict()
-        if not FactGroup.parse(keys["n"]).alone:
-            raise ValueError(f"{ITEM}: {keys['method']}, n {keys['n']}: right is 1, each fact alone")
-        for relation, rows in frame.groupby("relation_id"):
-            found = metrics.summary(rows, keys["dataset"]).drop(columns="after")
-            parts.append(found[found["metric"].isin(METRICS)].assign(**keys, relations=relation))
-    frame = pd.concat(parts, ignore_index=True)[[*categories.KEYS, "relations", "metric", "value", "ci", "count"]]
-    return categories.ordered(frame, METRICS)
+RECORDS = Rows("records", by=("method", "relation_id"))
+NUMBERS = metrics.numbers(RECORDS, categories.DATASET)
+COLUMNS = {**dict.fromkeys((*categories.KEYS, "relations", "metric"), KEY), **NUMBERS}
 
 
-def draw(frame: pd.DataFrame):
+def rows(tables: Tables, job: Job) -> pd.DataFrame:
+    """A row per metric, relation and editor. ValueError for facts that were not edited alone."""
+    records = tables["records"]
+    for method, n in records[["method", "n"]].drop_duplicates().itertuples(index=False):
+        if not FactGroup.parse(n).alone:
+            raise ValueError(f"{ITEM}: {method}, n {n}: right is 1, each fact alone")
+    keys = [*categories.KEYS, "relation_id"]
+    frame = records[keys].drop_duplicates().merge(pd.DataFrame({"metric": METRICS}), how="cross")
+    frame = frame.assign(relations=frame["relation_id"]).sort_values(["relations"], kind="stable")
+    return categories.ordered(frame, METRICS, NUMBERS["value"], tables)
+
+
+DERIVATION = Derivation(COLUMNS, rows)
+
+
+def draw(frame: pd.DataFrame) -> Figure:
     """Four panels, one above the other; a mark per relation and editor."""
-    lines = {
-        method: curves.Line(style.method_label(method, ""), *look)
-        for method, look in style.method_looks(set(frame["method"])).items()
-    }
-    return categories.draw(
-        frame, "relations", "method", lines, f"relation, {style.shorten(frame['model'].iloc[0], 30)}"
-    )
+    return categories.draw_by_editor(frame, f"relation, {style.shorten(frame['model'].iloc[0], 30)}")
 
 
-def main(argv=None):
-    job = arguments.parse(__file__, __doc__, argv, inputs=["records*"], outputs=["pdf", "png", "csv"], keys=["model"])
-    frame = table([io.read_table(path) for path in job.inputs.records])
-    style.save(job, draw(frame), frame)
+def main(argv=None) -> None:
+    """Write the two pictures and the csv of the figure."""
+    items.figure(__file__, __doc__, argv, ["records*"], DERIVATION, draw)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,14 @@ likelier one; magnitude: by how much. In parentheses: records that have such a q
 intervals over records. PAPER: beyond the papers, the reverse question.
 """
 
-import pandas as pd
+from collections.abc import Callable
 
-from engram.drawing import curves, style
-from engram.evaluation import metrics
-from engram.job import arguments, io
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from engram.drawing import curves, items, style
+from engram.evaluation.derivation import KEY, Choice, Derivation, Job, Number, Rows, Tables
 from engram.settings.fact_groups import FactGroup
 
 ITEM = "beyond/reverse"
@@ -24,40 +27,67 @@ KINDS = {  # what is asked -> success, magnitude; label, marker, filled
 }
 
 
-def table(facts: pd.DataFrame, records: list[pd.DataFrame]) -> pd.DataFrame:
-    """A row per editor, kind of question (KINDS; `reverse`: both orders) and metric (SHOWN): value and ci times 100,
-    count of records. ValueError for facts that were not edited alone, or if none has a reverse question.
+RECORDS = Rows("records", by=("method",))
+ASKED = {  # kind of question -> its records
+    "rewrite": RECORDS,
+    "paraphrase": RECORDS,
+    "reverse": RECORDS,  # in both orders
+    "relation first": RECORDS.only(first="relation first"),
+    "subject first": RECORDS.only(first="subject first"),
+}
+NAMES = {kind: dict(zip(SHOWN, KINDS.get(kind, ("VS", "VM")))) for kind in ASKED}  # kind, metric -> column of records
+
+
+def _numbers(number: Callable[[Rows, str], Number]) -> Number:
+    return Choice(
+        "kind",
+        {
+            kind: Choice("metric", {metric: number(rows, NAMES[kind][metric]) for metric in SHOWN})
+            for kind, rows in ASKED.items()
+        },
+    )
+
+
+COLUMNS = {
+    **dict.fromkeys((*KEYS, "kind", "metric"), KEY),
+    "value": _numbers(lambda rows, name: 100 * rows.mean(name)),
+    "ci": _numbers(lambda rows, name: 100 * rows.half_width(name)),
+    "count": _numbers(lambda rows, name: rows.count(name)),
+}
+
+
+def prepare(tables: Tables, job: Job) -> dict[str, pd.DataFrame]:
+    """The records with the column `first`: what comes first in the reverse question, which an edit's prompt decides."""
+    starts = tables["facts"].set_index("case_id")["prompt"].str.startswith("{}")
+    begins = tables["records"]["case_id"].map(starts).astype(bool)
+    return {"records": tables["records"].assign(first=np.where(begins, "relation first", "subject first"))}
+
+
+def rows(tables: Tables, job: Job) -> pd.DataFrame:
+    """A row per editor, kind of question and metric (SHOWN), editors as in the papers. ValueError for facts that were
+    not edited alone, or if none has a reverse question.
     """
-    first = facts.set_index("case_id")["prompt"].str.startswith("{}")
-    parts = []
-    for frame in records:
-        keys = frame[KEYS].iloc[0].to_dict()
-        if not FactGroup.parse(keys["n"]).alone or "VS" not in frame or frame["VS"].isna().all():
-            raise ValueError(
-                f"{ITEM}: {keys['method']}, n {keys['n']}: right is 1, each fact alone, with reverse questions"
-            )
-        begins = frame["case_id"].map(first).astype(bool)
-        asked = {
-            "rewrite": frame,
-            "paraphrase": frame,
-            "reverse": frame,
-            "relation first": frame[begins],
-            "subject first": frame[~begins],
-        }
-        for kind, rows in asked.items():
-            for metric, name in zip(SHOWN, KINDS.get(kind, ("VS", "VM"))):
-                values = rows[name].dropna()
-                if len(values):
-                    mean, ci, count = metrics.mean_ci(values)
-                    parts.append(
-                        keys | {"kind": kind, "metric": metric, "value": 100 * mean, "ci": 100 * ci, "count": count}
-                    )
-    frame = pd.DataFrame(parts)
+    keyed = []
+    for method, records in tables["records"].groupby("method", sort=False):
+        keys = records[KEYS].iloc[0].to_dict()
+        if not FactGroup.parse(keys["n"]).alone or "VS" not in records or records["VS"].isna().all():
+            raise ValueError(f"{ITEM}: {method}, n {keys['n']}: right is 1, each fact alone, with reverse questions")
+        for kind, of_kind in ASKED.items():
+            asked = of_kind.of(Tables.of(records=records))
+            keyed += [
+                keys | {"kind": kind, "metric": metric}
+                for metric, name in NAMES[kind].items()
+                if asked[name].notna().any()
+            ]
+    frame = pd.DataFrame(keyed)
     rank = frame["method"].map(style.method_order(frame["method"]).index)
-    return frame.assign(rank=rank).sort_values("rank", kind="stable", ignore_index=True).drop(columns="rank")
+    return frame.assign(rank=rank).sort_values("rank", kind="stable").drop(columns="rank")
 
 
-def draw(frame: pd.DataFrame):
+DERIVATION = Derivation(COLUMNS, rows, prepare)
+
+
+def draw(frame: pd.DataFrame) -> Figure:
     """A panel per metric, a row per editor, a mark per kind of question."""
     methods = list(frame["method"].unique())
     looks = style.method_looks(set(methods) - {curves.UNEDITED}) | {curves.UNEDITED: ("0.35", "-", None)}
@@ -106,13 +136,9 @@ def draw(frame: pd.DataFrame):
     return style.finish(fig)
 
 
-def main(argv=None):
-    job = arguments.parse(
-        __file__, __doc__, argv, inputs=["facts*", "records*"], outputs=["pdf", "png", "csv"], keys=["model"]
-    )
-    facts = pd.concat(map(io.read_table, job.inputs.facts), ignore_index=True)
-    frame = table(facts, [io.read_table(path) for path in job.inputs.records])
-    style.save(job, draw(frame), frame)
+def main(argv=None) -> None:
+    """Write the two pictures and the csv of the figure."""
+    items.figure(__file__, __doc__, argv, ["facts*", "records*"], DERIVATION, draw)
 
 
 if __name__ == "__main__":

@@ -5,23 +5,22 @@ optimised values belong to the last layer of a range. Dotted: the unedited model
 """
 
 import pandas as pd
+from matplotlib.figure import Figure
 
-from engram.drawing import categories, curves, style
-from engram.job import arguments
+from engram.drawing import categories, curves, items, style
 
 METRICS = ("S", "ES", "PS", "NS")
 ITEM = "memit/ablation_layers"
 
 
-def table(paths, points: dict) -> pd.DataFrame:
-    """Every point: the rows of the summaries that hold METRICS, with `layers` as 0–2; by last layer, then by number."""
-    frame = curves.with_points(curves.read(paths, METRICS, ["method"], ITEM), points, ["layers"], ITEM)
+def placed(frame: pd.DataFrame) -> pd.DataFrame:
+    """The points with `layers` as 0–2; by metric, by last layer, then by number of layers."""
     at = frame["layers"].map(lambda layers: (-1, 0) if layers is None else (layers[-1], len(layers)))
     order = sorted(frame.index, key=lambda index: (METRICS.index(frame["metric"][index]), at[index]))
-    return frame.assign(layers=frame["layers"].map(_range)).loc[order].reset_index(drop=True)
+    return frame.assign(layers=frame["layers"].map(_range)).loc[order]
 
 
-def _range(layers) -> str | None:
+def _range(layers: list[int] | None) -> str | None:
     """0–2 for consecutive layers, else all of them; None for the unedited model."""
     if layers is None:
         return None
@@ -29,7 +28,10 @@ def _range(layers) -> str | None:
     return f"{layers[0]}–{layers[-1]}" if whole else ", ".join(map(str, layers))
 
 
-def draw(frame: pd.DataFrame):
+DERIVATION = curves.sweep(METRICS, ["layers"], ITEM, placed)
+
+
+def draw(frame: pd.DataFrame) -> Figure:
     """Four panels, one above the other, a mark per range."""
     lines = {"MEMIT": curves.Line("MEMIT", *style.LINES["memit"])}
     facts, model = frame["after"].max(), style.shorten(frame["model"].iloc[0], 30)
@@ -37,9 +39,9 @@ def draw(frame: pd.DataFrame):
     return categories.draw(frame.assign(name="MEMIT"), "layers", "name", lines, label, style.SINGLE)
 
 
-def main(argv=None):
-    job = arguments.parse(__file__, __doc__, argv, inputs=["summaries*"], outputs=["pdf", "png", "csv"], keys=["model"])
-    curves.item(job, table, draw)
+def main(argv=None) -> None:
+    """Write the two pictures and the csv of the figure."""
+    items.figure(__file__, __doc__, argv, ["summaries*"], DERIVATION, draw)
 
 
 if __name__ == "__main__":

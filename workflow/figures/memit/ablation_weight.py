@@ -5,20 +5,19 @@ S: harmonic mean of ES (efficacy), PS (paraphrases) and NS (neighbourhood). Band
 Dotted: the unedited model. PAPER: MEMIT App. F.
 """
 
-from engram.drawing import curves, style
-from engram.job import arguments
+import pandas as pd
+from matplotlib.figure import Figure
+
+from engram.drawing import curves, items, style
 
 METRICS = ("S", "ES", "PS", "NS")
 ITEM, KEY = "memit/ablation_weight", "covariance_weight"
 
 
-def table(paths, points: dict):
-    """Every point: the rows of the summaries that hold METRICS, with the weight."""
-    frame = curves.with_points(curves.read(paths, METRICS, ["method"], ITEM), points, [KEY], ITEM)
-    return frame.assign(**{KEY: frame[KEY].astype(float)})
+DERIVATION = curves.sweep(METRICS, [KEY], ITEM, lambda frame: frame.astype({KEY: float}))
 
 
-def draw(frame):
+def draw(frame: pd.DataFrame) -> Figure:
     """Four panels over λ, on a logarithmic axis."""
     lines = {"MEMIT": curves.Line("MEMIT", *style.LINES["memit"])}
     facts, model = frame["after"].max(), style.shorten(frame["model"].iloc[0], 30)
@@ -26,9 +25,9 @@ def draw(frame):
     return curves.draw(frame.assign(name="MEMIT"), KEY, "name", lines, label, log=True)
 
 
-def main(argv=None):
-    job = arguments.parse(__file__, __doc__, argv, inputs=["summaries*"], outputs=["pdf", "png", "csv"], keys=["model"])
-    curves.item(job, table, draw)
+def main(argv=None) -> None:
+    """Write the two pictures and the csv of the figure."""
+    items.figure(__file__, __doc__, argv, ["summaries*"], DERIVATION, draw)
 
 
 if __name__ == "__main__":

@@ -9,18 +9,18 @@ way. Dotted: the unedited model. PAPER: MEMIT Fig. 5.
 # for
 # every number and covers all records with each.
 
-from engram.drawing import curves, style
-from engram.job import arguments
+import pandas as pd
+from matplotlib.figure import Figure
+
+from engram.drawing import curves, items, style
 
 METRICS = ("S", "ES", "PS", "NS")
 
 
-def table(paths):
-    """Every point: the rows of the summaries that hold METRICS, one for each method and number of facts."""
-    return curves.read(paths, METRICS, ["method", "after"], "memit/fig5_scaling").reset_index(drop=True)
+DERIVATION = curves.over_facts(METRICS, "memit/fig5_scaling")
 
 
-def draw(frame):
+def draw(frame: pd.DataFrame) -> Figure:
     """Four panels over the number of facts, on a logarithmic axis."""
     looks = style.method_looks(set(frame["method"]) - {curves.UNEDITED})
     lines = {method: curves.Line(style.method_label(method, ""), *look) for method, look in looks.items()}
@@ -28,10 +28,9 @@ def draw(frame):
     return curves.draw(frame, "after", "method", lines, f"facts edited in one model, {model}", log=True)
 
 
-def main(argv=None):
-    job = arguments.parse(__file__, __doc__, argv, inputs=["summaries*"], outputs=["pdf", "png", "csv"], keys=["model"])
-    frame = table(job.inputs.summaries)
-    style.save(job, draw(frame), frame)
+def main(argv=None) -> None:
+    """Write the two pictures and the csv of the figure."""
+    items.figure(__file__, __doc__, argv, ["summaries*"], DERIVATION, draw)
 
 
 if __name__ == "__main__":

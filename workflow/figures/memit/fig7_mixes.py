@@ -5,21 +5,22 @@ relations alone, what a mixture would score if neither disturbed the other more 
 """
 
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from engram.drawing import categories, style
-from engram.job import arguments
+from engram.drawing import categories, items, style
+from engram.evaluation.derivation import Derivation, Job, Key, Tables
 from engram.settings.fact_groups import FactGroup
 
 ITEM = "memit/fig7_mixes"
 LOOKS = (("#1f77b4", "--", "s"), ("#d96a00", "-.", "^"), ("#2ca02c", "-", "o"))  # either relation, and both
 
 
-def table(paths) -> pd.DataFrame:
+def rows(tables: Tables, job: Job) -> pd.DataFrame:
     """A row per number of facts and choice of relations. ValueError for a mixture without its relations alone."""
-    frame = categories.read(paths, ("S", "ES", "PS", "NS"), ITEM)
-    frame = frame.assign(
-        of=[FactGroup.parse(n).ranks for n in frame["n"]], wanted=[FactGroup.parse(n).facts for n in frame["n"]]
-    )
+    frame = categories.rows(tables, ("S", "ES", "PS", "NS"), ITEM)
+    groups = [FactGroup.parse(n) for n in frame["n"]]
+    frame = frame.assign(of=[group.ranks for group in groups], wanted=[group.facts for group in groups])
     alone = {(of[0], wanted) for of, wanted in zip(frame["of"], frame["wanted"]) if len(of) == 1}
     for of, wanted in sorted({(of, wanted) for of, wanted in zip(frame["of"], frame["wanted"]) if len(of) > 1}):
         missing = [rank for rank in of if (rank, wanted) not in alone]
@@ -32,7 +33,11 @@ def table(paths) -> pd.DataFrame:
     return frame.assign(of=["+".join(map(str, of)) for of in frame["of"]])
 
 
-def draw(frame: pd.DataFrame):
+IN_N = Key("said by n: the ranks of the relations, and how many facts were wanted")
+DERIVATION = Derivation({**categories.COLUMNS, "of": IN_N, "wanted": IN_N}, rows)
+
+
+def draw(frame: pd.DataFrame) -> Figure:
     """A panel per pair."""
     rows = frame[frame["metric"] == "S"]
     pairs = [of for of in dict.fromkeys(rows["of"]) if "+" in of]
@@ -47,7 +52,7 @@ def draw(frame: pd.DataFrame):
     return style.finish(fig)
 
 
-def _panel(ax, rows: pd.DataFrame, pair: str) -> None:
+def _panel(ax: Axes, rows: pd.DataFrame, pair: str) -> None:
     both = rows[rows["of"] == pair]
     alone = [rows[(rows["of"] == of) & rows["wanted"].isin(both["wanted"])] for of in pair.split("+")]
     for part, (color, dashes, marker) in zip((*alone, both), LOOKS):
@@ -63,10 +68,9 @@ def _panel(ax, rows: pd.DataFrame, pair: str) -> None:
     ax.legend(loc="lower left", frameon=False)
 
 
-def main(argv=None):
-    job = arguments.parse(__file__, __doc__, argv, inputs=["records*"], outputs=["pdf", "png", "csv"], keys=["model"])
-    frame = table(job.inputs.records)
-    style.save(job, draw(frame), frame)
+def main(argv=None) -> None:
+    """Write the two pictures and the csv of the figure."""
+    items.figure(__file__, __doc__, argv, ["records*"], DERIVATION, draw)
 
 
 if __name__ == "__main__":

@@ -6,30 +6,31 @@ the unedited model. PAPER: MEMIT Fig. 9.
 """
 
 import pandas as pd
+from matplotlib.figure import Figure
 
-from engram.drawing import categories, curves, style
-from engram.job import arguments
+from engram.drawing import categories, curves, items, style
 
 METRICS = ("S", "ES", "PS", "NS")
 ITEM, KEYS = "memit/fig9_weight_decay", ["weight_decay", "decay_law"]
 
 
-def table(paths, points: dict) -> pd.DataFrame:
-    """Every point, the smallest decay first: the rows of the summaries that hold METRICS, with weight_decay.
-
-    ValueError for a sweep over others, or a law instead of a number: `decay_law: [null]` says that there is none.
+def placed(frame: pd.DataFrame) -> pd.DataFrame:
+    """The points by metric, the smallest decay first. ValueError for one whose decay is a law instead of a number:
+    `decay_law: [null]` says that there is none.
     """
-    frame = curves.with_points(curves.read(paths, METRICS, ["method"], ITEM), points, KEYS, ITEM)
-    if any(point["decay_law"] is not None for point in points.values()):
+    if frame["decay_law"].notna().any():
         raise ValueError(
             f"{ITEM}: a point whose decay is a law; right is `decay_law: [null]`, weight_decay says how much"
         )
-    frame = frame.drop(columns="decay_law").assign(weight_decay=frame["weight_decay"].astype(float))
-    order = frame.assign(place=frame["metric"].map(METRICS.index)).sort_values(["place", "weight_decay"], kind="stable")
-    return order.drop(columns="place").reset_index(drop=True)
+    frame = frame.drop(columns="decay_law").astype({"weight_decay": float})
+    ranks = frame["metric"].map(METRICS.index)
+    return frame.assign(rank=ranks).sort_values(["rank", "weight_decay"], kind="stable").drop(columns="rank")
 
 
-def draw(frame: pd.DataFrame):
+DERIVATION = curves.sweep(METRICS, KEYS, ITEM, placed)
+
+
+def draw(frame: pd.DataFrame) -> Figure:
     """Four panels, one above the other, a mark per decay: 0 is one of them, so the axis is no scale."""
     lines = {"FT-W": curves.Line("FT-W", *style.LINES["ft-w"])}
     facts, model = frame["after"].max(), style.shorten(frame["model"].iloc[0], 30)
@@ -39,9 +40,9 @@ def draw(frame: pd.DataFrame):
     )
 
 
-def main(argv=None):
-    job = arguments.parse(__file__, __doc__, argv, inputs=["summaries*"], outputs=["pdf", "png", "csv"], keys=["model"])
-    curves.item(job, table, draw)
+def main(argv=None) -> None:
+    """Write the two pictures and the csv of the figure."""
+    items.figure(__file__, __doc__, argv, ["summaries*"], DERIVATION, draw)
 
 
 if __name__ == "__main__":

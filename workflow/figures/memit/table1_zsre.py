@@ -5,29 +5,18 @@ their paraphrases, and of unrelated questions with their true answers (specifici
 the three. An editor of facts in turn is read at the end. PAPER: MEMIT Table 1.
 """
 
-import pandas as pd
+from functools import partial
 
-from engram.drawing import method_tables
-from engram.job import arguments
+from engram.drawing import items, method_tables
 
 HEADS = {"S": "Score", "EA": "Efficacy", "PA": "Paraphrase", "NA": "Specificity"}
+DERIVATION = method_tables.derivation(HEADS, at_the_end=True)
+draw = partial(method_tables.markdown, heads=HEADS)
 
 
-def table(summaries: list[pd.DataFrame]) -> pd.DataFrame:
-    """The summaries as one long frame in table order. ValueError names what is missing or doubled."""
-    return method_tables.table(method_tables.last(summaries), tuple(HEADS))
-
-
-def draw(frame: pd.DataFrame, model: str) -> str:
-    """`table`'s frame as a Markdown table."""
-    return method_tables.markdown(frame, model, HEADS)
-
-
-def main(argv=None):
-    job = arguments.parse(
-        __file__, __doc__, argv, inputs=["summaries*", "published?"], outputs=["csv", "md"], keys=["model"]
-    )
-    method_tables.write(job, table, draw)
+def main(argv=None) -> None:
+    """Write the csv and the Markdown of the table."""
+    items.table(__file__, __doc__, argv, ["summaries*", "published?"], DERIVATION, draw)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,10 @@ prompts. `*` marks subject tokens; the ends of every scale are printed. PAPER: R
 from dataclasses import dataclass
 
 import pandas as pd
+from matplotlib.figure import Figure
 
-from engram.drawing import style, trace_panels, trace_tables
-from engram.job import arguments
+from engram.drawing import items, style, trace_panels, trace_tables
+from engram.evaluation.derivation import Derivation, Job, Rows, Tables
 from engram.settings import config
 
 
@@ -21,27 +22,44 @@ class Settings:
     count: int = 4
 
 
-def table(effects: pd.DataFrame, traced: pd.DataFrame, count: int, extra: int = 0) -> pd.DataFrame:
-    """The cells (traces.CELLS) of at most `count` atypical prompts with their `margin`, the largest first.
-
-    In every row `atypical` of `prompts`: how many there are; a row without cells if there is none.
-    """
-    rivals = trace_tables.rivals(effects, traced)
-    atypical = rivals[rivals["margin"] > 0]
-    parts = [
-        trace_tables.cells(effects, traced, row.prompt_id, extra).assign(margin=row.margin)
-        for row in atypical.head(count).itertuples()
-    ]
-    frame = (
-        pd.concat(parts, ignore_index=True)
-        if parts
-        else pd.DataFrame(index=[0], columns=[*trace_tables.CELLS, "margin"])
-    )
-    return frame.assign(atypical=len(atypical), prompts=len(traced))
+ATYPICAL = Rows("effects", by=("variant",)).only(site="hidden", place=("elsewhere", "subject"))
+COLUMNS = {
+    **trace_tables.CELLS,
+    "margin": trace_tables.MARGIN,
+    "atypical": ATYPICAL.each(
+        lambda part: int((trace_tables.margins(part) > 0).sum()),
+        "number of prompts with a larger score elsewhere than at the subject",
+        "prompt_id",
+        "place",
+        "score",
+    ),
+    "prompts": Rows("traced", by=("variant",)).count(),
+}
 
 
-def draw(frame: pd.DataFrame, window: int):
-    """Rows of three heatmaps from `table`'s frame; a sentence alone if no prompt is atypical."""
+def prepare(tables: Tables, job: Job) -> dict[str, pd.DataFrame]:
+    """The tokens of the prompts, and the effects with the place of their token."""
+    trace_tables.check(tables, trace_tables.SITES, most=1)
+    effects = trace_tables.with_places(tables["effects"], tables["traced"])
+    return {"effects": effects, **trace_tables.with_tokens(tables, job)}
+
+
+def rows(tables: Tables, job: Job) -> pd.DataFrame:
+    """The cells of the most atypical prompts, the largest margin first; a row without a prompt if there is none."""
+    settings = config.build(Settings, job.config["paper"], "paper: rome/fig11_atypical")
+    margins = trace_tables.margins(ATYPICAL.of(tables))
+    variant = tables["traced"]["variant"].iloc[0]
+    shown = [(variant, int(prompt)) for prompt in margins.index[margins > 0][: settings.count]]
+    if not shown:
+        return pd.DataFrame([{"variant": variant}], columns=["model", *trace_tables.CELL.by])
+    return trace_tables.cells(tables["effects"], shown)
+
+
+DERIVATION = Derivation(COLUMNS, rows, prepare)
+
+
+def draw(frame: pd.DataFrame, window: int) -> Figure:
+    """Rows of three heatmaps from the numbers; a sentence alone if no prompt is atypical."""
     atypical, prompts = frame[["atypical", "prompts"]].iloc[0]
     title = f"{atypical:,} of {prompts:,} prompts: another token matters more than the last of the subject"
     if atypical:
@@ -51,15 +69,9 @@ def draw(frame: pd.DataFrame, window: int):
     return style.finish(fig)
 
 
-def main(argv=None):
-    job = arguments.parse(
-        __file__, __doc__, argv, inputs=["effects*", "traced*"], outputs=["pdf", "png", "csv"], keys=["model"]
-    )
-    settings = config.build(Settings, job.config["paper"], "paper: rome/fig11_atypical")
-    effects, traced = trace_tables.read(job.inputs, trace_tables.SITES, most=1)
-    extra = job.config["variants"][traced["variant"].iloc[0]]["extra_tokens"]
-    frame = table(effects, traced, settings.count, extra)
-    style.save(job, draw(frame, job.config["model"]["trace_window"]), frame)
+def main(argv=None) -> None:
+    """Write the two pictures and the csv of the figure."""
+    items.figure(__file__, __doc__, argv, ["effects*", "traced*"], DERIVATION, draw, items.window)
 
 
 if __name__ == "__main__":

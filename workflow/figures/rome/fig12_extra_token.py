@@ -6,43 +6,38 @@ for the model, the prompts are chosen by rule, as in Fig. 10, among those traced
 """
 
 import pandas as pd
+from matplotlib.figure import Figure
 
-from engram.drawing import style, trace_panels, trace_tables
-from engram.job import arguments
-from engram.settings import config
+from engram.drawing import items, trace_panels, trace_tables
+from engram.evaluation.derivation import Derivation, Job, Tables
 from engram.tracing import selection
 
 
-def table(effects, traced, settings, model: str, variants: dict) -> pd.DataFrame:
-    """The cells (traces.CELLS) of each prompt in each variant, prompts chosen by the first variant's table."""
-    tables = {name: traced[traced["variant"] == name] for name in variants}
-    both = set.intersection(*(set(table["prompt_id"]) for table in tables.values()))
-    if not both:
-        raise ValueError(f"variants {list(variants)} of trace: no prompt was traced in all of them")
-    first = tables[next(iter(variants))]
-    chosen = selection.chosen(first[first["prompt_id"].isin(both)], settings, model)
-    return pd.concat(
-        [
-            trace_tables.cells(effects[effects["variant"] == name], tables[name], prompt, extra=about["extra_tokens"])
-            for prompt in chosen
-            for name, about in variants.items()
-        ],
-        ignore_index=True,
-    )
+def rows(tables: Tables, job: Job) -> pd.DataFrame:
+    """The cells of each prompt in each variant, prompts chosen by the first variant's table."""
+    trace_tables.check(tables, trace_tables.SITES)
+    traced = tables["traced"]
+    variants = list(traced["variant"].unique())
+    in_all = traced.groupby("prompt_id")["variant"].nunique()
+    in_all = in_all.index[in_all == len(variants)]
+    if not len(in_all):
+        raise ValueError(f"variants {variants} of trace: no prompt was traced in all of them")
+    first = traced[(traced["variant"] == variants[0]) & traced["prompt_id"].isin(in_all)]
+    chosen = selection.chosen(first, trace_tables.options(job), job.keys.model)
+    return trace_tables.cells(tables["effects"], [(variant, prompt) for prompt in chosen for variant in variants])
 
 
-def draw(frame: pd.DataFrame, window: int):
-    """Rows of three heatmaps from `table`'s frame, the variants of a prompt below each other."""
+DERIVATION = Derivation(trace_tables.CELLS, rows, trace_tables.with_tokens)
+
+
+def draw(frame: pd.DataFrame, window: int) -> Figure:
+    """Rows of three heatmaps from the numbers, the variants of a prompt below each other."""
     return trace_panels.heatmaps(frame, window)
 
 
-def main(argv=None):
-    job = arguments.parse(
-        __file__, __doc__, argv, inputs=["effects*", "traced*"], outputs=["pdf", "png", "csv"], keys=["model"]
-    )
-    settings = config.build(selection.Settings, job.config["paper"], "paper: rome/fig12_extra_token")
-    frame = table(*trace_tables.read(job.inputs, trace_tables.SITES), settings, job.keys.model, job.config["variants"])
-    style.save(job, draw(frame, job.config["model"]["trace_window"]), frame)
+def main(argv=None) -> None:
+    """Write the two pictures and the csv of the figure."""
+    items.figure(__file__, __doc__, argv, ["effects*", "traced*"], DERIVATION, draw, items.window)
 
 
 if __name__ == "__main__":

@@ -5,23 +5,31 @@ Unless `prompts` names them for the model, the prompts are chosen by the rule of
 """
 
 import pandas as pd
+from matplotlib.figure import Figure
 
-from engram.drawing import prose, style, trace_panels, trace_tables
-from engram.job import arguments
-from engram.settings import config
+from engram.drawing import items, prose, style, trace_panels, trace_tables
+from engram.drawing.trace_tables import CELL, CELLS, PROMPT
+from engram.evaluation.derivation import Derivation, Job, Tables
 from engram.tracing import selection
 
-
-def table(effects: pd.DataFrame, traced: pd.DataFrame, settings, model: str, variants: dict) -> pd.DataFrame:
-    """Every bar: traces.CELLS at the last subject token, and indirect_effect = score - corrupted."""
-    ends = traced.set_index("prompt_id")["subject_end"]
-    at_last = effects[effects["token"] == effects["prompt_id"].map(ends) - 1]
-    frame = trace_tables.gallery(at_last, traced, settings, model, variants, trace_tables.SEVERED)
-    return frame.assign(indirect_effect=frame["score"] - frame["corrupted"])
+COLUMNS = {**CELLS, "indirect_effect": CELL.cell("score") - PROMPT.cell("corrupted")}
 
 
-def draw(frame: pd.DataFrame):
-    """Two columns of panels, one per prompt of `table`'s frame."""
+def rows(tables: Tables, job: Job) -> pd.DataFrame:
+    """The cells of each chosen prompt at the last token of its subject."""
+    trace_tables.check(tables, trace_tables.SEVERED, most=1)
+    effects, traced = tables["effects"], tables["traced"]
+    prompts = selection.chosen(traced, trace_tables.options(job), job.keys.model)
+    at_last = effects[effects["token"] == effects["prompt_id"].map(traced.set_index("prompt_id")["subject_end"]) - 1]
+    shown = [(traced["variant"].iloc[0], prompt) for prompt in prompts]
+    return trace_tables.cells(at_last, shown, trace_tables.SEVERED)
+
+
+DERIVATION = Derivation(COLUMNS, rows, trace_tables.with_tokens)
+
+
+def draw(frame: pd.DataFrame) -> Figure:
+    """Two columns of panels, one per prompt of the numbers."""
     blocks = [block for _, block in frame.groupby("prompt_id", sort=False)]
     rows = (len(blocks) + 1) // 2
     fig = style.figure(style.DOUBLE, 0.55 + 1.2 * rows)
@@ -41,14 +49,9 @@ def draw(frame: pd.DataFrame):
     return style.finish(fig)
 
 
-def main(argv=None):
-    job = arguments.parse(
-        __file__, __doc__, argv, inputs=["effects*", "traced*"], outputs=["pdf", "png", "csv"], keys=["model"]
-    )
-    settings = config.build(selection.Settings, job.config["paper"], "paper: rome/fig14_severed_cases")
-    effects, traced = trace_tables.read(job.inputs, trace_tables.SEVERED, most=1)
-    frame = table(effects, traced, settings, job.keys.model, job.config["variants"])
-    style.save(job, draw(frame), frame)
+def main(argv=None) -> None:
+    """Write the two pictures and the csv of the figure."""
+    items.figure(__file__, __doc__, argv, ["effects*", "traced*"], DERIVATION, draw)
 
 
 if __name__ == "__main__":

@@ -6,41 +6,50 @@ the subject corrupted to the clean ones, all else as in the clean run; the numbe
 ends of every scale are printed. PAPER: ROME Fig. 16.
 """
 
+from types import SimpleNamespace
+
 import pandas as pd
+from matplotlib.figure import Figure
 
-from engram.drawing import style, trace_panels, trace_tables
-from engram.job import arguments, io
+from engram.drawing import items, trace_panels, trace_tables
+from engram.evaluation.derivation import Derivation, Job, Rows, Tables
 
-
-def table(attributions, attributed):
-    """traces.CELLS with `attribution` in the place of the score, and `baseline`, the probability at the beginning of
-    the line.
-    """
-    scores = attributions.rename(columns={"attribution": "score"}).assign(variant="main")
-    frame = pd.concat(
-        [
-            trace_tables.cells(scores, attributed.assign(variant="main"), prompt_id)
-            for prompt_id in attributed["prompt_id"]
-        ],
-        ignore_index=True,
-    )
-    keys = ["prompt_id", "site", "token", "layer"]
-    frame = frame.merge(attributions[[*keys, "baseline"]], on=keys, validate="one_to_one")
-    return frame.drop(columns=["variant", "extra"]).rename(columns={"score": "attribution"})
+CELL = Rows("attributions", by=("prompt_id", "site", "token", "layer"))
+ABOUT = trace_tables.about_cells("attributed")
+COLUMNS = {
+    **{name: number for name, number in ABOUT.items() if name not in ("variant", "extra")},
+    "attribution": CELL.cell("attribution"),
+    "baseline": CELL.cell("baseline"),  # the probability at the beginning of the line
+}
 
 
-def draw(frame):
-    """Rows of three heatmaps from `table`'s frame."""
+def prepare(tables: Tables, job: Job) -> dict[str, pd.DataFrame]:
+    """The two tables under the names of those of traces, of one variant without extra tokens."""
+    both = {
+        "effects": tables["attributions"].assign(variant="main"),
+        "traced": tables["attributed"].assign(variant="main"),
+    }
+    variant = SimpleNamespace(config={"variants": {"main": {"extra_tokens": 0}}}, keys=job.keys, script=job.script)
+    return both | trace_tables.with_tokens(tables.with_(both), variant)
+
+
+def rows(tables: Tables, job: Job) -> pd.DataFrame:
+    """The cells of every prompt."""
+    return trace_tables.cells(tables["effects"], [("main", prompt) for prompt in tables["traced"]["prompt_id"]])
+
+
+DERIVATION = Derivation(COLUMNS, rows, prepare)
+
+
+def draw(frame: pd.DataFrame) -> Figure:
+    """Rows of three heatmaps from the numbers."""
     cells = frame.rename(columns={"attribution": "score"}).assign(variant="main", extra=False)
     return trace_panels.heatmaps(cells, None, signed="attribution")
 
 
-def main(argv=None):
-    job = arguments.parse(
-        __file__, __doc__, argv, inputs=["attributions", "attributed"], outputs=["pdf", "png", "csv"], keys=["model"]
-    )
-    frame = table(io.read_table(job.inputs.attributions), io.read_table(job.inputs.attributed))
-    style.save(job, draw(frame), frame)
+def main(argv=None) -> None:
+    """Write the two pictures and the csv of the figure."""
+    items.figure(__file__, __doc__, argv, ["attributions", "attributed"], DERIVATION, draw)
 
 
 if __name__ == "__main__":

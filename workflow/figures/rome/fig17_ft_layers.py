@@ -8,9 +8,9 @@ for GPT-J Fig. 18.
 # DIFFERS: the original's bands are 1.96 standard deviations over the root of 100, whatever the number of records.
 
 import pandas as pd
+from matplotlib.figure import Figure
 
-from engram.drawing import curves, style
-from engram.job import arguments
+from engram.drawing import curves, items, style
 
 METRICS = ("EM", "PM", "NM", "S")
 ITEM = "rome/fig17_ft_layers"
@@ -23,13 +23,12 @@ BOXES = [
 ]
 
 
-def table(paths, points: dict) -> pd.DataFrame:
-    """Every point: the rows of the summaries that hold METRICS, with layer and epsilon (empty: no box)."""
-    frame = curves.with_points(curves.read(paths, METRICS, ["method"], ITEM), points, ["layer", "epsilon"], ITEM)
-    return frame.assign(layer=frame["layer"].astype("Int64"), epsilon=frame["epsilon"].astype(float))
+DERIVATION = curves.sweep(  # an empty epsilon: no box
+    METRICS, ["layer", "epsilon"], ITEM, lambda frame: frame.astype({"layer": "Int64", "epsilon": float})
+)
 
 
-def draw(frame: pd.DataFrame):
+def draw(frame: pd.DataFrame) -> Figure:
     """Four panels over the layers, one line per ε."""
     boxes = frame["epsilon"].fillna(float("inf"))
     edited = frame["method"] != curves.UNEDITED
@@ -40,9 +39,9 @@ def draw(frame: pd.DataFrame):
     return curves.draw(frame.assign(box=boxes), "layer", "box", lines, f"layer of {model} whose MLP is fine-tuned")
 
 
-def main(argv=None):
-    job = arguments.parse(__file__, __doc__, argv, inputs=["summaries*"], outputs=["pdf", "png", "csv"], keys=["model"])
-    curves.item(job, table, draw)
+def main(argv=None) -> None:
+    """Write the two pictures and the csv of the figure."""
+    items.figure(__file__, __doc__, argv, ["summaries*"], DERIVATION, draw)
 
 
 if __name__ == "__main__":

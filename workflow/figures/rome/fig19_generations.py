@@ -4,22 +4,17 @@ Cases as in Fig. 6, unless `case_ids` names them for the model; every text ends 
 Italics: the prompt; orange: the new object; blue: the true one. PAPER: ROME Fig. 19; for GPT-J Fig. 20.
 """
 
-from engram.drawing import text_samples
-from engram.job import arguments
+from functools import partial
 
-MOST = 2  # lines of one text, before an ellipsis
+from engram.drawing import items, text_samples
 
-
-def draw(frame):
-    """A block of texts per case."""
-    return text_samples.draw(frame, MOST)
+DERIVATION = text_samples.DERIVATION
+draw = partial(text_samples.draw, most=2)  # lines of one text, before an ellipsis
 
 
-def main(argv=None):
-    job = arguments.parse(
-        __file__, __doc__, argv, inputs=["facts", "texts*"], outputs=["pdf", "png", "csv"], keys=["model"]
-    )
-    text_samples.item(job, draw)
+def main(argv=None) -> None:
+    """Write the two pictures and the csv of the figure."""
+    items.figure(__file__, __doc__, argv, ["facts", "texts*"], DERIVATION, draw, texts=True)
 
 
 if __name__ == "__main__":

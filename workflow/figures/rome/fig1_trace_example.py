@@ -5,16 +5,15 @@ probability) among those whose subject has several tokens and is followed by sev
 best one. `*` marks subject tokens; the colour scales start at the corrupted probability. PAPER: ROME Fig. 1 e-g.
 """
 
+from engram.drawing import items, trace_tables
 from engram.drawing.trace_panels import heatmaps as draw
-from engram.drawing.trace_panels import heatmaps_item
-from engram.job import arguments
+
+DERIVATION = trace_tables.gallery()
 
 
-def main(argv=None):
-    job = arguments.parse(
-        __file__, __doc__, argv, inputs=["effects*", "traced*"], outputs=["pdf", "png", "csv"], keys=["model"]
-    )
-    heatmaps_item(job, draw)
+def main(argv=None) -> None:
+    """Write the two pictures and the csv of the figure."""
+    items.figure(__file__, __doc__, argv, ["effects*", "traced*"], DERIVATION, draw, items.window)
 
 
 if __name__ == "__main__":

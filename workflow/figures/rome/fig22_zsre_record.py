@@ -4,20 +4,20 @@ The record is the first, unless `case_ids` names one for the model. In questions
 Fig. 22.
 """
 
-from engram.drawing import single_records
-from engram.job import arguments
+from functools import partial
+
+from engram.drawing import items, single_records
 
 FIELDS = (("subject", "prompt", "target_true", "target_new"), ("rephrase",), ("loc", "loc_target"))
 
 
-def draw(frame):
-    """A block of text per group of fields."""
-    return single_records.draw(frame, FIELDS)
+DERIVATION = single_records.derivation("zsre", FIELDS)
+draw = partial(single_records.draw, groups=FIELDS)
 
 
-def main(argv=None):
-    job = arguments.parse(__file__, __doc__, argv, inputs=["zsre"], outputs=["pdf", "png", "csv"], keys=["model"])
-    single_records.item(job, job.inputs.zsre, FIELDS, draw)
+def main(argv=None) -> None:
+    """Write the two pictures and the csv of the figure."""
+    items.figure(__file__, __doc__, argv, ["zsre"], DERIVATION, draw, texts=True)
 
 
 if __name__ == "__main__":

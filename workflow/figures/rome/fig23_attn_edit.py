@@ -5,25 +5,27 @@ Dotted: the unedited model. PAPER: ROME Fig. 23.
 """
 
 import pandas as pd
+from matplotlib.figure import Figure
 
-from engram.drawing import curves, style
-from engram.job import arguments
+from engram.drawing import curves, items, style
 
 METRICS = ("S", "ES", "PS", "NS")
 ITEM = "rome/fig23_attn_edit"
 
 
-def table(paths, points: dict) -> pd.DataFrame:
-    """Every point: the rows of the summaries that hold METRICS, with epsilon. ValueError for a point without a box."""
-    frame = curves.with_points(curves.read(paths, METRICS, ["method"], ITEM), points, ["epsilon"], ITEM)
-    if any(point["epsilon"] is None for point in points.values()):
+def placed(frame: pd.DataFrame) -> pd.DataFrame:
+    """The points by epsilon. ValueError for one without a box, which has no place on the axis."""
+    if frame.loc[frame["method"] != curves.UNEDITED, "epsilon"].isna().any():
         raise ValueError(
             f"{ITEM}: a point without a box, which has no place on the axis; right are numbers for epsilon"
         )
-    return frame.assign(epsilon=frame["epsilon"].astype(float))
+    return frame.astype({"epsilon": float})
 
 
-def draw(frame: pd.DataFrame):
+DERIVATION = curves.sweep(METRICS, ["epsilon"], ITEM, placed)
+
+
+def draw(frame: pd.DataFrame) -> Figure:
     """Four panels over ε, on a logarithmic axis."""
     lines = {"AttnEdit": curves.Line("AttnEdit", *style.LINES["attn-edit"])}
     model = style.shorten(frame["model"].iloc[0], 30)
@@ -31,9 +33,9 @@ def draw(frame: pd.DataFrame):
     return curves.draw(frame.assign(name="AttnEdit"), "epsilon", "name", lines, label, log=True)
 
 
-def main(argv=None):
-    job = arguments.parse(__file__, __doc__, argv, inputs=["summaries*"], outputs=["pdf", "png", "csv"], keys=["model"])
-    curves.item(job, table, draw)
+def main(argv=None) -> None:
+    """Write the two pictures and the csv of the figure."""
+    items.figure(__file__, __doc__, argv, ["summaries*"], DERIVATION, draw)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,12 @@ the last record within 1.5 times the box's height, circles are the records beyon
 """
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.cbook import boxplot_stats
+from matplotlib.figure import Figure
 
-from engram.drawing import style
-from engram.job import arguments, io
+from engram.drawing import items, style
+from engram.evaluation.derivation import KEY, Choice, Derivation, Job, Number, Rows, Tables
 
 METRICS = {
     "EM": "Efficacy (EM)",
@@ -22,33 +24,56 @@ BOX = {"whislo": "low", "q1": "q1", "med": "median", "q3": "q3", "whishi": "high
 WHISKER = 1.5  # in heights of the box
 
 
-def table(paths) -> pd.DataFrame:
-    """model, method, metric, quantity (count, low, q1, median, q3, high; outlier, a row each), value. Metrics of texts
-    are those of the records that have texts. ValueError for two tables of one editor, or records read along the way.
+def _box(values: pd.Series) -> dict:
+    """The numbers that matplotlib has of the box of one editor and metric."""
+    return boxplot_stats(100 * values.dropna().to_numpy(), whis=WHISKER)[0]
+
+
+RECORDS, RECORD = Rows("records", by=("method",)), Rows("records", by=("method", "case_id"))
+
+
+def _numbers(metric: str) -> Number:
+    """The numbers of a box over the editor's records, and single records as outliers."""
+    ends = {
+        name: RECORDS.of_column(lambda values, key=key: _box(values)[key], f"`{name}` of the box of 100 times", metric)
+        for key, name in BOX.items()
+    }
+    return Choice("quantity", {"count": RECORDS.count(metric), **ends, "outlier": 100 * RECORD.cell(metric)})
+
+
+COLUMNS = {
+    **dict.fromkeys(("model", "method", "metric", "quantity"), KEY),
+    "value": Choice("metric", {metric: _numbers(metric) for metric in METRICS}),
+}
+
+
+def rows(tables: Tables, job: Job) -> pd.DataFrame:
+    """A row per editor, metric and quantity (count, low, q1, median, q3, high; outlier, one per record). Metrics of
+    texts are those of the records that have texts. ValueError for two tables of one editor, or records read along the
+    way.
     """
-    records = pd.concat([io.read_table(path) for path in paths], ignore_index=True)
+    records = tables["records"]
     if records.duplicated(["method", "case_id"]).any() or records["dataset"].nunique() > 1:
         raise ValueError(
             "rome/fig24_attn_edit_metrics: a record occurs twice for one editor, or there are several datasets; "
             "right is one table of `counterfact` for each editor, with one n"
         )
-    rows = []
+    quantities = []
     for method in style.method_order(records["method"]):
         part = records[records["method"] == method]
         for metric in METRICS:
-            values = 100 * part[metric].dropna()
-            if len(values):
-                found = boxplot_stats(values.to_numpy(), whis=WHISKER)[0]
-                quantities = [
-                    ("count", len(values)),
-                    *((name, found[key]) for key, name in BOX.items()),
-                    *(("outlier", value) for value in sorted(found["fliers"])),
-                ]
-                rows += [(part["model"].iloc[0], method, metric, name, float(value)) for name, value in quantities]
-    return pd.DataFrame(rows, columns=["model", "method", "metric", "quantity", "value"])
+            if part[metric].notna().any():
+                cases, fliers = part.set_index("case_id")[metric].sort_values(), _box(part[metric])["fliers"]
+                outliers = cases.index[(100 * cases).isin(fliers)]
+                rows = [(name, -1) for name in ("count", *BOX.values())] + [("outlier", case) for case in outliers]
+                quantities += [(part["model"].iloc[0], method, metric, *row) for row in rows]
+    return pd.DataFrame(quantities, columns=["model", "method", "metric", "quantity", "case_id"])
 
 
-def draw(frame: pd.DataFrame):
+DERIVATION = Derivation(COLUMNS, rows)
+
+
+def draw(frame: pd.DataFrame) -> Figure:
     """A panel per metric, a box per editor."""
     shown = [metric for metric in METRICS if (frame["metric"] == metric).any()]
     methods = list(dict.fromkeys(frame["method"]))
@@ -57,7 +82,7 @@ def draw(frame: pd.DataFrame):
         for place, method in enumerate(methods):
             rows = frame[(frame["metric"] == metric) & (frame["method"] == method)]
             if len(rows):
-                _box(ax, place, rows, method)
+                _draw_box(ax, place, rows, method)
         ax.set_xticks(
             range(len(methods)),
             ["Unedited" if name == "none" else style.method_label(name, "") for name in methods],
@@ -77,7 +102,7 @@ def draw(frame: pd.DataFrame):
     return style.finish(fig)
 
 
-def _box(ax, place: int, rows: pd.DataFrame, method: str) -> None:
+def _draw_box(ax: Axes, place: int, rows: pd.DataFrame, method: str) -> None:
     values = rows.set_index("quantity")["value"]
     stats = {key: values[name] for key, name in BOX.items()} | {
         "fliers": rows.loc[rows["quantity"] == "outlier", "value"]
@@ -102,10 +127,9 @@ def _box(ax, place: int, rows: pd.DataFrame, method: str) -> None:
     )
 
 
-def main(argv=None):
-    job = arguments.parse(__file__, __doc__, argv, inputs=["records*"], outputs=["pdf", "png", "csv"], keys=["model"])
-    frame = table(job.inputs.records)
-    style.save(job, draw(frame), frame)
+def main(argv=None) -> None:
+    """Write the two pictures and the csv of the figure."""
+    items.figure(__file__, __doc__, argv, ["records*"], DERIVATION, draw)
 
 
 if __name__ == "__main__":

@@ -6,31 +6,41 @@ other models Fig. 8; for GPT-J MEMIT Fig. 3.
 """
 
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from engram.drawing import style, trace_tables
-from engram.evaluation.indirect_effects import average_effects, summary
-from engram.job import arguments
+from engram.drawing import items, style
+from engram.evaluation.derivation import KEY, Choice, Derivation, Job, Tables, own
+from engram.evaluation.indirect_effects import CELLS, EFFECT, PEAK_LAYER, SCALARS, categorised, cells, scalars
 
+CELL = "indirect_effect"  # the quantity of a cell of the panels
 PEAKS = ("Last subject token", "Last token")  # the early and the late site: their largest effect is printed
 
 
-def table(effects: pd.DataFrame, traced: pd.DataFrame, model: str) -> pd.DataFrame:
-    """Long table (model, quantity, site, category, layer, value, ci, count): the cells and the scalars quoted.
-
-    quantity: `indirect_effect` (one row per cell), and each name of effects.summary (prompts, clean, corrupted,
-    average_total_effect, `peak: <category>`, `best score: <token>`), per site, without category, ci and count.
-    """
-    cells = [average_effects(effects, traced, site).assign(site=site) for site in style.SITES]
-    scalars = [summary(effects, traced, site).assign(site=site) for site in style.SITES]
-    cells = pd.concat(cells).rename(columns={"indirect_effect": "value"}).assign(quantity="indirect_effect")
-    frame = pd.concat([cells, pd.concat(scalars).rename(columns={"name": "quantity"})], ignore_index=True)
-    frame = frame.assign(model=model).astype({"layer": "Int64", "count": "Int64"})
-    return frame[["model", "quantity", "site", "category", "layer", "value", "ci", "count"]]
+COLUMNS = {
+    "model": KEY,
+    "quantity": KEY,
+    "site": KEY,
+    "category": KEY,
+    "layer": Choice("quantity", {CELL: own("layer"), **PEAK_LAYER.cases}),
+    "value": Choice("quantity", {CELL: EFFECT, **SCALARS}),
+    "ci": Choice("quantity", {CELL: CELLS.half_width("score")}),
+    "count": Choice("quantity", {CELL: CELLS.count()}),
+}
 
 
-def draw(frame: pd.DataFrame, window: int):
-    """Three heatmaps (kinds of token x layers) from `table`'s frame."""
+def rows(tables: Tables, job: Job) -> pd.DataFrame:
+    """A row per cell of the panels, then one per scalar that the paper quotes, which has no category."""
+    effects = cells(tables["effects"], style.SITES).assign(quantity=CELL).astype({"layer": "Int64"})
+    return pd.concat([effects, scalars(tables["effects"], style.SITES)], ignore_index=True)
+
+
+DERIVATION = Derivation(COLUMNS, rows, lambda tables, job: categorised(tables, style.SITES, most=1))
+
+
+def draw(frame: pd.DataFrame, window: int) -> Figure:
+    """Three heatmaps (kinds of token x layers) from the numbers."""
     cells = frame[frame["quantity"] == "indirect_effect"]
     prompts = int(frame.loc[frame["quantity"] == "prompts", "value"].iloc[0])
     model = frame["model"].iloc[0]
@@ -52,7 +62,7 @@ def draw(frame: pd.DataFrame, window: int):
     return style.finish(fig)
 
 
-def _peak(ax, category: str, effects: pd.Series) -> str:
+def _peak(ax: Axes, category: str, effects: pd.Series) -> str:
     """Frame the cell of a row's largest effect; returns that effect in words, as a cell may be narrower than a
     number.
     """
@@ -63,12 +73,9 @@ def _peak(ax, category: str, effects: pd.Series) -> str:
     return f"{category.lower()}: {effects.max():.3f}, layer {layer}"
 
 
-def main(argv=None):
-    job = arguments.parse(
-        __file__, __doc__, argv, inputs=["effects*", "traced*"], outputs=["pdf", "png", "csv"], keys=["model"]
-    )
-    frame = table(*trace_tables.read(job.inputs, trace_tables.SITES, most=1), job.keys.model)
-    style.save(job, draw(frame, job.config["model"]["trace_window"]), frame)
+def main(argv=None) -> None:
+    """Write the two pictures and the csv of the figure."""
+    items.figure(__file__, __doc__, argv, ["effects*", "traced*"], DERIVATION, draw, items.window)
 
 
 if __name__ == "__main__":

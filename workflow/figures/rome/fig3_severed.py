@@ -10,20 +10,16 @@ the mean probability of the answer minus that of the corrupted run; lines are 95
 # severed run than for the values that it holds. Here: prompts answered correctly, the same noise.
 
 import pandas as pd
+from matplotlib.figure import Figure
 
-from engram.drawing import style, trace_panels, trace_tables
+from engram.drawing import items, style, trace_panels, trace_tables
 from engram.evaluation import indirect_effects
-from engram.job import arguments
+
+DERIVATION = indirect_effects.averages(trace_tables.SEVERED, ("Last subject token",), most=1)
 
 
-def table(scores: pd.DataFrame, traced: pd.DataFrame, model: str) -> pd.DataFrame:
-    """Every bar: effects.by_layer's columns at the last subject token."""
-    frame = indirect_effects.by_layer(scores, traced, trace_tables.SEVERED, model)
-    return frame[frame["category"] == "Last subject token"].reset_index(drop=True)
-
-
-def draw(frame: pd.DataFrame):
-    """Three bars per layer from `table`'s frame."""
+def draw(frame: pd.DataFrame) -> Figure:
+    """Three bars per layer from the numbers."""
     fig = style.figure(style.DOUBLE, 2.4)
     ax = fig.subplots()
     handles = trace_panels.severed_bars(ax, frame)
@@ -36,12 +32,9 @@ def draw(frame: pd.DataFrame):
     return style.finish(fig)
 
 
-def main(argv=None):
-    job = arguments.parse(
-        __file__, __doc__, argv, inputs=["effects*", "traced*"], outputs=["pdf", "png", "csv"], keys=["model"]
-    )
-    frame = table(*trace_tables.read(job.inputs, trace_tables.SEVERED, most=1), job.keys.model)
-    style.save(job, draw(frame), frame)
+def main(argv=None) -> None:
+    """Write the two pictures and the csv of the figure."""
+    items.figure(__file__, __doc__, argv, ["effects*", "traced*"], DERIVATION, draw)
 
 
 if __name__ == "__main__":

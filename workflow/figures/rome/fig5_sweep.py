@@ -8,9 +8,9 @@ its paraphrases and its neighbourhood. Bands: 95% confidence intervals. Dotted: 
 # DIFFERS: the original's bands are 1.96 standard deviations over the root of 100, whatever the number of records.
 
 import pandas as pd
+from matplotlib.figure import Figure
 
-from engram.drawing import curves, style
-from engram.job import arguments
+from engram.drawing import curves, items, style
 
 METRICS = ("EM", "PM", "NM", "S")
 ITEM = "rome/fig5_sweep"
@@ -22,22 +22,19 @@ LINES = {  # PAPER: the colours of Fig. 5, darkened to 3:1 against white
 }
 
 
-def table(paths, points: dict) -> pd.DataFrame:
-    """Every point: the rows of the summaries that hold METRICS, with layer and token."""
-    frame = curves.with_points(curves.read(paths, METRICS, ["method"], ITEM), points, ["layer", "token"], ITEM)
-    return frame.assign(layer=frame["layer"].astype("Int64"))
+DERIVATION = curves.sweep(METRICS, ["layer", "token"], ITEM, lambda frame: frame.astype({"layer": "Int64"}))
 
 
-def draw(frame: pd.DataFrame):
+def draw(frame: pd.DataFrame) -> Figure:
     """Four panels over the layers, one line per token."""
     lines = {token: line for token, line in LINES.items() if (frame["token"] == token).any()}
     model = style.shorten(frame["model"].iloc[0], 30)
     return curves.draw(frame, "layer", "token", lines, f"layer of {model} that is edited")
 
 
-def main(argv=None):
-    job = arguments.parse(__file__, __doc__, argv, inputs=["summaries*"], outputs=["pdf", "png", "csv"], keys=["model"])
-    curves.item(job, table, draw)
+def main(argv=None) -> None:
+    """Write the two pictures and the csv of the figure."""
+    items.figure(__file__, __doc__, argv, ["summaries*"], DERIVATION, draw)
 
 
 if __name__ == "__main__":

@@ -6,16 +6,16 @@ rise), and effects are differences from the corrupted probability averaged over 
 other models Fig. 9.
 """
 
+from engram.drawing import items, trace_tables
 from engram.drawing.trace_panels import lines as draw
-from engram.drawing.trace_panels import lines_item
-from engram.job import arguments
+from engram.evaluation import indirect_effects
+
+DERIVATION = indirect_effects.averages(trace_tables.SITES)
 
 
-def main(argv=None):
-    job = arguments.parse(
-        __file__, __doc__, argv, inputs=["effects*", "traced*"], outputs=["pdf", "png", "csv"], keys=["model"]
-    )
-    lines_item(job, draw)
+def main(argv=None) -> None:
+    """Write the two pictures and the csv of the figure."""
+    items.figure(__file__, __doc__, argv, ["effects*", "traced*"], DERIVATION, draw, items.window_and_variants)
 
 
 if __name__ == "__main__":

@@ -5,29 +5,18 @@ paraphrase, and of an unrelated question with its true answer (specificity). PAP
 Table 6.
 """
 
-import pandas as pd
+from functools import partial
 
-from engram.drawing import method_tables
-from engram.job import arguments
+from engram.drawing import items, method_tables
 
 HEADS = {"EA": "Efficacy", "PA": "Paraphrase", "NA": "Specificity"}
+DERIVATION = method_tables.derivation(HEADS)
+draw = partial(method_tables.markdown, heads=HEADS)
 
 
-def table(summaries: list[pd.DataFrame]) -> pd.DataFrame:
-    """The summaries as one long frame in table order. ValueError names what is missing or doubled."""
-    return method_tables.table(summaries, tuple(HEADS))
-
-
-def draw(frame: pd.DataFrame, model: str) -> str:
-    """`table`'s frame as a Markdown table."""
-    return method_tables.markdown(frame, model, HEADS)
-
-
-def main(argv=None):
-    job = arguments.parse(
-        __file__, __doc__, argv, inputs=["summaries*", "published?"], outputs=["csv", "md"], keys=["model"]
-    )
-    method_tables.write(job, table, draw)
+def main(argv=None) -> None:
+    """Write the csv and the Markdown of the table."""
+    items.table(__file__, __doc__, argv, ["summaries*", "published?"], DERIVATION, draw)
 
 
 if __name__ == "__main__":

@@ -5,58 +5,85 @@ Subjects and prompts are counted as different strings, objects are those that an
 of an edit with its subject. PAPER: ROME Table 2.
 """
 
+import operator
+from typing import Any
+
+import numpy as np
 import pandas as pd
 
-from engram.drawing import published_numbers
-from engram.job import arguments, io
+from engram.drawing import items, published_numbers
+from engram.evaluation.derivation import KEY, Choice, Derivation, Formula, Job, Number, Rows, Tables
 
-COLUMNS = ("total", "per relation", "per record")
+SHOWN = ("total", "per relation", "per record")
 TABLE = {"paper": "rome", "table": "Table 2"}
 
 
-def items_of(facts: pd.DataFrame) -> dict[str, pd.Series]:
-    """Row of the table -> the things that it counts, indexed by relation_id and case_id, as often as they occur."""
-    facts = facts.set_index(["relation_id", "case_id"], drop=False)
+THINGS = Rows("things", by=("row",), of_input="facts")
+
+
+def _per(key: str) -> Number:
+    """How many in one relation or record on average: different things in each, summed, over the number of those."""
+    in_each = THINGS.each(
+        lambda part: part.groupby(key)["thing"].nunique().sum(), "sum of the numbers in each", "thing", key
+    )
+    every = Rows("facts").of_column(lambda values: values.nunique(), "number of different values", key)
+    return Formula("{} over {}", operator.truediv, (in_each, every))
+
+
+VALUE = Choice(
+    "column",
+    {
+        "total": THINGS.of_column(lambda values: values.nunique(), "number of different values", "thing"),
+        "per relation": _per("relation_id"),
+        "per record": _per("case_id"),
+    },
+)
+COLUMNS = {
+    **dict.fromkeys(("model", "row", "column"), KEY),
+    "value": VALUE,
+    **published_numbers.columns(("row", "column"), VALUE),
+}
+
+
+def prepare(tables: Tables, job: Job) -> dict[str, Any]:
+    """The things that each row of the table counts, as often as they occur, and what the paper has if it edits the
+    model.
+    """
+    facts = tables["facts"]
     kinds = {
+        "relations": facts["relation_id"],
         "records": facts["case_id"],
         "subjects": facts["subject"],
         "objects": facts["target_new"],
         "statements": pd.Series([p.replace("{}", s) for p, s in zip(facts["prompt"], facts["subject"])], facts.index),
-    }
-    return kinds | {
-        f"{kind} prompts": facts[f"{kind}_prompts"].explode().dropna()
+    } | {
+        f"{kind} prompts": facts[f"{kind}_prompts"]
         for kind in ("paraphrase", "neighborhood", "attribute", "generation")
     }
+    long = [facts.assign(row=row, thing=things.astype(object)).explode("thing") for row, things in kinds.items()]
+    paper = None
+    if "published" in tables and (tables["published"]["model"] == job.keys.model).any():
+        paper = published_numbers.of(tables["published"], **TABLE).assign(none=np.nan)
+    return {"things": pd.concat(long, ignore_index=True).dropna(subset="thing"), "published": paper}
 
 
-def table(facts: pd.DataFrame, model: str) -> pd.DataFrame:
-    """One row per number: model, row, column, value. The first row counts relations."""
-    relations, records = facts["relation_id"].nunique(), len(facts)
-    rows = [("relations", "total", relations)]
-    for row, things in items_of(facts).items():
-        by_relation = things.groupby(level="relation_id").nunique()
-        by_record = things.groupby(level="case_id").nunique()
-        values = (things.nunique(), by_relation.sum() / relations, by_record.sum() / records)
-        rows += [(row, column, value) for column, value in zip(COLUMNS, values)]
-    return pd.DataFrame(rows, columns=["row", "column", "value"]).assign(model=model)[
-        ["model", "row", "column", "value"]
-    ]
+def rows(tables: Tables, job: Job) -> pd.DataFrame:
+    """A row per number; of relations there is the total alone."""
+    places = [("relations", "total")]
+    places += [(row, column) for row in tables["things"]["row"].unique() if row != "relations" for column in SHOWN]
+    return pd.DataFrame(places, columns=["row", "column"]).assign(model=job.keys.model)
 
 
-def compared(frame: pd.DataFrame, path, model: str) -> pd.DataFrame:
-    """`table`'s frame beside the paper's numbers, if the paper edits this model."""
-    if not path or published_numbers.read(path, model=model).empty:
-        return frame
-    return published_numbers.joined(frame, published_numbers.read(path, **TABLE), ["row", "column"])
+DERIVATION = Derivation(COLUMNS, rows, prepare)
 
 
 def draw(frame: pd.DataFrame) -> str:
     """The frame as a Markdown table; a published number stands right of the one it belongs to."""
     shown = ["value", "published"] if "published" in frame else ["value"]
-    heads = [head for column in COLUMNS for head in (column.capitalize(), "published")[: len(shown)]]
+    heads = [head for column in SHOWN for head in (column.capitalize(), "published")[: len(shown)]]
     lines = [f"| | {' | '.join(heads)} |", "| --- |" + " ---: |" * len(heads)]
     for row, rows in frame.groupby("row", sort=False):
-        numbers = rows.set_index("column")[shown].reindex(COLUMNS)
+        numbers = rows.set_index("column")[shown].reindex(SHOWN)
         lines.append(f"| {row.capitalize()} | {' | '.join(map(_cell, numbers.to_numpy().ravel()))} |")
     return "\n".join(lines) + "\n"
 
@@ -66,14 +93,9 @@ def _cell(value: float) -> str:
     return "–" if pd.isna(value) else f"{value:,.0f}" if value >= 100 or value == round(value) else f"{value:.3g}"
 
 
-def main(argv=None):
-    job = arguments.parse(
-        __file__, __doc__, argv, inputs=["facts*", "published?"], outputs=["csv", "md"], keys=["model"]
-    )
-    facts = pd.concat(map(io.read_table, job.inputs.facts), ignore_index=True)
-    frame = compared(table(facts, job.keys.model), job.inputs.published, job.keys.model)
-    job.write("csv", frame)
-    job.write("md", draw(frame))
+def main(argv=None) -> None:
+    """Write the csv and the Markdown of the table."""
+    items.table(__file__, __doc__, argv, ["facts*", "published?"], DERIVATION, draw)
 
 
 if __name__ == "__main__":

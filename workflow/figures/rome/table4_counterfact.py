@@ -5,29 +5,18 @@ fluency (n-gram entropy); RS: consistency with reference texts. All x 100. PAPER
 5.
 """
 
-import pandas as pd
+from functools import partial
 
-from engram.drawing import method_tables
-from engram.job import arguments
+from engram.drawing import items, method_tables
 
 METRICS = ("S", "ES", "EM", "PS", "PM", "NS", "NM", "GE", "RS")
+DERIVATION = method_tables.derivation(METRICS)
+draw = partial(method_tables.markdown, heads=dict(zip(METRICS, METRICS)))
 
 
-def table(summaries: list[pd.DataFrame]) -> pd.DataFrame:
-    """The summaries as one long frame in table order. ValueError names what is missing or doubled."""
-    return method_tables.table(summaries, METRICS)
-
-
-def draw(frame: pd.DataFrame, model: str) -> str:
-    """`table`'s frame as a Markdown table."""
-    return method_tables.markdown(frame, model, {name: name for name in METRICS})
-
-
-def main(argv=None):
-    job = arguments.parse(
-        __file__, __doc__, argv, inputs=["summaries*", "published?"], outputs=["csv", "md"], keys=["model"]
-    )
-    method_tables.write(job, table, draw)
+def main(argv=None) -> None:
+    """Write the csv and the Markdown of the table."""
+    items.table(__file__, __doc__, argv, ["summaries*", "published?"], DERIVATION, draw)
 
 
 if __name__ == "__main__":

@@ -6,72 +6,107 @@ paper names another for this model, the paper's. PAPER: ROME Sec. 2.2, the numbe
 """
 
 import re
+from collections.abc import Callable
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from engram.drawing import published_numbers, style, trace_tables
-from engram.evaluation import indirect_effects
-from engram.job import arguments
+from engram.drawing import items, published_numbers, style
+from engram.evaluation.derivation import KEY, Choice, Derivation, Job, Number, Tables
+from engram.evaluation.indirect_effects import BEST_SCORES, CELLS, EFFECT, MEAN_SCORE, PROMPTS, categorised, cells
 
 QUOTED = {"table": "text", "dataset": "known"}
 WHERE = ("Last subject token", "Last token")
 
 
-def table(scores: pd.DataFrame, traced: pd.DataFrame, model: str, layers: dict) -> pd.DataFrame:
-    """A row per number: model, row, column, value and ci times 100, count. `layers`: (site, category) -> layers that
-    are shown besides the one with the largest effect.
+def _of_prompts(number: Callable[[str], Number]) -> dict[str, Number]:
+    return {name: number(name) for name in ("clean", "corrupted", "total effect")}
+
+
+VALUE = 100 * Choice(
+    "quantity",
+    {
+        **_of_prompts(PROMPTS.mean),
+        "indirect effect": EFFECT,
+        "score": MEAN_SCORE,
+        **{f"best score: {where}": number for where, number in BEST_SCORES.items()},
+    },
+)
+CI = 100 * Choice(
+    "quantity",
+    {**_of_prompts(PROMPTS.half_width), **dict.fromkeys(("indirect effect", "score"), CELLS.half_width("score"))},
+)
+COUNT = Choice(
+    "quantity",
+    {
+        **_of_prompts(PROMPTS.count),
+        **dict.fromkeys(("indirect effect", "score"), CELLS.count()),
+        **{f"best score: {where}": PROMPTS.count() for where in BEST_SCORES},
+    },
+)
+COLUMNS = {
+    **dict.fromkeys(("model", "row", "column"), KEY),
+    "value": VALUE,
+    "ci": CI,
+    "count": COUNT,
+    **published_numbers.columns(("row", "in_paper"), VALUE, CI),
+}
+
+
+def prepare(tables: Tables, job: Job) -> dict[str, Any]:
+    """The effects with the categories of their tokens, the total effect of every prompt, and what the paper quotes."""
+    paper = None
+    if "published" in tables:
+        paper = published_numbers.of(tables["published"], paper="rome", model=job.keys.model, **QUOTED)
+        paper = paper.rename(columns={"column": "in_paper"}) if len(paper) else None
+    traced = tables["traced"]
+    return {
+        **categorised(tables, style.SITES, most=1),
+        "traced": traced.assign(**{"total effect": traced["clean"] - traced["corrupted"]}),
+        "published": paper,
+    }
+
+
+def rows(tables: Tables, job: Job) -> pd.DataFrame:
+    """A row per number, with the keys of its cell. The layers are that of the largest effect and those that the paper
+    names. It names no layer (`in_paper`) where an effect is the largest at all: that stands beside the largest here.
     """
-    rows = []
-    for column, values in (
-        ("clean", traced["clean"]),
-        ("corrupted", traced["corrupted"]),
-        ("total effect", traced["clean"] - traced["corrupted"]),
-    ):
-        rows.append(("prompts", column, values.mean(), 1.96 * values.std(ddof=0) / np.sqrt(len(values)), len(values)))
+    keys = cells(tables["effects"], style.SITES)
+    effects = EFFECT.compute(keys, tables)
+    quoted = tables["published"] if "published" in tables else pd.DataFrame(columns=["row", "in_paper"])
+    unnamed = set(quoted.loc[quoted["in_paper"] == "indirect effect", "row"])
+    layers = quoted_layers(quoted)
+    numbers = [{"row": "prompts", "column": name, "quantity": name} for name in ("clean", "corrupted", "total effect")]
     for site in style.SITES:
-        cells, numbers = (
-            indirect_effects.average_effects(scores, traced, site),
-            indirect_effects.summary(scores, traced, site),
-        )
-        for category in [name for name in WHERE if (cells["category"] == name).any()]:
-            name, own = f"{site}, {category.lower()}", cells[cells["category"] == category].set_index("layer")
-            peak = own["indirect_effect"].idxmax()
-            for layer in dict.fromkeys([peak, *layers.get((site, category), [])]):
-                at = own.loc[layer]
-                rows.append((name, f"indirect effect, layer {layer}", at["indirect_effect"], at["ci"], at["count"]))
-                rows.append((name, f"score, layer {layer}", at["mean_score"], at["ci"], at["count"]))
-        for where in (*WHERE, "any token"):
-            best = numbers.loc[numbers["name"] == f"best score: {where}", "value"]
-            rows += [
-                (f"{site}, {where.lower()}", "best score of each prompt", value, np.nan, len(traced)) for value in best
-            ]
-    frame = pd.DataFrame(rows, columns=["row", "column", "value", "ci", "count"]).astype({"count": "int64"})
-    frame[["value", "ci"]] *= 100
-    return frame.assign(model=model)[["model", "row", "column", "value", "ci", "count"]]
+        categories = [where for where in WHERE if ((keys["site"] == site) & (keys["category"] == where)).any()]
+        for where in categories:
+            row, of_cells = f"{site}, {where.lower()}", (keys["site"] == site) & (keys["category"] == where)
+            peak = keys["layer"][effects[of_cells].idxmax()]
+            for layer in dict.fromkeys([peak, *layers.get((site, where), [])]):
+                cell = {"row": row, "site": site, "category": where, "layer": layer}
+                for name in ("indirect effect", "score"):
+                    unnamed_here = name == "indirect effect" and layer == peak and row in unnamed
+                    about = {"quantity": name, "column": f"{name}, layer {layer}"}
+                    numbers.append(cell | about | ({"in_paper": name} if unnamed_here else {}))
+        for where in (*categories, "any token"):
+            about = {"quantity": f"best score: {where}", "column": "best score of each prompt"}
+            numbers.append({"row": f"{site}, {where.lower()}", "site": site} | about)
+    frame = pd.DataFrame(numbers).assign(model=job.keys.model, variant=tables["traced"]["variant"].iloc[0])
+    in_paper = frame["in_paper"] if "in_paper" in frame else pd.Series(None, frame.index, dtype=object)
+    return frame.astype({"layer": "Int64"}).assign(in_paper=in_paper.fillna(frame["column"]))
 
 
-def quoted_layers(known: pd.DataFrame) -> dict:
+def quoted_layers(quoted: pd.DataFrame) -> dict[tuple[str, str], list[int]]:
     """(site, category) -> the layers of which the paper gives a number."""
-    found: dict = {}
-    for row, column in zip(known["row"], known["column"]):
+    numbers: dict[tuple[str, str], list[int]] = {}
+    for row, column in zip(quoted["row"], quoted["in_paper"]):
         site, _, where = row.partition(", ")
         for layer in re.findall(r"layer (\d+)$", column):
-            found.setdefault((site, where.capitalize()), []).append(int(layer))
-    return {key: sorted(set(layers)) for key, layers in found.items()}
+            numbers.setdefault((site, where.capitalize()), []).append(int(layer))
+    return {key: sorted(set(layers)) for key, layers in numbers.items()}
 
 
-def compared(frame: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
-    """`table`'s frame beside the paper's numbers, if it has any for this model. The paper names no layer where an
-    effect is the largest at all: it stands beside the largest here.
-    """
-    if known.empty:
-        return frame
-    known = known.copy()
-    for place in known.index[known["column"] == "indirect effect"]:
-        same = (frame["row"] == known.loc[place, "row"]) & frame["column"].str.startswith("indirect effect")
-        known.loc[place, "column"] = frame.loc[same, "column"].iloc[0]
-    return published_numbers.joined(frame, known, ["row", "column"])
+DERIVATION = Derivation(COLUMNS, rows, prepare)
 
 
 def draw(frame: pd.DataFrame) -> str:
@@ -94,21 +129,9 @@ def draw(frame: pd.DataFrame) -> str:
     )
 
 
-def main(argv=None):
-    job = arguments.parse(
-        __file__, __doc__, argv, inputs=["effects*", "traced*", "published?"], outputs=["csv", "md"], keys=["model"]
-    )
-    model = job.keys.model
-    known = (
-        published_numbers.read(job.inputs.published, paper="rome", model=model, **QUOTED)
-        if job.inputs.published
-        else pd.DataFrame()
-    )
-    scores, traced = trace_tables.read(job.inputs, trace_tables.SITES, most=1)
-    layers = {} if known.empty else quoted_layers(known)
-    frame = compared(table(scores, traced, model, layers), known)
-    job.write("csv", frame)
-    job.write("md", draw(frame))
+def main(argv=None) -> None:
+    """Write the csv and the Markdown of the table."""
+    items.table(__file__, __doc__, argv, ["effects*", "traced*", "published?"], DERIVATION, draw)
 
 
 if __name__ == "__main__":

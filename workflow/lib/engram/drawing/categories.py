@@ -2,46 +2,61 @@
 torch.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from engram.drawing import curves, style
 from engram.evaluation import metrics
-from engram.job import io
+from engram.evaluation.derivation import KEY, Number, Rows, Tables
 from engram.settings.fact_groups import FactGroup
 
 KEYS = ["model", "dataset", "method", "n"]
 
 
-def read(paths, shown, item: str) -> pd.DataFrame:
-    """From tables `records` of groups of relations (n is 100of3, 100of3+5): KEYS; `relations`, the names as in n,
-    joined by ` + `; facts; metric of `shown`, value and ci times 100, count. ValueError for facts that are not chosen
-    by relation.
+GROUP = Rows("records", by=("method", "n"))
+DATASET = "counterfact"
+COLUMNS: dict[str, Number] = {
+    **dict.fromkeys((*KEYS, "relations"), KEY),  # relations: their names as in n, joined by ` + `
+    "facts": GROUP.count(),
+    "metric": KEY,
+    **metrics.numbers(GROUP, DATASET),
+}
+
+
+def rows(tables: Tables, shown: Sequence[str], item: str) -> pd.DataFrame:
+    """KEYS, relations and metric (of `shown`) of groups of relations (n is 100of3, 100of3+5) in the table `records`.
+    ValueError for facts that are not chosen by relation.
     """
     parts = []
-    for records in map(io.read_table, paths):
-        keys = records[KEYS].iloc[0].to_dict()
-        if not FactGroup.parse(keys["n"]).ranks:
-            raise ValueError(f"{item}: {keys['method']}, n {keys['n']}: right are facts of chosen relations, as 100of3")
-        found = metrics.summary(records, keys["dataset"])
-        found = found[found["metric"].isin(shown)].drop(columns="after")
+    for (method, n), records in tables["records"].groupby(["method", "n"], sort=False):
+        if not FactGroup.parse(n).ranks:
+            raise ValueError(f"{item}: {method}, n {n}: right are facts of chosen relations, as 100of3")
         names = " + ".join(sorted(records["relation_id"].unique()))
-        parts.append(found.assign(**keys, relations=names, facts=len(records)))
-    frame = pd.concat(parts, ignore_index=True)
-    return frame[[*KEYS, "relations", "facts", "metric", "value", "ci", "count"]]
+        measured = [metric for metric in metrics.measured(records, DATASET) if metric in shown]
+        parts.append(
+            records[KEYS].iloc[:1].assign(relations=names).merge(pd.DataFrame({"metric": measured}), how="cross")
+        )
+    return pd.concat(parts, ignore_index=True)
 
 
-def ordered(frame: pd.DataFrame, shown) -> pd.DataFrame:
+def ordered(frame: pd.DataFrame, shown: Sequence[str], number: Number, tables: Tables) -> pd.DataFrame:
     """Metrics in the order of `shown`, then relations from the best S of the last editor down, then editors as in the
-    papers.
+    papers; `number`: the value of a row.
     """
     methods = style.method_order(frame["method"])
-    last = frame[(frame["metric"] == "S") & (frame["method"] == methods[-1])].set_index("relations")["value"]
-    order = list(last.sort_values(ascending=False, kind="stable").index)
-    places = {"metric": list(shown).index, "relations": order.index, "method": methods.index}
-    return frame.sort_values(list(places), key=lambda names: names.map(places[names.name]), ignore_index=True)
+    last = frame[(frame["metric"] == "S") & (frame["method"] == methods[-1])]
+    best = number.compute(last, tables).set_axis(last["relations"]).sort_values(ascending=False, kind="stable")
+    ranks = {"metric": list(shown).index, "relations": list(best.index).index, "method": methods.index}
+    return frame.sort_values(list(ranks), key=lambda names: names.map(ranks[names.name]), ignore_index=True)
 
 
-def draw(frame: pd.DataFrame, place: str, of: str, lines: dict, label: str, width: float = style.DOUBLE):
+def draw(
+    frame: pd.DataFrame, place: str, of: str, lines: Mapping[str, curves.Line], label: str, width: float = style.DOUBLE
+) -> Figure:
     """One panel per metric, one above the other; a mark with its 95% interval for every value of column `place`, in the
     order of the frame, and every entry of `lines` (value of column `of` -> curves.Line). The unedited model is a level.
     """
@@ -57,7 +72,7 @@ def draw(frame: pd.DataFrame, place: str, of: str, lines: dict, label: str, widt
         ax.set(ylim=(-4, 104), ylabel=metric, xlim=(-0.6, len(places) - 0.4))
         ax.grid(True, axis="y", linewidth=0.3, color="0.85")
         ax.set_axisbelow(True)
-    turned = {"rotation": 90} if len(places) > 12 else {}
+    turned: dict[str, Any] = {"rotation": 90} if len(places) > 12 else {}
     fig.axes[-1].set_xticks(range(len(places)), [style.shorten(str(name), 24) for name in places], **turned)
     fig.axes[-1].set_xlabel(label)
     handles = dict(zip(*reversed(fig.axes[0].get_legend_handles_labels())))
@@ -66,11 +81,20 @@ def draw(frame: pd.DataFrame, place: str, of: str, lines: dict, label: str, widt
     return style.finish(fig)
 
 
+def draw_by_editor(frame: pd.DataFrame, label: str) -> Figure:
+    """`draw` with relations on the x axis, and a mark for each editor."""
+    lines = {
+        method: curves.Line(style.method_label(method, ""), *look)
+        for method, look in style.method_looks(set(frame["method"])).items()
+    }
+    return draw(frame, "relations", "method", lines, label)
+
+
 def _shifts(count: int) -> list[float]:
     return [0.5 * (index - (count - 1) / 2) / max(count, 2) for index in range(count)]
 
 
-def _marks(ax, rows, places: list, place: str, shift: float, line) -> None:
+def _marks(ax: Axes, rows: pd.DataFrame, places: list, place: str, shift: float, line: curves.Line) -> None:
     at = [places.index(name) + shift for name in rows[place]]
     ax.errorbar(
         at,

@@ -1,11 +1,16 @@
 """Metrics over a number, one panel each: facts edited together, a layer, a hyperparameter. No torch."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from engram.drawing import method_tables, style
+from engram.drawing import style
+from engram.evaluation.derivation import KEY, Derivation, Job, Key, Number, Rows, Tables
 
 KEYS = ["model", "dataset", "method", "n", "after"]
 TITLES = {
@@ -26,33 +31,37 @@ class Line:
 
     label: str
     color: str
-    dashes: object
+    dashes: Any  # matplotlib's linestyle
     marker: str | None
 
 
-def read(paths, metrics, at: list[str], item: str) -> pd.DataFrame:
-    """The rows of `metrics` in the summaries at `paths`, in the order of the metrics.
+RESULT = Rows("summaries", by=("method", "n", "after", "metric"))
+NUMBERS: dict[str, Number] = {"metric": KEY, **{name: RESULT.cell(name) for name in ("value", "ci", "count")}}
+
+
+def rows(tables: Tables, metrics: Sequence[str], at: list[str], item: str) -> pd.DataFrame:
+    """KEYS and metric of the rows of `metrics` in the table `summaries`, in the order of the metrics.
 
     ValueError if the columns `at` (method, and what is on the x axis) do not tell two rows of a metric apart, or one is
     missing.
     """
-    frame = pd.concat(method_tables.read(paths), ignore_index=True)
-    frame = frame[frame["metric"].isin(metrics)]
+    frame = tables["summaries"]
+    frame = frame.loc[frame["metric"].isin(metrics), [*KEYS, "metric"]]
     doubled = frame[frame.duplicated([*at, "metric"])]
     if len(doubled):
-        first = ", ".join(map(str, doubled[[*KEYS, "metric"]].iloc[0]))
+        first = ", ".join(map(str, doubled.iloc[0]))
         raise ValueError(f"{item}: {first} occurs twice; right is one row for each of {', '.join(at)}")
-    for key, rows in frame.groupby(at):
-        if set(rows["metric"]) != set(metrics):
+    for key, of_key in frame.groupby(at):
+        if set(of_key["metric"]) != set(metrics):
             raise ValueError(
-                f"{item}: {dict(zip(at, key))} lacks the metrics {sorted(set(metrics) - set(rows['metric']))}"
+                f"{item}: {dict(zip(at, key))} lacks the metrics {sorted(set(metrics) - set(of_key['metric']))}"
             )
     return frame.sort_values(
         "metric", key=lambda names: names.map(list(metrics).index), kind="stable", ignore_index=True
     )
 
 
-def with_points(frame: pd.DataFrame, points: dict[str, dict], keys: list[str], item: str) -> pd.DataFrame:
+def with_points(frame: pd.DataFrame, points: dict[str, dict], keys: Sequence[str], item: str) -> pd.DataFrame:
     """The frame with the hyperparameters `keys` of the points of a sweep (slug -> point) as columns; the unedited model
     has none.
 
@@ -61,22 +70,36 @@ def with_points(frame: pd.DataFrame, points: dict[str, dict], keys: list[str], i
     other = [slug for slug, point in points.items() if set(point) != set(keys)]
     strange = sorted(set(frame["method"]) - set(points) - {UNEDITED})
     if other or strange or not points:
-        found = (
+        wrong = (
             f"over {', '.join(points[other[0]])}" if other else f"with {strange[0]}" if strange else "without a sweep"
         )
-        raise ValueError(f"{item}: {found}; right is a sweep over {' and '.join(keys)}, beside it `{UNEDITED}` alone")
-    columns = {key: frame["method"].map(lambda slug: points.get(slug, {}).get(key)).astype(object) for key in keys}
-    return pd.concat([frame[KEYS], pd.DataFrame(columns), frame.drop(columns=KEYS)], axis=1)
+        raise ValueError(f"{item}: {wrong}; right is a sweep over {' and '.join(keys)}, beside it `{UNEDITED}` alone")
+    of_row = [points.get(slug, {}) for slug in frame["method"]]
+    return frame.assign(**{key: pd.Series([point.get(key) for point in of_row], frame.index, object) for key in keys})
 
 
-def item(job, table, draw) -> None:
-    """The files of a figure of a sweep: `table(summaries, points)`, and `draw` of it."""
-    frame = table(job.inputs.summaries, job.config.get("points", {}))
-    style.save(job, draw(frame), frame)
+def over_facts(metrics: Sequence[str], item: str) -> Derivation:
+    """The rows of `metrics` in the table `summaries`, one for each method and number of facts."""
+    columns = dict.fromkeys(KEYS, KEY) | NUMBERS
+    return Derivation(columns, lambda tables, job: rows(tables, metrics, ["method", "after"], item))
 
 
-def draw(frame: pd.DataFrame, x: str, of: str, lines: dict, label: str, log: bool = False):
-    """One panel per metric of `read`'s frame, values over the column `x`, one line per entry of `lines` and value of
+def sweep(
+    metrics: Sequence[str], keys: Sequence[str], item: str, placed: Callable[[pd.DataFrame], pd.DataFrame]
+) -> Derivation:
+    """The rows of `metrics` in the table `summaries` with the hyperparameters `keys` of their points; `placed` gives
+    the frame of keys in its types and order, and refuses points that have no place in the figure.
+    """
+    point = Key("a hyperparameter of the point that `method` is, as the sweep in the parameter file has it")
+
+    def placed_rows(tables: Tables, job: Job) -> pd.DataFrame:
+        return placed(with_points(rows(tables, metrics, ["method"], item), job.config.get("points", {}), keys, item))
+
+    return Derivation(dict.fromkeys(KEYS, KEY) | dict.fromkeys(keys, point) | NUMBERS, placed_rows)
+
+
+def draw(frame: pd.DataFrame, x: str, of: str, lines: Mapping[Any, Line], label: str, log: bool = False) -> Figure:
+    """One panel per metric of the numbers, values over the column `x`, one line per entry of `lines` and value of
     column `of`.
 
     Bands are 95% confidence intervals. The unedited model is a level.
@@ -102,7 +125,7 @@ def draw(frame: pd.DataFrame, x: str, of: str, lines: dict, label: str, log: boo
     return style.finish(fig)
 
 
-def _line(ax, rows: pd.DataFrame, x: str, line: Line) -> None:
+def _line(ax: Axes, rows: pd.DataFrame, x: str, line: Line) -> None:
     rows = rows.assign(**{x: rows[x].astype(float)}).sort_values(x)
     ax.plot(
         rows[x],
@@ -119,7 +142,7 @@ def _line(ax, rows: pd.DataFrame, x: str, line: Line) -> None:
     )
 
 
-def _axes(ax, places: pd.Series, log: bool) -> None:
+def _axes(ax: Axes, places: pd.Series, log: bool) -> None:
     if log:
         low, high = places.min(), places.max()
         decades = [10.0**power for power in range(-12, 13) if low <= 10.0**power <= high]

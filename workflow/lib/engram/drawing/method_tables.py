@@ -1,62 +1,78 @@
 """Tables that compare editing methods: summaries of stage `evaluate` as one long frame, and as Markdown. No torch."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import pandas as pd
 
 from engram.drawing import published_numbers, style
+from engram.evaluation.derivation import KEY, Derivation, Job, Number, Rows, Tables
 
 TEXTS = ("GE", "RS")  # metrics of generated texts
-COLUMNS = ["model", "dataset", "method", "n", "metric", "value", "ci", "count"]
+RESULT = Rows("summaries", by=("method", "metric"), optional=True)
+COLUMNS: dict[str, Number] = {
+    "model": KEY,
+    "dataset": KEY,
+    "method": KEY,
+    "n": KEY,
+    "metric": KEY,
+    "value": RESULT.cell("value"),
+    "ci": RESULT.cell("ci"),
+    "count": RESULT.cell("count"),
+    **published_numbers.columns(RESULT.by, RESULT.cell("value"), RESULT.cell("ci")),
+}
 
 
-def read(paths: list) -> list[pd.DataFrame]:
-    """The files summary.csv at `paths`; a method may be called none or na, which pandas would take for nothing."""
-    return [pd.read_csv(path, keep_default_na=False, na_values=[""]) for path in paths]
+def derivation(metrics: Iterable[str], at_the_end: bool = False) -> Derivation:
+    """A table of editors: a row for each editor in the papers' order and each metric in the given one, from the tables
+    `summaries`; beside them what the paper has for the model, if the job reads `published`. Editors that the paper has
+    alone are rows without `value`.
 
-
-def write(job, table, draw) -> None:
-    """The two files of a table of the summaries: `table(summaries)`, beside it what the paper has for this model if the
-    job reads `published`, and `draw` of both, as Markdown.
+    `at_the_end`: of facts that are edited one after the other and read along the way, the reading at the end.
+    ValueError names what is missing or doubled.
     """
-    frame = table(read(job.inputs.summaries))
-    if job.inputs.published:
-        frame = _ordered(
-            published_numbers.beside(frame, job.inputs.published, job.script.parent.name),
-            list(frame["metric"].unique()),
-        )
-    job.write("csv", frame)
-    job.write("md", draw(frame, job.keys.model))
+
+    def prepare(tables: Tables, job: Job) -> dict[str, Any]:
+        own = tables["summaries"]
+        if at_the_end:
+            own = own[own["after"] == own.groupby(["method", "n"])["after"].transform("max")]
+        _check(own, tuple(metrics))
+        own = own[own["metric"].isin(list(metrics))]
+        paper = None
+        if "published" in tables:
+            paper = published_numbers.of_editors(tables["published"], own, job.script.parent.name)
+        return {"summaries": own, "published": paper}
+
+    return Derivation(COLUMNS, lambda tables, job: _rows(tables, list(metrics)), prepare)
 
 
-def last(summaries: list[pd.DataFrame]) -> list[pd.DataFrame]:
-    """Of facts that are edited one after the other and read along the way, the reading at the end."""
-    return [frame[frame["after"] == frame["after"].max()] for frame in summaries]
+def _rows(tables: Tables, metrics: list[str]) -> pd.DataFrame:
+    """Methods in the papers' order, metrics in the given one; an editor of the paper alone has no n."""
+    keys = ["model", "dataset", "method", "n", "metric"]
+    rows = tables["summaries"][keys]
+    if "published" in tables:
+        paper = tables["published"][[key for key in keys if key != "n"]].assign(n="")
+        rows = pd.concat([rows.astype({"n": object}), paper]).drop_duplicates(["method", "metric"])
+    ranks = {"method": style.method_order(rows["method"]).index, "metric": metrics.index}
+    return rows.sort_values(["method", "metric"], key=lambda names: names.map(ranks[names.name]))
 
 
-def _ordered(frame: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
-    """Methods in the papers' order, metrics in the given one."""
-    ranks = {"method": style.method_order(frame["method"]).index, "metric": metrics.index}
-    return frame.sort_values(["method", "metric"], key=lambda names: names.map(ranks[names.name]), ignore_index=True)
-
-
-def table(summaries: list[pd.DataFrame], metrics: tuple[str, ...]) -> pd.DataFrame:
-    """The rows of `metrics` in table order, methods in the papers'. ValueError names what is missing or doubled."""
-    frame = pd.concat(summaries, ignore_index=True)
-    doubled = frame[frame.duplicated(["method", "metric"])]
+def _check(own: pd.DataFrame, metrics: tuple[str, ...]) -> None:
+    doubled = own[own.duplicated(["method", "metric"])]
     if len(doubled):
-        raise ValueError(f"summaries: {doubled[COLUMNS[:5]].values.tolist()} occur twice; right is one per method")
-    keyed, parts = frame.set_index(["method", "metric"]), []
-    for method in style.method_order(frame["method"]):
-        missing = [metric for metric in metrics if (method, metric) not in keyed.index]
+        first = doubled[["model", "dataset", "method", "n", "metric"]].values.tolist()
+        raise ValueError(f"summaries: {first} occur twice; right is one per method")
+    for method, rows in own.groupby("method", sort=False):
+        missing = [metric for metric in metrics if metric not in set(rows["metric"])]
         if missing:
             raise ValueError(f"summaries, method {method}: metrics {missing} are missing; expected {list(metrics)}")
-        parts.append(keyed.loc[[(method, metric) for metric in metrics]])
-    return pd.concat(parts).reset_index()[COLUMNS]
 
 
-def markdown(frame: pd.DataFrame, model: str, heads: dict[str, str]) -> str:
-    """`table`'s frame as Markdown: a row per method, a column per metric under its head, the interval in parentheses.
-    With published numbers, those and the difference are the rows below it.
+def markdown(frame: pd.DataFrame, heads: dict[str, str]) -> str:
+    """The numbers of `derivation` as Markdown: a row per method, a column per metric under its head, the interval in
+    parentheses. With published numbers, those and the difference are the rows below it.
     """
+    model = frame["model"].iloc[0]
     lines = [f"| Editor | {' | '.join(heads.values())} |", "| --- |" + " ---: |" * len(heads)]
     for method, rows in frame.groupby("method", sort=False):
         name, rows = style.method_label(method, model), rows.set_index("metric").loc[list(heads)]
@@ -76,7 +92,7 @@ def markdown(frame: pd.DataFrame, model: str, heads: dict[str, str]) -> str:
     )
 
 
-def _row(name: str, cells) -> str:
+def _row(name: str, cells: Iterable[str]) -> str:
     return f"| {name} | {' | '.join(cells)} |"
 
 

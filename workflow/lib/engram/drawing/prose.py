@@ -5,6 +5,8 @@ Lengths are inches unless a name ends in `_pt` (points, 1/72 inch).
 """
 
 import re
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -13,10 +15,12 @@ from matplotlib.textpath import text_to_path
 
 from engram.drawing.style import DOUBLE, FONT, NEW, SIZE, TRUE, figure, finish, printable
 
+Piece = tuple[str, str]  # text, style
+Line = list[tuple[float, str, str]]  # place in points, text, style
 LEADING_PT = SIZE * 1.35
 MARGIN, GAP, STEP = 0.08, 0.12, 0.04  # inches: edges of a page, above and below its rules, between entries
 
-TEXT_STYLES = {
+TEXT_STYLES: dict[str, dict[str, Any]] = {
     "plain": {},
     "bold": {"weight": "bold"},
     "prompt": {"style": "italic", "color": "0.35"},
@@ -37,7 +41,7 @@ def width_pt(text: str, style: str = "plain") -> float:
     return text_to_path.get_text_width_height_descent(text, FontProperties(family=FONT, size=SIZE, **font), False)[0]
 
 
-def mark(text: str, words: dict[str, str]) -> list[tuple[str, str]]:
+def mark(text: str, words: dict[str, str]) -> list[Piece]:
     """Pieces of printable text in which each whole-word occurrence of a key of `words` has that key's style."""
     words = {printable(word).strip().casefold(): style for word, style in words.items()}
     longest_first = sorted((word for word in words if word), key=len, reverse=True)
@@ -52,9 +56,11 @@ def mark(text: str, words: dict[str, str]) -> list[tuple[str, str]]:
     ]
 
 
-def flow(pieces, limit_pt: float, most: int) -> list[list[tuple[float, str, str]]]:
+def flow(pieces: Iterable[Piece], limit_pt: float, most: int) -> list[Line]:
     """Fill lines of `limit_pt` with the words of `pieces`; after `most` lines the text ends in an ellipsis."""
-    lines, line, x = [], [], 0.0
+    lines: list[Line] = []
+    line: Line = []
+    x = 0.0
     for word in _words(pieces):
         size = sum(width_pt(text, style) for text, style in word)
         gap = width_pt(" ") if line else 0.0
@@ -76,9 +82,9 @@ def flow(pieces, limit_pt: float, most: int) -> list[list[tuple[float, str, str]
     return lines
 
 
-def _words(pieces):
+def _words(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
     """Lists of (text, style) without white space: a word may be made of several pieces; very long words are cut."""
-    word = []
+    word: list[Piece] = []
     for text, style in pieces:
         for part in re.split(r"( +)", text):
             if part.isspace():
@@ -93,7 +99,7 @@ def _words(pieces):
         yield word
 
 
-def write_lines(fig: Figure, lines, left: float, top: float, leading_pt: float = LEADING_PT) -> float:
+def write_lines(fig: Figure, lines: list[Line], left: float, top: float, leading_pt: float = LEADING_PT) -> float:
     """Put lines of text on the figure, their first baseline one line below `top`; returns where the last one ends.
 
     `left` and `top` are inches from the left and from the upper edge of the figure.
@@ -106,7 +112,7 @@ def write_lines(fig: Figure, lines, left: float, top: float, leading_pt: float =
     return top
 
 
-def page(blocks: list, most: int) -> Figure:
+def page(blocks: list[list[tuple[str, list[Piece]]]], most: int) -> Figure:
     """A page of text, double-column width: blocks between rules, each a list of entries (label, pieces of running
     text).
 

@@ -3,10 +3,13 @@
 from dataclasses import dataclass, field
 
 import pandas as pd
+from matplotlib.figure import Figure
 
-from engram.drawing import prose, style, text_samples
-from engram.job import io
+from engram.drawing import prose, style
+from engram.evaluation.derivation import KEY, Derivation, Job, Number, Rows, Tables
 from engram.settings import config
+
+Groups = tuple[tuple[str, ...], ...]  # columns of a record that belong together in the figure
 
 NAMES = {  # column -> its label in a figure, and how its text is set
     "subject": ("Subject", "bold"),
@@ -32,41 +35,49 @@ class Settings:
     case_ids: dict = field(default_factory=dict)  # by model: the case_id, in a list of one
 
 
-def item(job, path, groups: tuple, draw) -> None:
-    """A figure of one record of the table at `path`: `draw(frame)` of `table`'s frame."""
-    where = f"paper: rome/{job.script.stem}"
-    settings = config.build(Settings, job.config["paper"], where)
-    frame = table(io.read_table(path), job.keys.model, groups, settings, where)
-    fig = draw(frame)
-    job.write("pdf", fig)
-    job.write("png", fig)
-    job.write("csv", text_samples.quoted(frame))
-
-
-def table(rows: pd.DataFrame, model: str, groups: tuple, settings: Settings, where: str = "specimens") -> pd.DataFrame:
-    """model, case_id, column, index, text: the record's columns, lists entry by entry. ValueError for a record that is
-    absent.
+def derivation(table: str, groups: Groups) -> Derivation:
+    """model, case_id, column, index, text of one record of an input: its columns (relation_id first, if it has one), of
+    a list each entry. ValueError for a record that is absent.
     """
-    case = settings.case_ids[model][0] if model in settings.case_ids else rows["case_id"].iloc[0]
-    found = rows[rows["case_id"] == case]
-    if len(found) != 1:
+    text = Rows("entries", by=("column", "index"), of_input=table)
+    columns: dict[str, Number] = {
+        **dict.fromkeys(("model", "case_id", "column", "index"), KEY),
+        "text": text.cell("text"),
+    }
+
+    def prepare(tables: Tables, job: Job) -> dict[str, pd.DataFrame]:
+        records = tables[table]
+        record = records[records["case_id"] == _case(records, job)]
+        names = ["relation_id"] * ("relation_id" in records) + [name for group in groups for name in group]
+        return {"entries": pd.concat([_entries_of(record, name) for name in names], ignore_index=True)}
+
+    def rows(tables: Tables, job: Job) -> pd.DataFrame:
+        return tables["entries"][["case_id", "column", "index"]].assign(model=job.keys.model)
+
+    return Derivation(columns, rows, prepare)
+
+
+def _case(records: pd.DataFrame, job: Job) -> int:
+    """The case_id that the item's options name for the model, else the first."""
+    where = f"paper: {job.script.parent.name}/{job.script.stem}"
+    settings = config.build(Settings, job.config["paper"], where)
+    case = settings.case_ids[job.keys.model][0] if job.keys.model in settings.case_ids else records["case_id"].iloc[0]
+    if (records["case_id"] == case).sum() != 1:
         raise ValueError(
-            f"{where}: {len(found)} records have the case_id {case}; right is one of {len(rows)}, the first are "
-            f"{rows['case_id'].head(5).tolist()}"
+            f"{where}: {(records['case_id'] == case).sum()} records have the case_id {case}; right is one of "
+            f"{len(records)}, the first are {records['case_id'].head(5).tolist()}"
         )
-    columns = ["relation_id"] * ("relation_id" in rows) + [column for columns in groups for column in columns]
-    values = {column: found[column].iloc[0] for column in columns}
-    return pd.DataFrame(
-        [
-            {"model": model, "case_id": int(case), "column": column, "index": index, "text": text}
-            for column, value in values.items()
-            for index, text in enumerate([value] if isinstance(value, str) else value)
-        ]
-    )
+    return int(case)
 
 
-def draw(frame: pd.DataFrame, groups: tuple):
-    """A block of text per group of columns of `table`'s frame, the first under a line that says which record it is."""
+def _entries_of(record: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The record once for every text of a column."""
+    entries = record.assign(text=record[column], column=column).explode("text", ignore_index=True)
+    return entries.assign(index=range(len(entries))).dropna(subset="text")
+
+
+def draw(frame: pd.DataFrame, groups: Groups) -> Figure:
+    """A block of text per group of columns of one record, the first under a line that says which record it is."""
     relation = "".join(f", relation {text}" for text in frame.loc[frame["column"] == "relation_id", "text"])
     record = ("Record", [(f"{frame['case_id'].iloc[0]}{style.printable(relation)}", "plain")])
     subject = dict.fromkeys(frame.loc[frame["column"] == "subject", "text"], "bold")

@@ -5,18 +5,23 @@ Lengths are inches unless a name ends in `_pt` (points, 1/72 inch).
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import NullLocator
+from numpy.typing import ArrayLike
 
 SINGLE, DOUBLE = 3.25, 6.75  # width of one column and of both columns of a two-column page
 FONT, SIZE = "DejaVu Sans", 7.0  # shipped with matplotlib, so the same on every machine
-RC = {
+RC: dict[str, Any] = {
     "font.family": FONT,
     "font.size": SIZE,
     "axes.titlesize": SIZE + 1,
@@ -131,7 +136,7 @@ NEW, TRUE = "#d55e00", "#0072b2"  # the object an edit writes, the object it ove
 def figure(width: float, height: float) -> Figure:
     """An empty figure of the given size in inches, with matplotlib's own defaults plus `RC` in force."""
     matplotlib.rcdefaults()
-    matplotlib.rcParams.update(RC)
+    matplotlib.rcParams.update(RC)  # type: ignore[arg-type]  # the stubs take each key as a literal
     return Figure(figsize=(width, height), layout="constrained")
 
 
@@ -142,24 +147,18 @@ def finish(fig: Figure) -> Figure:
     return fig
 
 
-def save(job, fig, frame) -> None:
-    """The three files of a figure: the picture twice, and every number in it, a frame."""
-    for name, value in (("pdf", fig), ("png", fig), ("csv", frame)):
-        job.write(name, value)
-
-
 def method_label(method: str, model: str) -> str:
     """Name of a table row: `Unedited (mini)`, `ROME`."""
     return f"{METHODS['none']} ({model})" if method == "none" else METHODS.get(method, method.upper())
 
 
-def method_order(methods) -> list[str]:
+def method_order(methods: Iterable[str]) -> list[str]:
     """The distinct methods in the order of `METHODS`, unlisted ones last and alphabetically."""
     known = list(METHODS)
     return sorted(set(methods), key=lambda m: (known.index(m) if m in known else len(known), m))
 
 
-def method_looks(methods) -> dict[str, tuple]:
+def method_looks(methods: Iterable[str]) -> dict[str, tuple]:
     """Colour, dashes and marker of each editor's line: those of `LINES` always look the same, unlisted ones follow in
     order.
     """
@@ -170,49 +169,51 @@ def method_looks(methods) -> dict[str, tuple]:
     }
 
 
-def layer_label(site: str, window: int, model: str) -> str:
+def layer_label(site: str, window: int | None, model: str) -> str:
     """What the x axis counts, in words, on two lines."""
     if site == "hidden":
         return f"single restored layer\nwithin {shorten(model, 30)}"
     return f"center of interval of\n{window} restored {SITES[site].unit} layers"
 
 
-def layer_ticks(ax, layers: int, offset: float = 0.0) -> None:
+def layer_ticks(ax: Axes, layers: int, offset: float = 0.0) -> None:
     """Label every layer of a small model, every 2nd, 5th or 10th of a deeper one; `offset` moves to cell centres."""
     step = next((s for limit, s in ((8, 1), (16, 2), (32, 5)) if layers <= limit), 10)
     ticks = np.arange(0, layers, step)
     ax.set_xticks(ticks + offset, [str(tick) for tick in ticks])
 
 
-def log_places(values) -> list[float]:
+def log_places(values: ArrayLike) -> list[float]:
     """Round numbers on a logarithmic axis: 1, 2 and 5 times powers of ten between the smallest and the largest value,
     or the powers alone if those are many.
     """
     low, high = float(np.min(values)), float(np.max(values))
     for digits in ((1, 2, 5), (1,)):
-        found = [
+        places = [
             digit * 10.0**power for power in range(-12, 13) for digit in digits if low <= digit * 10.0**power <= high
         ]
-        if 0 < len(found) <= 6:
-            return found
-    return found[:: len(found) // 6 + 1] or [high]
+        if 0 < len(places) <= 6:
+            return places
+    return places[:: len(places) // 6 + 1] or [high]
 
 
-def log_axis(axis, values) -> None:
+def log_axis(axis: Axis, values: ArrayLike) -> None:
     """A logarithmic axis (`ax.xaxis`, `ax.yaxis`) with round numbers for these values."""
-    getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
+    getattr(axis.axes, f"set_{axis.axis_name}scale")("log")  # type: ignore[attr-defined]  # missing in the stubs
     axis.set_ticks(
         log_places(values), labels=[f"{place:,.0f}" if place >= 1 else f"{place:g}" for place in log_places(values)]
     )
     axis.set_minor_locator(NullLocator())
 
 
-def heatmap(ax, values, site: str, low: float, high: float, label: str, colormap: str | None = None) -> None:
-    """Cells `values` (rows R, layers L) from the top row down, with a colour bar; NaN cells stay grey.
+def heatmap(
+    ax: Axes, cells: ArrayLike, site: str, low: float, high: float, label: str, colormap: str | None = None
+) -> None:
+    """`cells` (rows R, layers L) from the top row down, with a colour bar; NaN cells stay grey.
 
     `colormap`: another than the site's.
     """
-    values = np.asarray(values, dtype=float)
+    values = np.asarray(cells, dtype=float)
     rows, layers = values.shape
     high = high if high > low else low + 1e-3  # an all-equal picture still needs a scale
     mesh = ax.pcolormesh(
@@ -226,12 +227,12 @@ def heatmap(ax, values, site: str, low: float, high: float, label: str, colormap
     ax.set_facecolor(NO_DATA)
     ax.set(xlim=(0, layers), ylim=(rows, 0))
     layer_ticks(ax, layers, 0.5)
-    bar = ax.figure.colorbar(mesh, cax=ax.inset_axes([1.04, 0, 0.05, 1]))
+    bar = ax.figure.colorbar(mesh, cax=ax.inset_axes((1.04, 0, 0.05, 1)))
     bar.outline.set_linewidth(0.4)
     places = [low, (low + high) / 2, high]  # the ends: what the colours of different panels can be compared by
     bar.set_ticks(places, labels=[f"{place:.{2 if high - low > 0.02 else 3}f}" for place in places])
     for label_of, side in zip(bar.ax.get_yticklabels(), ("bottom", "center", "top")):
-        label_of.set_va(side)  # inside the height of the bar, away from titles above
+        label_of.set(verticalalignment=side)  # inside the height of the bar, away from titles above
     bar.set_label(label, labelpad=3)
 
 

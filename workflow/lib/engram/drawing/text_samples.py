@@ -2,28 +2,39 @@
 25).
 """
 
-import csv
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from engram.drawing import prose, style
-from engram.job import io
+from engram.evaluation.derivation import KEY, Derivation, Job, Number, Rows, Tables
 from engram.settings import config
 
-COLUMNS = [
-    "model",
-    "case_id",
-    "relation_id",
-    "subject",
-    "rewrite_prompt",
-    "target_true",
-    "target_new",
-    "method",
-    "prompt_index",
-    "prompt",
-    "text",
-]
+FACT = Rows("facts", by=("case_id",))
+TEXT = Rows("texts", by=("method", "case_id", "prompt_index"))
+
+
+def _statement(table: pd.DataFrame, by: list[str]) -> pd.Series:
+    """The prompt of every record with its subject."""
+    table = table.set_index(by)
+    return pd.Series([row.prompt.replace("{}", row.subject) for row in table.itertuples()], table.index)
+
+
+COLUMNS: dict[str, Number] = {
+    "model": KEY,
+    "case_id": KEY,
+    "relation_id": FACT.cell("relation_id"),
+    "subject": FACT.cell("subject"),
+    "rewrite_prompt": FACT.apply(_statement, "prompt with its subject", "prompt", "subject"),
+    "target_true": FACT.cell("target_true"),
+    "target_new": FACT.cell("target_new"),
+    "method": KEY,
+    "prompt_index": KEY,
+    "prompt": TEXT.cell("prompt"),
+    "text": TEXT.cell("text"),
+}
 
 
 @dataclass(frozen=True)
@@ -34,26 +45,9 @@ class Settings:
     case_ids: dict = field(default_factory=dict)  # by model: case_id of the records shown, not chosen by rule
 
 
-def item(job, draw) -> None:
-    """A figure of texts: `draw(frame)` of `table`'s frame."""
-    where = f"paper: rome/{job.script.stem}"
-    settings = config.build(Settings, job.config["paper"], where)
-    texts = pd.concat([io.read_table(path) for path in job.inputs.texts], ignore_index=True)
-    frame = table(io.read_table(job.inputs.facts), texts, job.keys.model, settings, where)
-    fig = draw(frame)
-    job.write("pdf", fig)
-    job.write("png", fig)
-    job.write("csv", quoted(frame))
-
-
-def quoted(frame: pd.DataFrame) -> bytes:
-    """A csv with every field quoted: a lone carriage return inside a text would otherwise end the row for some
-    readers.
-    """
-    return frame.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_ALL).encode()
-
-
-def choose(facts: pd.DataFrame, available, settings: Settings, model: str, where: str = "samples") -> list[int]:
+def choose(
+    facts: pd.DataFrame, available: Iterable[int], settings: Settings, model: str, where: str = "samples"
+) -> list[int]:
     """The records that `settings.case_ids` names for the model, else `settings.cases` ids among `available`: one per
     relation first, then the lowest left. ValueError if there are too few, or a named one has no texts of every method.
     """
@@ -73,36 +67,30 @@ def choose(facts: pd.DataFrame, available, settings: Settings, model: str, where
     return [int(case) for case in pd.concat([first, rest])["case_id"].head(settings.cases)]
 
 
-def table(
-    facts: pd.DataFrame, texts: pd.DataFrame, model: str, settings: Settings, where: str = "samples"
-) -> pd.DataFrame:
-    """One row per chosen case and method: edit, text of the lowest prompt_index. ValueError on doubled texts."""
-    keys = ["method", "case_id", "prompt_index"]
+def rows(tables: Tables, job: Job) -> pd.DataFrame:
+    """One row per chosen case and method, of the lowest prompt_index. ValueError on doubled texts."""
+    texts, keys = tables["texts"], list(TEXT.by)
+    where = f"paper: {job.script.parent.name}/{job.script.stem}"
     if texts.duplicated(keys).any():
         raise ValueError(f"texts: {texts[texts.duplicated(keys)][keys].head(3).values.tolist()} occur twice")
-    by_method = texts.groupby("method")["case_id"].agg(set)
-    rows = []
-    for case in choose(facts, set.intersection(*by_method), settings, model, where):
-        fact = facts[facts["case_id"] == case].iloc[0]
-        index = texts.loc[texts["case_id"] == case, "prompt_index"].min()
-        here = texts[(texts["case_id"] == case) & (texts["prompt_index"] == index)].set_index("method")
-        for method in style.method_order(texts["method"]):
-            rows.append(
-                {
-                    **fact[["relation_id", "subject", "target_true", "target_new"]],
-                    "model": model,
-                    "case_id": case,
-                    "rewrite_prompt": fact["prompt"].replace("{}", fact["subject"]),
-                    "method": method,
-                    "prompt_index": int(index),
-                    **here.loc[method, ["prompt", "text"]],
-                }
-            )
-    return pd.DataFrame(rows, columns=COLUMNS)
+    available = set.intersection(*texts.groupby("method")["case_id"].agg(set))
+    settings = config.build(Settings, job.config["paper"], where)
+    methods = style.method_order(texts["method"])
+    return pd.DataFrame(
+        [
+            {"model": job.keys.model, "case_id": case, "method": method, "prompt_index": index}
+            for case in choose(tables["facts"], available, settings, job.keys.model, where)
+            for index in [int(texts.loc[texts["case_id"] == case, "prompt_index"].min())]
+            for method in methods
+        ]
+    )
 
 
-def draw(frame: pd.DataFrame, most: int):
-    """Blocks of wrapped text at double-column width, one per case of `table`'s frame; a text has at most `most`
+DERIVATION = Derivation(COLUMNS, rows)
+
+
+def draw(frame: pd.DataFrame, most: int) -> Figure:
+    """Blocks of wrapped text at double-column width, one per case of the numbers; a text has at most `most`
     lines.
     """
     return prose.page([_block(rows) for _, rows in frame.groupby("case_id", sort=False)], most)

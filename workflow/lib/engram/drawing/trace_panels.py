@@ -2,14 +2,17 @@
 runs.
 """
 
+from typing import Any
+
 import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from engram.drawing import prose, style, trace_tables
+from engram.drawing import prose, style
 from engram.drawing.trace_tables import SEVERED, SITES
-from engram.evaluation import indirect_effects
-from engram.settings import config, noise_rules
-from engram.tracing import selection
+from engram.settings import noise_rules
 
 CELL, HEAD, TITLE, FOOT = 0.135, 0.16, 0.15, 0.42  # inches: a row of a heatmap, the head, a line of title, the x axis
 UNRESTORED = {
@@ -20,16 +23,8 @@ UNRESTORED = {
 TITLE_PT = 420.0  # width of a title that is centred above the middle panel
 
 
-def heatmaps_item(job, draw) -> None:
-    """A figure of single prompts: `draw(frame, window)` of `traces.gallery`'s frame, for the one variant of the job."""
-    settings = config.build(selection.Settings, job.config["paper"], f"paper: {job.script.stem}")
-    tables = trace_tables.read(job.inputs, SITES, most=1)
-    frame = trace_tables.gallery(*tables, settings, job.keys.model, job.config["variants"])
-    style.save(job, draw(frame, job.config["model"]["trace_window"]), frame)
-
-
-def heatmaps(frame: pd.DataFrame, window: int | None, title: str = "", signed: str = ""):
-    """One row of three heatmaps (tokens x layers) per prompt and variant of `traces.cells`' columns.
+def heatmaps(frame: pd.DataFrame, window: int | None, title: str = "", signed: str = "") -> Figure:
+    """One row of three heatmaps (tokens x layers) per prompt and variant of the columns `trace_tables.CELLS`.
 
     The colours of a row start at the corrupted probability; rows of one prompt share their scale. `*`: token of the
     subject; `+`: corrupted as well. `signed`: the scores are no probabilities but something of this name and of either
@@ -67,8 +62,8 @@ def _about(block: pd.DataFrame) -> str:
     first, extra = block.iloc[0], block.loc[block["extra"], "token"].nunique()
     more = f" with {extra} more token{'s' * (extra > 1)}" if extra else ""
     return (
-        f"“{style.shorten(first['prompt'], 150)}” → {style.shorten(first['answer'], 30)}: p = {first['clean']:.2f} clean, "
-        f"{first['corrupted']:.2f} corrupted{more}"
+        f"“{style.shorten(first['prompt'], 150)}” → {style.shorten(first['answer'], 30)}: "
+        f"p = {first['clean']:.2f} clean, {first['corrupted']:.2f} corrupted{more}"
     )
 
 
@@ -78,11 +73,11 @@ def _token_labels(block: pd.DataFrame) -> list[str]:
     return [style.token_label(text) + mark for text, mark in zip(tokens["text"], marks)]
 
 
-def _grid(fig, heights: list[float], heads: dict | None = None) -> list:
+def _grid(fig: Figure, heights: list[float], heads: dict[str, str] | None = None) -> list[list[Axes]]:
     """Rows of three axes with the given heights, under a head that names each column: what it restores, or `heads` by
     site.
     """
-    fig.get_layout_engine().set(hspace=0)
+    fig.get_layout_engine().set(hspace=0)  # type: ignore[union-attr,call-arg]  # constrained, as style makes it
     axes = fig.subplots(1 + len(heights), 3, height_ratios=[0.01, *heights], squeeze=False)
     for ax, site in zip(axes[0], SITES):
         ax.set_axis_off()
@@ -90,27 +85,21 @@ def _grid(fig, heights: list[float], heads: dict | None = None) -> list:
     return [list(row) for row in axes[1:]]
 
 
-def _layer_labels(axes, window: int, model: str) -> None:
+def _layer_labels(axes: list[Axes], window: int | None, model: str) -> None:
     for ax, site in zip(axes, SITES):
         ax.set_xlabel(style.layer_label(site, window, model))
 
 
-def lines_item(job, draw) -> None:
-    """A figure of averages: `draw(frame, window, variants)` of `effects.by_layer`'s frame, for all variants of the
-    job.
-    """
-    frame = indirect_effects.by_layer(*trace_tables.read(job.inputs, SITES), SITES, job.keys.model)
-    style.save(job, draw(frame, job.config["model"]["trace_window"], job.config["variants"]), frame)
-
-
-def lines(frame: pd.DataFrame, window: int, settings: dict[str, dict]):
-    """One row of three panels of lines over layers per variant in `effects.by_layer`'s columns; `settings` by variant.
+def lines(frame: pd.DataFrame, window: int, settings: dict[str, dict]) -> Figure:
+    """One row of three panels of lines over layers per variant, from `indirect_effects.averages`; `settings`: what each
+    variant corrupts (noise, extra_tokens).
 
     Bands are 95% confidence intervals. All panels share one scale.
     """
     variants, layers = list(frame["variant"].unique()), int(frame["layer"].max()) + 1
     fig = style.figure(style.DOUBLE, 0.95 + 1.75 * len(variants))
-    grid, handles = _grid(fig, [1.0] * len(variants)), {}
+    grid = _grid(fig, [1.0] * len(variants))
+    handles: dict[str, Artist] = {}
     low, high = (frame["indirect_effect"] - frame["ci"]).min(), (frame["indirect_effect"] + frame["ci"]).max()
     for axes, variant in zip(grid, variants):
         for ax, site in zip(axes, SITES):
@@ -136,9 +125,9 @@ def _noise(noise: str, extra_tokens: int) -> str:
     return noise_rules.described(noise) + also
 
 
-def _lines_of(ax, rows: pd.DataFrame, layers: int) -> dict:
+def _lines_of(ax: Axes, rows: pd.DataFrame, layers: int) -> dict[str, Artist]:
     """The lines of one site, by category."""
-    handles = {}
+    handles: dict[str, Artist] = {}
     for category, (colour, dashes, marker) in style.CATEGORIES.items():
         line = rows[rows["category"] == category].sort_values("layer")
         if len(line):
@@ -153,12 +142,12 @@ def _lines_of(ax, rows: pd.DataFrame, layers: int) -> dict:
     return handles
 
 
-def severed_bars(ax, frame: pd.DataFrame) -> dict:
+def severed_bars(ax: Axes, frame: pd.DataFrame) -> dict[str, Any]:
     """Three bars per layer: a single state's effect, and with attention or the MLPs severed; returns the handles.
 
     `frame`: site, layer, indirect_effect, and ci where the bars have intervals. PAPER: ROME Fig. 3.
     """
-    layers, handles = int(frame["layer"].max()) + 1, {}
+    layers, handles = int(frame["layer"].max()) + 1, dict[str, Any]()
     for place, site in zip((-0.3, 0.0, 0.3), SEVERED):
         name, colour, hatch = style.SEVERED[site]
         rows = frame[frame["site"] == site].sort_values("layer")

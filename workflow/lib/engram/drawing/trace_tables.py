@@ -1,105 +1,130 @@
-"""The tables of stage `trace` for a figure: read by variant, and the prompts that are shown one at a time.
+"""The tables of stage `trace` for a figure: checked, and the prompts that are shown one at a time.
 
 effects: model, variant, prompt_id, site, token, layer, score; traced: model, variant, prompt_id, prompt, subject,
 answer, tokens, subject_begin, subject_end (exclusive), clean, corrupted (engram.evaluation.indirect_effects says what
 the columns hold).
 """
 
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
 import pandas as pd
 
-from engram.job import io
-from engram.tracing.selection import Settings, chosen
+from engram.evaluation.derivation import KEY, Derivation, Job, Number, Rows, Tables
+from engram.evaluation.indirect_effects import check
+from engram.settings import config
+from engram.tracing import selection
 
 SITES = ("hidden", "mlp", "attn")
 SEVERED = ("hidden", "no_attn", "no_mlp")  # one state restored; as it is, with attention severed, with the MLPs severed
-CELLS = [
-    "model",
-    "variant",
-    "prompt_id",
-    "prompt",
-    "subject",
-    "answer",
-    "clean",
-    "corrupted",
-    "site",
-    "token",
-    "text",
-    "in_subject",
-    "extra",
-    "layer",
-    "score",
-]  # extra: corrupted, though not of the subject
+CELL = Rows("effects", by=("variant", "prompt_id", "site", "token", "layer"))
+PROMPT = Rows("traced", by=("variant", "prompt_id"))
 
 
-def read(inputs, sites: tuple, most: int | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The tables of all variants that the job was given (`inputs.effects`, `inputs.traced`: lists of paths).
-
-    ValueError if there are more than `most` variants, or one of them was traced without one of `sites`.
+def about_cells(prompts: str = "traced") -> dict[str, Number]:
+    """What a row of a figure of single prompts says about its cell (variant, prompt, site, token, layer), besides the
+    score; `prompts`: the input that holds the prompts.
     """
-    effects = [io.read_table(path) for path in inputs.effects]
-    traced = pd.concat([io.read_table(path) for path in inputs.traced], ignore_index=True)
-    names = list(traced["variant"].unique())
-    if most is not None and len(names) > most:
-        raise ValueError(
-            f"variants {names} of trace: this item shows {most}; name so many under `variants` of its line"
+    prompt = replace(PROMPT, of_input=prompts)
+    token = Rows("tokens", by=("variant", "prompt_id", "token"), of_input=prompts)
+    return {
+        **dict.fromkeys(("model", "variant", "prompt_id"), KEY),
+        **{name: prompt.cell(name) for name in ("prompt", "subject", "answer", "clean", "corrupted")},
+        **dict.fromkeys(("site", "token"), KEY),
+        **{name: token.cell(name) for name in ("text", "in_subject", "extra")},  # extra: corrupted, but no subject
+        "layer": KEY,
+    }
+
+
+CELLS: dict[str, Number] = {**about_cells(), "score": CELL.cell("score")}
+
+
+def with_tokens(tables: Tables, job: Job) -> dict[str, pd.DataFrame]:
+    """The table `tokens`: a row per token of every prompt of `traced`, with its text, whether it is of the subject, and
+    whether it is `extra`: one of the tokens after the subject that the variant corrupts, too.
+    """
+    traced = tables["traced"]
+    long = traced.assign(token=[range(len(tokens)) for tokens in traced["tokens"]]).explode("token")
+    long = long.astype({"token": "int64"})
+    extra = long["variant"].map({name: about["extra_tokens"] for name, about in job.config["variants"].items()})
+    return {
+        "tokens": long.assign(
+            text=[tokens[token] for tokens, token in zip(long["tokens"], long["token"])],
+            in_subject=long["token"].between(long["subject_begin"], long["subject_end"] - 1),
+            extra=long["token"].between(long["subject_end"], long["subject_end"] + extra - 1),
         )
-    for table in effects:
-        missing = sorted(set(sites) - set(table["site"]))
-        if missing:
-            raise ValueError(
-                f"variant {table['variant'].iloc[0]} of trace: sites {missing} were not traced, there are "
-                f"{sorted(table['site'].unique())}; add them to its `sites` or show another variant"
-            )
-    return pd.concat(effects, ignore_index=True), traced
+    }
 
 
-def cells(
-    effects: pd.DataFrame, traced: pd.DataFrame, prompt_id: int, extra: int = 0, sites: tuple = SITES
-) -> pd.DataFrame:
-    """CELLS of one prompt in one variant, which corrupts `extra` tokens after the subject, by site, token and layer.
-
-    ValueError if a cell is missing or doubled.
+def cells(effects: pd.DataFrame, prompts: Iterable[tuple[str, int]], sites: tuple[str, ...] = SITES) -> pd.DataFrame:
+    """The keys model, variant, prompt_id, site, token and layer of these (variant, prompt_id), one prompt after the
+    other. ValueError if a site lacks a token or layer of one, or has it twice.
     """
-    row = traced[traced["prompt_id"] == prompt_id].iloc[0]
-    found = effects[(effects["prompt_id"] == prompt_id) & effects["site"].isin(sites)].copy()
-    layers, tokens = found["layer"].nunique(), found["token"].nunique()
+    return pd.concat([_cells(effects, variant, prompt, sites) for variant, prompt in prompts], ignore_index=True)
+
+
+def _cells(effects: pd.DataFrame, variant: str, prompt_id: int, sites: tuple[str, ...]) -> pd.DataFrame:
+    of_prompt = (effects["prompt_id"] == prompt_id) & (effects["variant"] == variant) & effects["site"].isin(sites)
+    keys = effects.loc[of_prompt, ["model", *CELL.by]]
+    layers, tokens = keys["layer"].nunique(), keys["token"].nunique()
     for site in sites:
-        here = found[found["site"] == site]
-        if len(here) != tokens * layers or here.duplicated(["token", "layer"]).any():
+        rows = keys[keys["site"] == site]
+        if len(rows) != tokens * layers or rows.duplicated(["token", "layer"]).any():
             raise ValueError(
-                f"effects, prompt_id {prompt_id}, site {site}: {len(here)} rows, expected one per token and "
+                f"effects, prompt_id {prompt_id}, site {site}: {len(rows)} rows, expected one per token and "
                 f"layer ({tokens} x {layers})"
             )
-    found["text"] = [row["tokens"][token] for token in found["token"]]
-    found["in_subject"] = found["token"].between(row["subject_begin"], row["subject_end"] - 1)
-    found["extra"] = found["token"].between(row["subject_end"], row["subject_end"] + extra - 1)
-    found = found.assign(**{name: row[name] for name in ("prompt", "subject", "answer", "clean", "corrupted")})
-    found = found.assign(order=found["site"].map(sites.index)).sort_values(["order", "token", "layer"])
-    return found[CELLS].reset_index(drop=True)
+    return (
+        keys.assign(order=keys["site"].map(sites.index)).sort_values(["order", "token", "layer"]).drop(columns="order")
+    )
 
 
-def gallery(effects: pd.DataFrame, traced: pd.DataFrame, settings: Settings, model: str, variants: dict, sites=SITES):
-    """`cells` of each chosen prompt, one after the other; `variants`: what the figure's slice says about its
-    variant.
+def options(job: Job) -> selection.Settings:
+    """Which prompts the item's line in the parameter file wants."""
+    return config.build(selection.Settings, job.config["paper"], f"paper: {job.script.parent.name}/{job.script.stem}")
+
+
+def gallery() -> Derivation:
+    """CELLS of each chosen prompt of one variant, one prompt after the other."""
+
+    def rows(tables: Tables, job: Job) -> pd.DataFrame:
+        check(tables, SITES, most=1)
+        prompts = selection.chosen(tables["traced"], options(job), job.keys.model)
+        variant = tables["traced"]["variant"].iloc[0]
+        return cells(tables["effects"], [(variant, prompt) for prompt in prompts])
+
+    return Derivation(CELLS, rows, with_tokens)
+
+
+def with_places(effects: pd.DataFrame, traced: pd.DataFrame) -> pd.DataFrame:
+    """The effects with the column `place` of their token: `subject`, the last one of the subject; `end`, the last one
+    of the prompt, where restoring the final states restores everything; `elsewhere`.
     """
-    extra = variants[traced["variant"].iloc[0]]["extra_tokens"]
-    parts = [cells(effects, traced, prompt_id, extra, sites) for prompt_id in chosen(traced, settings, model)]
-    return pd.concat(parts, ignore_index=True)
+    about = traced[["prompt_id", "subject_end"]].assign(length=traced["tokens"].map(len)).set_index("prompt_id")
+    end, length = (effects["prompt_id"].map(about[name]) for name in ("subject_end", "length"))
+    place = pd.Series("elsewhere", effects.index)
+    place = place.mask(effects["token"] == length - 1, "end").mask(effects["token"] == end - 1, "subject")
+    return effects.assign(place=place)
 
 
-def rivals(effects: pd.DataFrame, traced: pd.DataFrame) -> pd.DataFrame:
-    """Per prompt, where else than at the last subject token a hidden state matters most, and by how much more.
+HIDDEN = Rows("effects", by=("variant", "prompt_id")).only(site="hidden")
+LARGEST: dict[str, Any] = {
+    place: HIDDEN.only(place=place).of_column(lambda scores: scores.max(), "largest", "score")
+    for place in ("elsewhere", "subject")
+}
+MARGIN = LARGEST["elsewhere"] - LARGEST["subject"]  # by how much a state elsewhere matters more, in `with_places`
 
-    (prompt_id, token, layer, score, at_subject, margin): the largest score at any token but the last of the subject and
-    the last of the prompt, where restoring the final states restores everything; the largest score at the last subject
-    token; margin = score - at_subject. Largest margin first, then by prompt_id.
+
+def margins(part: pd.DataFrame) -> pd.Series:
+    """MARGIN by prompt, of the hidden states of one variant; none of a prompt without tokens elsewhere. The largest
+    first, then by prompt_id.
     """
-    about = traced[["prompt_id", "subject_end"]].assign(length=traced["tokens"].map(len))
-    hidden = effects[effects["site"] == "hidden"].merge(about, on="prompt_id")
-    at_subject = hidden["token"] == hidden["subject_end"] - 1
-    own = hidden[at_subject].groupby("prompt_id")["score"].max().rename("at_subject")
-    others = hidden[~at_subject & (hidden["token"] < hidden["length"] - 1)]
-    best = others.loc[others.groupby("prompt_id")["score"].idxmax(), ["prompt_id", "token", "layer", "score"]]
-    found = best.merge(own, on="prompt_id")
-    found["margin"] = found["score"] - found["at_subject"]
-    return found.sort_values(["margin", "prompt_id"], ascending=[False, True], ignore_index=True)
+    best = part.groupby(["place", "prompt_id"])["score"].max()
+    margin = (best["elsewhere"] - best["subject"]).dropna() if "elsewhere" in best else pd.Series(dtype=float)
+    return (
+        margin.rename("margin")
+        .reset_index()
+        .sort_values(["margin", "prompt_id"], ascending=[False, True])
+        .set_index("prompt_id")["margin"]
+    )

@@ -1,5 +1,7 @@
 """What the browser of edits shows: every record with what each editor made of it, beside the unedited model."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -68,7 +70,7 @@ def browser(dataset: str, records: pd.DataFrame, read: dict, model: str) -> dict
     }
 
 
-def prompts_of(dataset: str, row) -> list[tuple[str, int, str]]:
+def prompts_of(dataset: str, row: Any) -> list[tuple[str, int, str]]:
     """(kind, index, text) of all prompts by which a record is judged, as in `engram.editing.records`."""
     edit = ("rewrite", 0, row.prompt.replace("{}", row.subject))
     if dataset == "zsre":
@@ -89,7 +91,7 @@ def _metrics(dataset: str) -> list[str]:
     return list(metrics.METRICS[dataset][0])
 
 
-def _record(row, asked: list[tuple]) -> dict:
+def _record(row: Any, asked: list[tuple[str, int, str]]) -> dict[str, Any]:
     """A record: `true` is what an unedited model should say, of zsRE's neighbour `near`."""
     about = {
         "case": int(row.case_id),
@@ -109,14 +111,14 @@ def _scores(dataset: str, scores: pd.DataFrame, rows: pd.DataFrame, places: dict
     """
     scores = scores[scores["case_id"].isin(rows["case_id"])]
     keys = ["case_id", "kind", "prompt_index", "target"]
-    found = scores.groupby(keys).agg(nll=("nll", "mean"), correct=("correct", "mean")).reset_index()
-    unknown = [key for key in zip(*(found[name] for name in keys[:3])) if key not in places]
+    by_target = scores.groupby(keys).agg(nll=("nll", "mean"), correct=("correct", "mean")).reset_index()
+    unknown = [key for key in zip(*(by_target[name] for name in keys[:3])) if key not in places]
     if unknown:
         raise ValueError(f"scores of {dataset}: record, kind and prompt {unknown[0]} are not among the records")
-    at = [places[key] for key in zip(*(found[name] for name in keys[:3]))]
-    which = found["target"].map(TARGETS.index).to_numpy()
+    at = [places[key] for key in zip(*(by_target[name] for name in keys[:3]))]
+    which = by_target["target"].map(TARGETS.index).to_numpy()
     likely, first = (np.full((len(places), len(TARGETS)), np.nan) for _ in range(2))
-    likely[at, which], first[at, which] = np.exp(-found["nll"]), found["correct"]
+    likely[at, which], first[at, which] = np.exp(-by_target["nll"]), by_target["correct"]
     table = metrics.of(dataset, scores).set_index("case_id")[names].reindex(rows["case_id"])
     measured = [None if row.isna().any() else [round(float(value), 4) for value in row] for _, row in table.iterrows()]
     return {"likely": packed.probabilities(likely), "first": packed.probabilities(first), "measured": measured}
@@ -138,7 +140,7 @@ def _written(rows: pd.DataFrame, read: dict) -> list[int]:
 class _Texts:
     """Every text once; a method's are numbers of these."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.all: list[str] = []
         self._places: dict[str, int] = {}
 

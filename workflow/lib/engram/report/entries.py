@@ -26,7 +26,7 @@ def entry(run: Run, item: str) -> dict:
     files = {suffix: run.item_file(item, suffix) for suffix in SHOWN[kind]}
     paths = {suffix: run.need(path) for suffix, path in files.items()}
     csv = paths["csv"].read_bytes()
-    found = {
+    about = {
         "id": f"{run.model}-{name}",
         "item": item,
         "paper": item.split("/")[0],
@@ -43,8 +43,8 @@ def entry(run: Run, item: str) -> dict:
     if kind == "table":
         table = tables.wide(csv, run.model)
         compared = any(cell.more for row in table.rows for cell in row)
-        return found | {"table": table, "compared": compared, "notes": notes(paths["md"].read_text(encoding="utf-8"))}
-    return found | {"picture": picture(paths["png"]), "pdf": files["pdf"].as_posix()}
+        return about | {"table": table, "compared": compared, "notes": notes(paths["md"].read_text(encoding="utf-8"))}
+    return about | {"picture": picture(paths["png"]), "pdf": files["pdf"].as_posix()}
 
 
 def chain(run: Run, path: Path) -> str:
@@ -56,6 +56,7 @@ def chain(run: Run, path: Path) -> str:
 
 
 def uri(kind: str, content: bytes) -> str:
+    """A file's content as a data URI of a media type like `text/csv`."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 

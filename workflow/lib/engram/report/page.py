@@ -1,5 +1,7 @@
 """The page: everything collected, filled into the templates. Nothing is written before all of it is there."""
 
+from pathlib import Path
+
 import jinja2
 from markupsafe import Markup
 
@@ -9,10 +11,9 @@ from engram.report import edited, entries, packed, readme, surroundings, tables,
 from engram.report.run import Run, runs
 
 
-def build(root, values: dict) -> bytes:
+def build(root: str | Path, values: dict) -> bytes:
     """The page of the active models. Gap names a missing file; ValueError what is wrong with one."""
-    found = runs(root, values)
-    models = [_model(run) for run in found]
+    models = [_model(run) for run in runs(root, values)]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("engram.report", "templates"),
         autoescape=True,
@@ -43,12 +44,12 @@ def _model(run: Run) -> dict:
     return {
         "name": run.model,
         "findings": readme.findings(run.figures, run.values["paper"]),
-        "tables": [one for one in shown if one["kind"] == "table"],
-        "papers": _papers([one for one in shown if one["kind"] == "figure"]),
+        "tables": [item for item in shown if item["kind"] == "table"],
+        "papers": _papers([item for item in shown if item["kind"] == "figure"]),
         "items": shown,
         "artifacts": len(run.artifacts),
         "failed": len(failed),
-        "stale": [one for one in shown if one["stale"]],
+        "stale": [item for item in shown if item["stale"]],
         "traced": _traced(run),
         "edited": _edited(run),
         "settings": run.settings_text(),
@@ -60,8 +61,8 @@ def _model(run: Run) -> dict:
 
 def _papers(figures: list[dict]) -> dict[str, list[dict]]:
     return {
-        paper: [one for one in figures if one["paper"] == paper]
-        for paper in dict.fromkeys(one["paper"] for one in figures)
+        paper: [item for item in figures if item["paper"] == paper]
+        for paper in dict.fromkeys(item["paper"] for item in figures)
     }
 
 
@@ -79,7 +80,7 @@ def _traced(run: Run) -> dict | None:
 
 def _edited(run: Run) -> list[dict]:
     """One block per dataset."""
-    found = []
+    blocks = []
     for dataset, methods in run.edits.items():
         read = {
             method: {name: io.read_table(run.need(path)) for name, path in files.items()}
@@ -89,16 +90,16 @@ def _edited(run: Run) -> list[dict]:
         if any("reverse" in set(frames["scores"]["kind"]) for frames in read.values()):
             records = edited.with_reverse(records, io.read_table(run.need(run.reverse)))
         paths = [path for files in methods.values() for path in files.values()]
-        found.append(
+        blocks.append(
             {
                 "dataset": dataset,
                 "data": edited.browser(dataset, records, read, run.model),
                 "stale": run.verdict(*paths),
             }
         )
-    return found
+    return blocks
 
 
 def _durations(run: Run) -> dict | None:
-    found = run.durations()
-    return found and {name: tables.plain(frame, decimals=1) for name, frame in found.items() if len(frame)}
+    durations = run.durations()
+    return durations and {name: tables.plain(frame, decimals=1) for name, frame in durations.items() if len(frame)}

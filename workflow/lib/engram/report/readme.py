@@ -16,6 +16,7 @@ import argparse
 import os
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -40,7 +41,7 @@ def blocks(figures: Path, code: Path, base: Path, items: list[str], shown: list[
     }
 
 
-def findings(figures: Path, items=None) -> list[str]:
+def findings(figures: Path, items: Iterable[str] | None = None) -> list[str]:
     """Sentences with what the run found, from the csv files of three items, or of those among `items` (a model may not
     have all). FileNotFoundError names a gap.
     """
@@ -71,7 +72,7 @@ def stale(text: str, contents: dict[str, str], where: str = "README.md") -> list
     return [match[1] for match in BLOCK.finditer(text) if match[3] != contents[match[1]]]
 
 
-def main(argv=None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """`engram readme [--check]`: fill the blocks, or exit with 1 and name the stale ones."""
     parser = argparse.ArgumentParser(
         prog="engram readme", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -136,7 +137,7 @@ def _tracing(frame: pd.DataFrame) -> list[str]:
 def _severed(frame: pd.DataFrame) -> list[str]:
     """A sentence from the csv of ROME Fig. 3."""
 
-    def best(site):
+    def best(site: str) -> str:
         rows = _select(frame, {"site": site})
         return _points(rows.assign(value=rows["indirect_effect"]).loc[rows["indirect_effect"].idxmax()])
 
@@ -153,7 +154,7 @@ def _points(row: pd.Series) -> str:
 
 
 def _editing(frame: pd.DataFrame) -> list[str]:
-    def scores(method):
+    def scores(method: str) -> str:
         rows = (_one(frame, method=method, metric=metric) for metric in ("ES", "PS", "NS"))
         return ", ".join(f"{row['metric']} {row['value']:.1f}" for row in rows)
 
@@ -172,11 +173,11 @@ def _select(frame: pd.DataFrame, keys: dict) -> pd.DataFrame:
     return frame
 
 
-def _one(frame: pd.DataFrame, **keys) -> pd.Series:
+def _one(frame: pd.DataFrame, **keys: str) -> pd.Series:
     return _select(frame, keys).iloc[0]
 
 
-def _peak(frame: pd.DataFrame, **keys) -> pd.Series:
+def _peak(frame: pd.DataFrame, **keys: str) -> pd.Series:
     rows = _select(frame, {"quantity": "indirect_effect", **keys})
     return rows.loc[rows["value"].idxmax()]
 

@@ -16,7 +16,8 @@ from engram.settings import edits, hyperparameters, items, trace_variants
 class _Written(yaml.SafeDumper):
     """Writes what stands in several places out in each."""
 
-    def ignore_aliases(self, data) -> bool:
+    def ignore_aliases(self, data: object) -> bool:
+        """Every one."""
         return True
 
 
@@ -47,10 +48,12 @@ class Run:
         return [path for path in self.verdicts if path == self.item_file(item, path.suffix[1:])]
 
     def code(self, item: str) -> Path:
+        """The file of code of an item, relative to the root."""
         return Path("workflow/figures", f"{item}.py")
 
     @property
     def figures(self) -> Path:
+        """The folder of the model's figures."""
         return self.root / "figures" / self.model
 
     @cached_property
@@ -102,6 +105,7 @@ class Run:
         }
 
     def settings_text(self) -> str:
+        """The settings that the model's run depends on, as yaml."""
         return yaml.dump(self.settings(), Dumper=_Written, sort_keys=False, allow_unicode=True, width=110)
 
     def durations(self) -> dict | None:
@@ -117,31 +121,33 @@ class Run:
 
     def verdict(self, *paths: Path) -> str:
         """What is wrong with files, or with anything that they were made from, by its cause; empty if nothing is."""
-        chain = dict.fromkeys(one for path in paths for one in self._chain(path))
-        found = [self.verdicts[one] for one in chain if one in self.verdicts and self.verdicts[one].word != OK]
-        if not found:
+        chain = dict.fromkeys(above for path in paths for above in self._chain(path))
+        looked_at = [self.verdicts[path] for path in chain if path in self.verdicts]
+        failed = [verdict for verdict in looked_at if verdict.word != OK]
+        if not failed:
             return ""
-        worst = min(found, key=lambda verdict: verdict.word.startswith("input "))  # a change above is said where it is
+        worst = min(failed, key=lambda verdict: verdict.word.startswith("input "))  # a change above is said where it is
         return f"{worst.path}: {audit.FAILURES[worst.word]}" + (f" ({worst.detail})" if worst.detail else "")
 
     def _chain(self, path: Path) -> list[Path]:
         """`path` and the artifacts above it, as far as their records lead."""
         todo, seen = [path], {}
         while todo:
-            one = todo.pop()
-            if one not in seen:
-                seen[one] = True
-                todo += [Path(source["path"]) for source in (self.record(one) or {}).get("inputs", [])]
+            artifact = todo.pop()
+            if artifact not in seen:
+                seen[artifact] = True
+                todo += [Path(source["path"]) for source in (self.record(artifact) or {}).get("inputs", [])]
         return list(seen)
 
     def ledger(self) -> list[dict]:
         """What the ledger has of the model's artifacts: commit, time and machine of the jobs that made them."""
         kept = Ledger(self.root)
-        found = [kept.of(path, record) for path in self.artifacts if (record := self.record(path))]
-        return [one for one in found if one]
+        entries = [kept.of(path, record) for path in self.artifacts if (record := self.record(path))]
+        return [entry for entry in entries if entry]
 
     @property
     def artifacts(self) -> list[Path]:
+        """Every artifact of the model that was looked at."""
         return [path for path in self.verdicts if audit.model_of(path) == self.model]
 
     def record(self, path: Path) -> dict | None:
@@ -152,7 +158,7 @@ class Run:
             return None
 
 
-def runs(root, values: dict) -> list[Run]:
+def runs(root: str | Path, values: dict) -> list[Run]:
     """The run of every active model."""
     verdicts = {verdict.path: verdict for verdict in audit.verify(root, values["run"]["models"])}
     return [Run(Path(root), values, model, verdicts) for model in values["run"]["models"]]

@@ -5,6 +5,7 @@ on.
 import os
 import platform
 from collections import Counter
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
@@ -42,12 +43,12 @@ def _system() -> str:
 
 def made_with(records: list[dict]) -> dict[str, str]:
     """Packages, devices and seeds of lineage records: what all have in common, or how many artifacts have which."""
-    found = {
+    common = {
         "device": _said(record["device"] for record in records),
         "seed": _said(record["seed"] for record in records),
     }
     names = sorted({name for record in records for name in record["packages"]})
-    return found | {name: _said(record["packages"].get(name, "not noted") for record in records) for name in names}
+    return common | {name: _said(record["packages"].get(name, "not noted") for record in records) for name in names}
 
 
 def made_on(entries: list[dict]) -> dict[str, str]:
@@ -61,7 +62,7 @@ def made_on(entries: list[dict]) -> dict[str, str]:
     }
 
 
-def _said(values) -> str:
+def _said(values: Iterable[object]) -> str:
     counts = Counter(map(str, values))
     if len(counts) == 1:
         return next(iter(counts))

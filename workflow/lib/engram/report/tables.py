@@ -1,7 +1,7 @@
 """Csv files of items as tables that a page can sort: heads, and rows of cells with a text and a value to sort by."""
 
 import io
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -63,14 +63,14 @@ def _pivot(frame: pd.DataFrame, index: list[str], columns: str, heads: list[str]
     names = list(frame[columns].unique())
     rows = []
     for key, part in frame.groupby(index, sort=False):
-        found = {row[columns]: _number(row) for row in part.to_dict("records")}
-        rows.append([Cell(str(word)) for word in key] + [found.get(name, Cell("–")) for name in names])
+        by_name = {row[columns]: _number(row) for row in part.to_dict("records")}
+        rows.append([Cell(str(word)) for word in key] + [by_name.get(name, Cell("–")) for name in names])
     return Table([*heads[: len(index)], *map(str, names)], [False] * len(index) + [True] * len(names), rows)
 
 
 def _number(row: dict) -> Cell:
     """A number with its interval, and the published one with the difference if the row has one."""
-    more = ()
+    more: tuple[str, ...] = ()
     if pd.notna(row.get("published")):
         mark = " †" if row.get("reproducible") == "no" else ""
         more = (f"{_figures(row['published'], row.get('published_ci'))}{mark}",)
@@ -82,14 +82,14 @@ def _number(row: dict) -> Cell:
     )
 
 
-def _figures(value: float, ci=None, scores: bool = True) -> str:
+def _figures(value: float, ci: float | None = None, scores: bool = True) -> str:
     """A score with one decimal and its half interval; another number with as many as it needs."""
     if not scores:
         return _cell(value).text
     return f"{value:.1f}" if ci is None or pd.isna(ci) else f"{value:.1f} ({ci:.1f})"
 
 
-def _cell(value, decimals: int | None = None) -> Cell:
+def _cell(value: Any, decimals: int | None = None) -> Cell:
     if pd.isna(value):
         return Cell("–")
     if isinstance(value, str):
