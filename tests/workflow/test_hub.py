@@ -26,7 +26,7 @@ def with_published(values: dict) -> dict:
     """The contents of params.yaml with a second model, `published`, of which three items are made."""
     values["run"]["models"] = ["mini", "published"]
     values["models"]["published"] = HUB
-    values["methods"]["rome"]["published"] = values["methods"]["rome"]["mini"]
+    values["methods"]["rome"]["published"] = dict(values["methods"]["rome"]["mini"])
     for item, spec in values["paper"].items():
         spec |= {} if item in READ else {"models": [name for name in values["models"] if name != "published"]}
     values["paper"]["rome/table4_counterfact"]["for"] = {"published": {"methods": ["none", "rome"]}}
