@@ -45,7 +45,8 @@ rule hypernet:
                              trained_editors.keys_of(config, wc.model, wc.name)),
             chosen=Derived({"only_known": edits.only_known(config, wc.model, "counterfact")}
                            | edits.hypernets(seen(wc.model), wc.model).get(wc.name, {}),
-                           edits.keys_of(seen(wc.model), edits.with_hypernet(seen(wc.model), wc.name)))),
+                           edits.keys_of(seen(wc.model),
+                                         edits.readers(seen(wc.model), wc.model, "hypernet").get(wc.name, [])))),
         weights=flags("weights", "published"),
         code=code_of("scripts/hypernet"),
     shell:

@@ -30,8 +30,8 @@ rule targets:
                            sweeps.keys_of(seen(wc.model), wc.family, wc.model)),
             chosen=Derived({"only_known": edits.only_known(config, wc.model, wc.dataset)}
                            | edits.targets(seen(wc.model), wc.model).get((wc.dataset, wc.family), {}),
-                           edits.keys_of(seen(wc.model),
-                                         edits.with_targets(seen(wc.model), wc.model, wc.dataset, wc.family)))),
+                           edits.keys_of(seen(wc.model), edits.readers(seen(wc.model), wc.model, "targets").get(
+                               (wc.dataset, wc.family), [])))),
         weights=flags("weights"),
         code=code_of("scripts/targets", "family"),
     shell:

@@ -5,6 +5,8 @@ An edit is {dataset, method, n}, n a FactGroup. An item names its methods, those
 for each by its name, the words n.
 """
 
+from typing import Any
+
 from engram.settings import families, hyperparameters, sweeps
 from engram.settings.fact_groups import FactGroup
 
@@ -90,25 +92,17 @@ def keys_of(values: dict, rows: list[dict]) -> list[str]:
     return [*items, *(f"methods.{name}.records" for name in names if "records" in values["methods"][name])]
 
 
-def with_targets(values: dict, model: str, dataset: str, family: str) -> list[dict]:
-    """The wanted edits that read the optimised values of a family for a dataset. `values`: sweeps expanded."""
-    return [
-        row
-        for row in wanted(values)
-        if "targets" in hyperparameters.needs(values, row["method"])
-        and (row["dataset"], families.family_of(values, row["method"], model)) == (dataset, family)
-    ]
-
-
-def with_hypernet(values: dict, name: str) -> list[dict]:
-    """The wanted edits that a trained editor makes. `values`: sweeps expanded."""
-    swept = sweeps.swept(values)
-    return [
-        row
-        for row in wanted(values)
-        if "hypernet" in hyperparameters.needs(values, row["method"])
-        and swept.get(row["method"], row["method"]) == name
-    ]
+def readers(values: dict, model: str, stage: str) -> dict[Any, list[dict]]:
+    """What the stage `targets` or `hypernet` makes for the wanted edits of a model, and which of them read it:
+    (dataset, family) of optimised values, or name of a trained editor -> edits. `values`: sweeps expanded.
+    """
+    swept, found = sweeps.swept(values), dict[Any, list[dict]]()
+    for row in wanted(values):
+        method = row["method"]
+        if stage in hyperparameters.needs(values, method):
+            family = (row["dataset"], families.family_of(values, method, model))
+            found.setdefault(family if stage == "targets" else swept.get(method, method), []).append(row)
+    return found
 
 
 def _usual(values: dict, model: str, method: str) -> int:
@@ -121,34 +115,31 @@ def only_known(values: dict, model: str, dataset: str) -> bool:
     return found if isinstance(found, bool) else found[dataset]
 
 
-def targets(values: dict, model: str) -> dict[tuple, dict]:
-    """(dataset, family) -> the records whose optimised values are found: all that any edit reads. `values`: sweeps
-    expanded.
+def targets(values: dict, model: str) -> dict[tuple[str, str], dict]:
+    """(dataset, family) -> the records whose optimised values are found, all that any edit reads, as arguments of
+    `records.chosen`. `values`: sweeps expanded.
     """
-    return _most(values, model, "targets", lambda dataset, method: (dataset, families.family_of(values, method, model)))
+    return _read(values, model, "targets")
 
 
 def hypernets(values: dict, model: str) -> dict[str, dict]:
-    """Editor -> the records that it edits, none of which it is trained on. `values`: sweeps expanded."""
-    swept = sweeps.swept(values)
-    return _most(values, model, "hypernet", lambda dataset, method: swept.get(method, method))
+    """Trained editor -> the records that it edits, none of which it is trained on, as arguments of `records.chosen`.
+    `values`: sweeps expanded.
+    """
+    return _read(values, model, "hypernet")
 
 
-def _most(values: dict, model: str, need: str, artifact) -> dict:
-    """What `artifact` names -> arguments of records.chosen: the most first records, and groups of certain relations."""
-    found: dict = {}
-    for (dataset, method, n), size in counts(values, model).items():
-        if need in hyperparameters.needs(values, method):
-            which = found.setdefault(artifact(dataset, method), {"count": 0, "groups": []})
-            of = list(n.ranks)
-            if not of:
-                which["count"] = max(which["count"], size)
-            elif [size, of] not in which["groups"]:
-                which["groups"].append([size, of])
-    return {
-        key: {"count": which["count"]} | ({"groups": sorted(which["groups"])} if which["groups"] else {})
-        for key, which in found.items()
-    }
+def _read(values: dict, model: str, stage: str) -> dict:
+    """What a stage makes -> the records that its readers edit: the most first ones, and groups of certain relations."""
+    sizes = counts(values, model)
+    found = {}
+    for artifact, rows in readers(values, model, stage).items():
+        first = [sizes[tuple(row.values())] for row in rows if not row["n"].ranks]
+        groups = {(sizes[tuple(row.values())], row["n"].ranks) for row in rows if row["n"].ranks}
+        found[artifact] = {"count": max(first, default=0)} | (
+            {"groups": [[size, list(ranks)] for size, ranks in sorted(groups)]} if groups else {}
+        )
+    return found
 
 
 def problems(values: dict, similar):
