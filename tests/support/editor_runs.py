@@ -68,9 +68,8 @@ def inputs_in(base: Path) -> dict[str, Path]:
         io.write(base / f"{name}.parquet", tables[name])
         found[name] = base / f"{name}.parquet"
     for name in ("facts", "zsre"):
-        known = pd.DataFrame(
-            {"case_id": tables[name]["case_id"], "correct": [i % 2 == 0 for i in range(len(tables[name]))]}
-        )
+        known = pd.DataFrame({"model": "toy", "case_id": tables[name]["case_id"]})
+        known = known.assign(correct=[i % 2 == 0 for i in range(len(known))], probability=0.5)
         io.write(base / f"known-{name}.parquet", known)
         found[f"known-{name}"] = base / f"known-{name}.parquet"
     return found
