@@ -81,7 +81,9 @@ def test_a_prompt_of_one_token_has_scores():
 
 def test_selection():
     scores = torch.tensor([[0.1, 1.0, -2.0], [0.2, 0.21, 0.0]])
-    assert knowledge_neurons.above_threshold(scores, 0.2) == [(0, 1), (1, 1)], "strictly more than the share of the highest"
+    assert knowledge_neurons.above_threshold(scores, 0.2) == [(0, 1), (1, 1)], (
+        "strictly more than the share of the highest"
+    )
     assert knowledge_neurons.above_threshold(-scores.abs(), 0.2) == []
     assert knowledge_neurons.shared([[(0, 1), (1, 1)], [(1, 1)], [(2, 0)], [], []], 0.2) == [(1, 1)], (
         "strictly more than the share"

@@ -81,14 +81,10 @@ def test_a_forged_end_of_the_chain(look, sandbox):
 
 
 def test_dirty_code(look, sandbox):
-    """Run with code that no commit has: said, until it is committed; `engram record` says it too. A comment is no
-    code.
-    """
+    """Run with code that no commit has: said, until it is committed; `engram record` says it too."""
     script = sandbox.path / "workflow/figures/rome/fig7_lines.py"
-    script.write_text(script.read_text() + "\n# a comment\n")
-    assert "uncommitted" not in words(look(read=True)).values()
     script.write_text(script.read_text() + "\nANOTHER = 1\n")
-    sandbox.run("snakemake", "--cores", "2")
+    sandbox.run("snakemake", FIGURE)
     assert "commit workflow/figures/rome/fig7_lines.py" in sandbox.run("engram", "record").stdout
     found = look(read=True)
     assert words(found) == {str(FIGURE.with_suffix(f".{end}")): "uncommitted" for end in ("pdf", "png", "csv")}

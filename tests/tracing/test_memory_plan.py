@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,6 +19,7 @@ import toy
 from crossed import crossed
 from engram.job import shards
 from engram.tracing import causal_trace, memory_plan, restoration
+from repository import ROOT
 from traced_prompts import CONFIG, NOISE, SAME_LENGTH, TOLERANCE, expected, rows_of, table, trace_all, trace_prompt
 
 
@@ -216,7 +216,7 @@ def test_resumed_tables_are_those_of_one_run(tmp_path, monkeypatch):
 
 def test_a_killed_script_started_again_writes_the_bytes_of_one_that_was_not(tmp_path):
     lm = toy.lm()
-    script = Path(causal_trace.__file__).parents[2] / "scripts" / "trace.py"
+    script = ROOT / "workflow" / "scripts" / "trace.py"
     lm.model.save_pretrained(tmp_path / "model")
     lm.tokenizer.save_pretrained(tmp_path / "model")
     pd.concat([table(lm).assign(prompt_id=i + 5 * np.arange(5)) for i in range(5)]).to_parquet(

@@ -1,8 +1,10 @@
 """Snakemake's graph: what there is to do, and what a change makes it do again."""
 
+import functools
 import json
 import re
 import shutil
+from collections import Counter
 
 import pytest
 import yaml
@@ -85,7 +87,7 @@ def more_items(values):
 
 
 def test_settings_rerun_what_depends_on_them(sandbox):
-    """Each change alone; with the file as it was, nothing is to be done."""
+    """Each change makes its own jobs run again and no others; with the file as it was, nothing is to be done."""
     tracing = jobs_of(trace=5, gradients=1, **{f"paper_{kind}": papers(kind, TRACED) for kind in ("figure", "table")})
     reading = {kind: papers(kind, READ) for kind in ("figure", "table")}
     editing = jobs_of(
@@ -94,40 +96,48 @@ def test_settings_rerun_what_depends_on_them(sandbox):
         evaluate=len(ROME),
         **{f"paper_{kind}": papers(kind, READ, "rome") for kind in reading},
     )
-    for change, jobs in [
-        (lambda values: values["trace"].update(samples=11), tracing),
-        (lambda values: values["trace"]["variants"]["extra"].update(samples=11), {"trace": 1, "paper_figure": 2}),
-        (
-            lambda values: values["trace"]["variants"]["uniform"].update(noise="us2"),
-            {"noise": 1, "trace": 1, "paper_figure": 1},
-        ),
-        (lambda values: values["trace"]["variants"].update(more={"noise": 0.1}), {}),  # which no item reads
-        (lambda values: values["methods"]["rome"]["mini"].update(kl_factor=0.9), editing),
-        (
-            lambda values: values["edit"].update(generation_tokens=11),
-            {
-                "edit": len(EDITS),
-                "evaluate": len(EDITS),
-                "paper_figure": reading["figure"],
-                "paper_table": reading["table"],
-            },
-        ),
-        (lambda values: values["run"].update(device="cpu"), BUT_DATA),
-        (lambda values: values["gradients"].update(samples=3), {"gradients": 1, "paper_figure": 1}),
-        (more_items, {"targets": 2, "hypernet": 1, "edit": 8, "evaluate": 8, "paper_figure": 3, "paper_table": 1}),
-        *(
-            (
-                lambda values, more=more: values["models"]["mini"].update(more),
-                {rule: count for rule, count in BUT_DATA.items() if rule != "train"},
-            )
-            for more in ({"dtype": "bfloat16"}, {"devices": "auto"})
-        ),
-        (lambda values: None, {}),
+    written = {
+        "edit": len(EDITS),
+        "evaluate": len(EDITS),
+        "paper_figure": reading["figure"],
+        "paper_table": reading["table"],
+    }
+    loaded = {rule: count for rule, count in BUT_DATA.items() if rule != "train"}
+    for changes in [  # those of one line meet in no job, so that their jobs add up
+        {"trace.samples=11": tracing},
+        {
+            "trace.variants.extra.samples=11": {"trace": 1, "paper_figure": 2},
+            "trace.variants.more={noise: 0.1}": {},  # which no item reads
+            "methods.rome.mini.kl_factor=0.9": editing,
+        },
+        {
+            "trace.variants.uniform.noise=us2": {"noise": 1, "trace": 1, "paper_figure": 1},
+            "gradients.samples=3": {"gradients": 1, "paper_figure": 1},
+            "edit.generation_tokens=11": written,
+        },
+        {"run.device=cpu": BUT_DATA},
+        {"models.mini.dtype=bfloat16": loaded},
+        {"models.mini.devices=auto": loaded},
+        {},
     ]:
         values = yaml.safe_load(small_params())
-        change(values)
+        for change in changes:
+            key, value = change.split("=")
+            *places, name = key.split(".")
+            functools.reduce(dict.__getitem__, places, values)[name] = yaml.safe_load(value)
         (sandbox.path / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
-        assert sandbox.jobs() == jobs
+        assert sandbox.jobs() == sum(map(Counter, changes.values()), Counter()), changes
+    values = yaml.safe_load(small_params())
+    more_items(values)
+    (sandbox.path / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    assert sandbox.jobs() == {
+        "targets": 2,
+        "hypernet": 1,
+        "edit": 8,
+        "evaluate": 8,
+        "paper_figure": 3,
+        "paper_table": 1,
+    }
 
 
 def test_all_is_what_the_items_read(sandbox):

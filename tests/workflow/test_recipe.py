@@ -103,8 +103,9 @@ def test_a_new_method_is_one_file_one_block_and_a_row(followed):
         "evaluate",
         "paper_table",
     }
-    folder = yaml.safe_load((followed.path / "dvc.yaml").read_text())["stages"]["edit"]["do"]["deps"]
-    assert any(dep.endswith("/methods") for dep in folder), "DVC watches the folder, so a new file needs no line there"
+    followed.run("engram", "pipeline")
+    watched = yaml.safe_load((followed.path / "dvc.yaml").read_text())["stages"]["edit"]["do"]["deps"]
+    assert any(path.endswith("/methods/least_change.py") for path in watched)
     model, method = lm("gpt2", torch.float64), module_of(next(followed.path.rglob("least_change.py")))
     value = torch.ones(model.width, dtype=torch.float64)
     fact = Fact(0, "Beats Music", "{} is owned by", "chess")
