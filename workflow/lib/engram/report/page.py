@@ -5,7 +5,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from engram.job import io
+from engram.job import io, schemas
 from engram.provenance import audit
 from engram.report import edited, entries, packed, readme, surroundings, tables, traced
 from engram.report.run import Run, runs
@@ -69,10 +69,11 @@ def _papers(figures: list[dict]) -> dict[str, list[dict]]:
 def _traced(run: Run) -> dict | None:
     if run.trace is None:
         return None
-    frames = {name: io.read_table(run.need(path)) for name, path in run.trace.items()}
+    effects = io.read_table(run.need(run.trace["effects"]), schemas.EFFECTS)
+    prompts = io.read_table(run.need(run.trace["prompts"]), schemas.TRACED)
     window = run.values["models"][run.model]["trace_window"]
     return {
-        "data": traced.browser(frames["effects"], frames["prompts"], window, run.model),
+        "data": traced.browser(effects, prompts, window, run.model),
         "stale": run.verdict(*run.trace.values()),
         "file": run.trace["effects"].as_posix(),
     }
@@ -83,12 +84,12 @@ def _edited(run: Run) -> list[dict]:
     blocks = []
     for dataset, methods in run.edits.items():
         read = {
-            method: {name: io.read_table(run.need(path)) for name, path in files.items()}
+            method: {name: io.read_table(run.need(path), schemas.OUTPUTS["edit"][name]) for name, path in files.items()}
             for method, files in methods.items()
         }
-        records = io.read_table(run.need(run.records(dataset)))
+        records = io.read_table(run.need(run.records(dataset)), schemas.RECORDS_OF[dataset])
         if any("reverse" in set(frames["scores"]["kind"]) for frames in read.values()):
-            records = edited.with_reverse(records, io.read_table(run.need(run.reverse)))
+            records = edited.with_reverse(records, io.read_table(run.need(run.reverse), schemas.REVERSED))
         paths = [path for files in methods.values() for path in files.values()]
         blocks.append(
             {
