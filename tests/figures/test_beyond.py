@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 
 from engram.drawing import style
-from engram.job import io
-from fake_tables import load_item, numbers_of
+from fake_tables import load_item, numbers_of, write
 from readable import assert_readable
 
 KEYS = {"model": "mini", "dataset": "counterfact", "n": 1}
@@ -55,7 +54,7 @@ def run(item, fakes, folder, **inputs):
     for flag, tables in inputs.items():
         paths = [folder / f"{flag}-{index}.parquet" for index in range(len(tables))]
         for path, frame in zip(paths, tables):
-            io.write(path, frame)
+            write(path, frame, flag)
         flags += [f"--{flag}", *map(str, paths)]
     out = {suffix: folder / f"{item}.{suffix}" for suffix in ("pdf", "png", "csv")}
     flags += [str(word) for suffix, path in out.items() for word in (f"--{suffix}", path)]

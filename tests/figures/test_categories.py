@@ -6,8 +6,7 @@ import pandas as pd
 import pytest
 
 from engram.evaluation import metrics
-from engram.job import io
-from fake_tables import fake_summary_at, load_item
+from fake_tables import fake_summary_at, load_item, write
 from readable import assert_readable
 
 RELATIONS = {"1": ["born in"], "2": ["works as"], "1+2": ["born in", "works as"]}
@@ -63,7 +62,7 @@ def run(item, root, folder, tables=None, points=None):
     flag = "--summaries" if item in POINTS else "--records"
     for index, frame in enumerate(tables or TABLES[item]):
         paths.append(folder / f"{item.replace('/', '-')}-{index}.{'csv' if item in POINTS else 'parquet'}")
-        io.write(paths[-1], frame)
+        write(paths[-1], frame, flag.strip("-"))
     config = {"seed": 0, "model": {"name": "mini"}, "paper": {}}
     config |= {"points": points or POINTS[item]} if item in POINTS else {}
     out = {suffix: folder / f"{item}.{suffix}" for suffix in ("pdf", "png", "csv")}

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from engram.drawing import style
-from fake_tables import fake_summary_at, load_item
+from fake_tables import fake_summary_at, load_item, write
 from readable import assert_readable
 
 METRICS = ("S", "ES", "EM", "PS", "PM", "NS", "NM", "GE", "RS")
@@ -53,7 +53,7 @@ def run(item, module, folder, tables=None, points=None):
     (folder / "in").mkdir(parents=True, exist_ok=True)
     paths = [folder / "in" / f"{index}.csv" for index in range(len(tables or SUMMARIES[item]))]
     for path, frame in zip(paths, tables or SUMMARIES[item]):
-        frame.to_csv(path, index=False)
+        write(path, frame, "summaries")
     config = {"seed": 0, "model": {"name": "mini"}, "paper": {}}
     config |= {"points": POINTS[item] if points is None else points} if POINTS[item] else {}
     out = {suffix: folder / f"{item}.{suffix}" for suffix in ("pdf", "png", "csv")}

@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 
 from engram.drawing import style
-from engram.job import io
-from fake_tables import fake_summary_at, load_item, numbers_of
+from fake_tables import fake_summary_at, load_item, numbers_of, write
 from readable import assert_readable, contrast
 
 
@@ -121,11 +120,11 @@ def beyond(fakes, tmp_path):
     scores = fakes.effects(traced)
     tables = {"effects": scores, "traced": traced}
     for name, frame in tables.items():
-        io.write(tmp_path / f"{name}.parquet", frame)
+        write(tmp_path / f"{name}.parquet", frame, name)
     paths = []
     for slug, layer in [("none", None), *((slug, point["layer"]) for slug, point in LAYERS.items())]:
-        paths.append(tmp_path / f"{slug}.csv")
-        fake_summary_at(slug, 1, 1, 5.0 if layer is None else 80.0 - layer**2).to_csv(paths[-1], index=False)
+        summary = fake_summary_at(slug, 1, 1, 5.0 if layer is None else 80.0 - layer**2)
+        paths.append(write(tmp_path / f"{slug}.csv", summary, "summaries"))
     out = {suffix: tmp_path / f"out.{suffix}" for suffix in ("pdf", "png", "csv")}
     config = {"seed": 0, "model": {"name": "mini", "trace_window": 2}, "paper": {}, "points": LAYERS, "variants": {}}
     module.main(

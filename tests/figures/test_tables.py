@@ -7,8 +7,8 @@ import json
 import pandas as pd
 import pytest
 
-from engram.job import io, lineage
-from fake_tables import load_item, numbers_of
+from engram.job import lineage
+from fake_tables import load_item, numbers_of, write
 
 METRICS = ("S", "ES", "EM", "PS", "PM", "NS", "NM", "GE", "RS", "EA", "PA", "NA")
 
@@ -37,7 +37,7 @@ def run(item, fakes, folder, inputs, model="gpt-j-6b", numbers=True):
     flag, tables = inputs
     paths = [folder / f"{index}.{'parquet' if flag == '--facts' else 'csv'}" for index in range(len(tables))]
     for path, frame in zip(paths, tables):
-        io.write(path, frame)
+        write(path, frame, flag.strip("-"))
     out = {suffix: folder / f"{item}.{suffix}" for suffix in ("csv", "md")}
     flags = [str(word) for suffix, path in out.items() for word in (f"--{suffix}", path)]
     beside = ["--published", str(fakes.root / "data" / "published.csv")] if numbers else []
@@ -192,7 +192,7 @@ def tracing(fakes, folder, model):
     effects = fakes.effects(traced, layers=48)
     tables = {"effects": effects, "traced": traced}
     for name, frame in tables.items():
-        io.write(folder / f"{name}.parquet", frame)
+        write(folder / f"{name}.parquet", frame, name)
     out = {suffix: folder / f"tracing.{suffix}" for suffix in ("csv", "md")}
     flags = [str(word) for name in tables for word in (f"--{name}", folder / f"{name}.parquet")]
     flags += [str(word) for suffix, path in out.items() for word in (f"--{suffix}", path)]

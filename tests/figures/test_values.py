@@ -18,7 +18,7 @@ import yaml
 from engram.job import arguments
 from engram.provenance import number_lineage
 from engram.settings import edits, items, sweeps
-from fake_tables import TRACES, fake_effects, fake_gradients, fake_traced, fake_zsre, load_item
+from fake_tables import TRACES, fake_effects, fake_gradients, fake_traced, fake_zsre, load_item, write
 from repository import ROOT, module_of
 
 VALUES = sweeps.expanded(items.seen(yaml.safe_load((ROOT / "params.yaml").read_text()), "mini"))
@@ -88,9 +88,8 @@ def made_up_scores(edit, keys):
 
 
 def put(root, name, frame):
-    path = root / f"{name}.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    frame.to_parquet(path, index=False)
+    inputs = {"prompts": "attributed" if "gradients" in root.parts else "traced"}
+    write(root / f"{name}.parquet", frame, inputs.get(name, name))
 
 
 def made_up_edit(root, edit, evaluate):

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import fake_tables
-from engram.job import arguments
+from engram.job import arguments, schemas
 from engram.provenance import audit
 from engram.report import page, run
 from engram.settings import params
@@ -197,7 +197,7 @@ class Site:
             ("zsre", "rome"),
         ):
             folder = f"mini/{dataset}/{method}/n1"
-            none = pd.DataFrame(columns=["case_id", "prompt_index", "prompt", "text"])
+            none = schemas.TEXTS_WRITTEN.frame([])
             about = texts(tables[dataset], method) if dataset == "counterfact" else none
             made = self.put(
                 "edit",

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from engram.drawing import method_tables
-from engram.evaluation.derivation import Tables
-from engram.job import io
+from engram.evaluation.derivation import SCHEMAS, Tables
+from engram.job import io, table_schema
 from repository import ROOT, module_of
 
 FIGURES = ROOT / "workflow" / "figures" / "rome"
@@ -176,6 +176,7 @@ def fake_texts(facts: pd.DataFrame, method: str, words: int = 24) -> pd.DataFram
                     "dataset": "facts",
                     "method": method,
                     "n": 1,
+                    "after": 1,
                     "case_id": fact.case_id,
                     "prompt_index": index,
                     "prompt": prompt,
@@ -193,6 +194,7 @@ def fake_summary(method: str, value: float = 90.0) -> pd.DataFrame:
                 "dataset": "facts",
                 "method": method,
                 "n": 1,
+                "after": 1,
                 "metric": metric,
                 "value": value + index,
                 "ci": None if metric == "S" else 0.5,
@@ -203,6 +205,18 @@ def fake_summary(method: str, value: float = 90.0) -> pd.DataFrame:
     )
 
 
+def write(path: Path, frame: pd.DataFrame, name: str) -> Path:
+    """Write `frame` as the input `name` of an item: with the columns of its schema that it lacks, in their order."""
+    schema, frame = SCHEMAS[name], frame.copy()
+    fill = {table_schema.TEXT: "x", table_schema.WHOLE: 1, table_schema.NUMBER: 0.5, table_schema.TEXTS: ["x"]}
+    for field in schema.schema:
+        if field.name not in frame and not table_schema.about(field, "only"):
+            missing = float("nan") if field.nullable else fill[field.type]
+            frame[field.name] = range(len(frame)) if field.name == "case_id" else [missing] * len(frame)
+    io.write(path, frame[[column for column in schema.schema.names if column in frame]], schema=schema)
+    return path
+
+
 class Runner:
     """Writes fake inputs, runs an item's main through its command line, returns the folder of its outputs."""
 
@@ -210,10 +224,9 @@ class Runner:
         self.folder = folder
         (folder / "in").mkdir()
 
-    def put(self, name: str, frame: pd.DataFrame) -> Path:
-        path = self.folder / "in" / name
-        io.write(path, frame)
-        return path
+    def put(self, file: str, frame: pd.DataFrame, name: str) -> Path:
+        """The path of a table that is the input `name` of an item."""
+        return write(self.folder / "in" / file, frame, name)
 
     def inputs(self, item: str) -> list:
         """The input flags of an item, over the default fake tables."""
@@ -221,37 +234,38 @@ class Runner:
             traced = [fake_traced(variant=variant) for variant in TRACES[item]]
             return [
                 "--effects",
-                *(self.put(f"{t['variant'][0]}-effects.parquet", fake_effects(t)) for t in traced),
+                *(self.put(f"{t['variant'][0]}-effects.parquet", fake_effects(t), "effects") for t in traced),
                 "--traced",
-                *(self.put(f"{t['variant'][0]}-prompts.parquet", t) for t in traced),
+                *(self.put(f"{t['variant'][0]}-prompts.parquet", t, "traced") for t in traced),
             ]
         if item in RECORDS:
             return [
                 f"--{RECORDS[item]}",
-                self.put(f"{item}.parquet", fake_facts() if RECORDS[item] == "facts" else fake_zsre()),
+                self.put(f"{item}.parquet", fake_facts() if RECORDS[item] == "facts" else fake_zsre(), RECORDS[item]),
             ]
         if item == "fig16_gradients":
             traced = fake_traced().drop(columns="variant")
             return [
                 "--attributions",
-                self.put("attributions.parquet", fake_gradients(traced)),
+                self.put("attributions.parquet", fake_gradients(traced), "attributions"),
                 "--attributed",
-                self.put("attributed.parquet", traced),
+                self.put("attributed.parquet", traced, "attributed"),
             ]
         if item == "fig24_attn_edit_metrics":
             return [
                 "--records",
                 *(
-                    self.put(f"{method}-records.parquet", fake_records(method))
+                    self.put(f"{method}-records.parquet", fake_records(method), "records")
                     for method in ("rome", "none", "attn-edit")
                 ),
             ]
         if item in TEXTS:
             facts = fake_facts()
-            texts = [self.put(f"{method}.parquet", fake_texts(facts, method)) for method in ("rome", "none")]
-            return ["--facts", self.put("facts.parquet", facts), "--texts", *texts]
+            texts = [self.put(f"{method}.parquet", fake_texts(facts, method), "texts") for method in ("rome", "none")]
+            return ["--facts", self.put("facts.parquet", facts, "facts"), "--texts", *texts]
         rows = {"rome": 90.0, "none": 20.0}
-        return ["--summaries", *(self.put(f"{name}.csv", fake_summary(name, value)) for name, value in rows.items())]
+        tables = {f"{name}.csv": fake_summary(name, value) for name, value in rows.items()}
+        return ["--summaries", *(self.put(file, table, "summaries") for file, table in tables.items())]
 
     def argv(self, item: str, inputs=None, out: str = "out", **paper) -> list[str]:
         suffixes = ("csv", "md") if item.startswith("table") else ("pdf", "png", "csv")
