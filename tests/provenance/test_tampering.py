@@ -47,7 +47,7 @@ def test_made_with_other_params(look, sandbox):
     sandbox.edit("params.yaml", "samples: 10", "samples: 11")
     found = look(ask=True)
     assert found[str(EFFECTS)].word == "stale params" and found[str(EFFECTS)].detail == "trace.samples: 10, now 11"
-    assert found["trace@mini"].detail == "params trace: not what params.yaml has"
+    assert found["trace@mini"].detail == "params trace.samples: not what params.yaml has"
     sandbox.run("snakemake", EFFECTS)
     sandbox.edit("params.yaml", "samples: 11", "samples: 10")
     found = look()

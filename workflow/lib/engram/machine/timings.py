@@ -88,6 +88,7 @@ def by_edit(jobs: pd.DataFrame, values: dict, model: str, numbers: Path | str) -
             key = (dataset, method, n.facts)
             rows.append(
                 row
+                | {"n": str(n)}
                 | {stage: seconds.get((stage, job)) for stage, job in own.items()}
                 | {
                     name: printed.get((*key, column))
