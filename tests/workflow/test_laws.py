@@ -21,6 +21,8 @@ TESTED_ELSEWHERE = {  # reason: {module: the file of tests that would fail witho
     "it is drawn, and its numbers are read, by items": {
         "drawing/categories": "figures/test_categories",
         "drawing/curves": "figures/test_curves",
+        "drawing/items": "figures/test_paper_items",
+        "drawing/layer_comparison": "figures/test_more_items",
         "drawing/method_tables": "figures/test_tables",
         "drawing/single_records": "figures/test_more_items",
         "drawing/text_samples": "figures/test_paper_items",
@@ -62,7 +64,6 @@ TESTED_ELSEWHERE = {  # reason: {module: the file of tests that would fail witho
     "it is a part of what is checked whole": {
         "datasets/strict_reading": "datasets/test_malformed",
         "datasets/world_vocabulary": "datasets/test_world",
-        "provenance/derivation": "provenance/test_number_lineage",
         "settings/config": "settings/test_hyperparameters",
         "settings/objective": "settings/test_families",
         "settings/original_files": "settings/test_params",

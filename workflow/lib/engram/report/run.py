@@ -117,8 +117,7 @@ class Run:
         numbers = self.need(Path("data/published.csv"))
         editors = timings.by_edit(jobs, self.values, self.model, numbers)
         names = [style.method_label(method, self.model) for method in editors["method"]]
-        facts = [group.column for group in editors["n"]]
-        return {"stages": timings.by_stage(jobs), "edits": editors.assign(method=names, n=facts)}
+        return {"stages": timings.by_stage(jobs), "edits": editors.assign(method=names)}
 
     def verdict(self, *paths: Path) -> str:
         """What is wrong with files, or with anything that they were made from, by its cause; empty if nothing is."""
