@@ -54,7 +54,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     runtime.start(runtime.Runtime(args.threads, "cpu"))
     lm = toy.lm("gpt2", vocabulary=1500, layers=args.layers, width=args.width, std=0.1)
-    config = causal_trace.Config(PROMPTS, args.samples, restoration.SITES[:3], batch=args.batch, shards=1)
+    config = causal_trace.Config(PROMPTS, args.samples, restoration.SITES[:3], batch=args.batch)
     corruption = noise.Noise("std", 0.3)
     causal_trace.trace(lm, prompts(0), corruption, config, args.window, 0)  # warms up
     oracle_s, engine_s, worst = [], [], 0.0

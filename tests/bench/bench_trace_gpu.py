@@ -77,7 +77,7 @@ def errors(lm, prompts, corruption, config, width):
     scores = {}
     for name in sorted(names, key=lambda name: name != "float64"):
         begin = clock(lm)
-        effects, _ = causal_trace.trace(lm, prompts, corruption, replace(config, precision=name, shards=1), width, 0)
+        effects, _ = causal_trace.trace(lm, prompts, corruption, replace(config, precision=name), width, 0)
         scores[name] = effects["score"].to_numpy()
         off = np.abs(scores[name] - scores["float64"])
         print(

@@ -89,7 +89,7 @@ def test_offline_touches_no_network(tmp_path, monkeypatch):
     def refuse(*args):
         raise AssertionError("the network was touched")
 
-    section = {"attempts": 1, "timeout": 1, "pause": 0, "mirrors": ["http://mirror.invalid/x"], "counts": {}}
+    section = {"mirrors": ["http://mirror.invalid/x"], "counts": {}}
     around = fetching.where(section, tmp_path / "store", {"HF_HUB_OFFLINE": "1"})
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setattr(socket.socket, "connect", refuse)

@@ -27,7 +27,7 @@ from engram.editing.values import targets
 from engram.job import io
 from engram.model import block_parts, known, runtime
 from engram.model.delta import Delta, applied
-from engram.settings import hyperparameters, objective
+from engram.settings import methods, objective
 
 targets.BATCH[simulated.DEVICE.type] = 3
 HERE = ("cpu", simulated.DEVICE.type)
@@ -95,7 +95,7 @@ def stages(folder: str) -> None:
 
 def editors() -> None:
     """Every file in methods/, with several facts where it takes them; what the edited models say."""
-    for name in sorted(set(hyperparameters.files()) - NO_LSTM):
+    for name in sorted(set(methods.files()) - NO_LSTM):
         found = []
         for model in models_of("gpt2"):
             settings = method_cases.settings_of(name)

@@ -69,9 +69,11 @@ def test_the_forward_ends_before_the_last_wanted_projection():
 def test_shards_and_passes_do_not_change_a_bit():
     whole = covariance.second_moments(lm(), [0, 1, 3], LONG, LIMIT, 40)
     for count in (2, 3, 100):
-        assert same(whole, covariance.second_moments(lm(), [3, 1, 0], LONG, LIMIT, 40, shard_count=count))
+        assert same(whole, covariance.second_moments(lm(), [3, 1, 0], LONG, LIMIT, 40, store=shards.Store(count=count)))
     one = second_moment.bytes_of(lm().key_width(0))
-    assert same(whole, covariance.second_moments(lm(), [0, 1, 3], LONG, LIMIT, 40, shard_count=2, memory=2 * one))
+    assert same(
+        whole, covariance.second_moments(lm(), [0, 1, 3], LONG, LIMIT, 40, store=shards.Store(count=2), memory=2 * one)
+    )
     plain = covariance.second_moments(lm(), [0, 1, 3], LONG, LIMIT, 40, torch.float32)
     assert same(plain, covariance.second_moments(lm(), [0, 1, 3], LONG, LIMIT, 40, torch.float32, memory=one))
     with pytest.raises(
@@ -80,11 +82,11 @@ def test_shards_and_passes_do_not_change_a_bit():
         covariance.second_moments(lm(), [0, 1], TEXT, LIMIT, 40, memory=100)
 
 
-def test_float32_sums_come_from_one_shard():
-    with pytest.raises(ValueError, match=r"covariance.shards: 2 with dtype float32"):
-        covariance.second_moments(lm(), [0], TEXT, LIMIT, 40, torch.float32, 2)
-    with pytest.raises(ValueError, match=r"covariance.shards: 2 with dtype float32"):
-        covariance.Settings(10, dtype="float32", shards=2)
+def test_float32_sums_come_from_one_shard(tmp_path):
+    whole = covariance.second_moments(lm(), [0], LONG, LIMIT, 40, torch.float32)
+    kept = shards.Store(tmp_path, 3)
+    assert same(whole, covariance.second_moments(lm(), [0], LONG, LIMIT, 40, torch.float32, kept))
+    assert [path.name for path in tmp_path.glob("*/*.json")] == ["0000.json"], "whatever number is asked for"
     with pytest.raises(ValueError, match=r"covariance.dtype: 'bfloat16'; right is one of float64, float32"):
         covariance.Settings(10, dtype="bfloat16")
 
@@ -111,14 +113,14 @@ def test_a_killed_job_resumes_at_its_last_shard(tmp_path, monkeypatch):
 
     monkeypatch.setattr(covariance.Feed, "__call__", counting)
     for at in range(3, 2 * number, 5):
-        stop[0], store = at, shards.Store(tmp_path / str(at))
+        stop[0], store = at, shards.Store(tmp_path / str(at), 4)
         seen.clear()
         with pytest.raises(Killed):
-            covariance.second_moments(model, [0, 1], LONG, LIMIT, 40, shard_count=4, store=store, memory=memory)
+            covariance.second_moments(model, [0, 1], LONG, LIMIT, 40, store=store, memory=memory)
         files = sorted(path.name for path in (tmp_path / str(at)).rglob("*.safetensors"))
         assert len(files) <= 2, "of a running sum the last state is enough"
         stop[0] = -1
-        again = covariance.second_moments(model, [0, 1], LONG, LIMIT, 40, shard_count=4, store=store, memory=memory)
+        again = covariance.second_moments(model, [0, 1], LONG, LIMIT, 40, store=store, memory=memory)
         assert same(whole, again)
         assert 2 * number <= len(seen) < 2 * number + number / 4 + 1
 

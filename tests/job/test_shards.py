@@ -1,10 +1,12 @@
 """Resuming: a job killed at any moment and started again writes the bytes of one that was never stopped."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +14,7 @@ import pytest
 import torch
 
 from engram.job import arguments, io, shards
+from engram.settings import execution
 
 JOB = """
 import sys, time
@@ -25,7 +28,7 @@ with shards.store(job) as store:
         print("computing", *part, flush=True)
         time.sleep(0.15)
         return {"rows.parquet": pd.DataFrame({"x": part, "y": [x / 7 for x in part], "z": [[x, x] for x in part]})}
-    tables = list(shards.parts(store, shards.split(list(range(40)), 8), compute))
+    tables = list(shards.parts(store, list(range(40)), compute))
     job.write("rows", pd.concat([table["rows.parquet"] for table in tables], ignore_index=True))
     job.write("sums", {"sum": torch.tensor([40.0])})
 """
@@ -40,11 +43,11 @@ def job(folder: Path, config=(), table=b"one"):
 
 
 def command(folder: Path):
-    (folder / "job.py").write_text(JOB)
+    (folder / "trace.py").write_text(JOB)
     (folder / "in.parquet").write_bytes(b"input")
     return [
         sys.executable,
-        "job.py",
+        "trace.py",
         "--table",
         "in.parquet",
         "--rows",
@@ -58,7 +61,8 @@ def command(folder: Path):
     ]
 
 
-def test_a_killed_process_resumes_with_the_same_bytes_and_computes_no_finished_shard_again(tmp_path):
+def test_a_killed_process_resumes_with_the_same_bytes_and_computes_no_finished_shard_again(tmp_path, monkeypatch):
+    monkeypatch.setenv(execution.VARIABLE, json.dumps({"shards": {"trace": 8}}))
     whole, parted = tmp_path / "whole", tmp_path / "parted"
     whole.mkdir()
     parted.mkdir()
@@ -85,7 +89,9 @@ def test_a_stale_key_never_matches_and_goes_when_the_job_is_done(tmp_path, monke
 
     def attempt(fail=True, **changes):
         with shards.store(job(tmp_path, **changes)) as store:
-            for values in shards.parts(store, [[1], [2]], lambda part: seen.append(part) or {"a.json": part}):
+            for values in shards.parts(
+                replace(store, count=2), [1, 2], lambda part: seen.append(part) or {"a.json": part}
+            ):
                 if fail:
                     raise InterruptedError
         return values
@@ -97,6 +103,22 @@ def test_a_stale_key_never_matches_and_goes_when_the_job_is_done(tmp_path, monke
     assert attempt(fail=False) == {"a.json": [2]}
     assert seen == [[1]] * 4 + [[2]]
     assert not (tmp_path / ".resume").exists()
+
+
+def test_another_number_of_shards_is_another_run_with_the_same_record(tmp_path, monkeypatch):
+    """A shard of four is none of seven; the record of what they make holds neither number."""
+    monkeypatch.chdir(tmp_path)
+    script, folders, records = tmp_path / "trace.py", [], []
+    script.write_text("")
+    for count in (4, 7):
+        monkeypatch.setenv(execution.VARIABLE, json.dumps({"shards": {"trace": count}}))
+        asked = replace(job(tmp_path), script=script)
+        with shards.store(asked) as store:
+            assert [len(part) for part in shards.split(list(range(28)), store.count)] == [28 // count] * count
+            asked.write("rows", pd.DataFrame({"x": [1]}))
+        folders.append(store.folder)
+        records.append((tmp_path / "results/x/.lineage/rows.parquet.json").read_bytes())
+    assert folders[0] != folders[1] and records[0] == records[1]
 
 
 def test_two_jobs_of_one_folder_keep_their_own_shards(tmp_path, monkeypatch):

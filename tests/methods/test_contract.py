@@ -8,7 +8,7 @@ import torch
 from engram.editing import editor
 from engram.editing.facts import lookups, target_tokens
 from engram.model.delta import applied
-from engram.settings import hyperparameters
+from engram.settings import methods
 from method_cases import FACTS, aids_of, fitted, settings_of
 from toy import lm
 
@@ -29,12 +29,12 @@ def nll(model, fact) -> float:
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "mistral", "opt"])
-@pytest.mark.parametrize("name", hyperparameters.files())
+@pytest.mark.parametrize("name", methods.files())
 def test_contract(name, kind):
     """Weights keep their bytes, the same seed gives the same delta, targets get likelier, many facts where that is
     declared.
     """
-    model, method, regimes = lm(kind), editor.load(name), hyperparameters.constant(name, "REGIMES")
+    model, method, regimes = lm(kind), editor.load(name), editor.load(name).REGIMES
     assert regimes and set(regimes) <= {"single", "mass", "sequential"}
     before = {key: tensor.clone() for key, tensor in model.model.state_dict().items()}
     settings = settings_of(name)

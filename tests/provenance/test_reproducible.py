@@ -1,4 +1,4 @@
-"""Two runs compared: what differs is named and explained, other shards are set aside."""
+"""Two runs compared: what differs is named and explained."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,14 +9,15 @@ import pytest
 from engram.cli import main
 from engram.job import arguments, lineage
 from engram.provenance import reproducible
+from engram.settings import params
 from repository import ROOT
 
 
 def folders(tmp_path: Path) -> tuple[Path, Path]:
-    """Two folders with one artifact and its record each, made with 4 and with 7 shards."""
-    for name, shards in (("one", 4), ("two", 7)):
+    """Two folders with one artifact and its record each."""
+    for name in ("one", "two"):
         path = tmp_path / name / "results" / "trace" / "mini" / "effects.parquet"
-        config = {"seed": 0, "trace": {"samples": 2, "shards": shards}}
+        config = {"seed": 0, "trace": {"samples": 2}}
         job = arguments.Job(
             ROOT / "workflow/scripts/trace.py",
             ["trace.py"],
@@ -31,13 +32,10 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "one", tmp_path / "two"
 
 
-def test_other_shards_are_set_aside_and_nothing_else(tmp_path):
+def test_records_are_compared_field_by_field(tmp_path):
     one, two = folders(tmp_path)
     found = reproducible.compare(one, two)
     assert (found.files, found.records, found.differences) == (1, 1, [])
-    assert found.aside == {"digest": 1, "params.trace.shards": 1} and "params.trace.shards in 1" in reproducible.report(
-        found
-    )
     record = lineage.record_path(two / "results/trace/mini/effects.parquet")
     text = record.read_text()
     for old, new, key in (('"samples": 2', '"samples": 3', "params"), ('"device": "cpu"', '"device": "gpu"', "device")):
@@ -73,23 +71,19 @@ def test_what_differs_is_named_and_explained(tmp_path, monkeypatch, capsys, spoi
 
 
 def test_other_numbers_of_shards():
-    values = {stage: {"shards": 20 if stage == "trace" else 1, "dtype": "float64"} for stage in reproducible.STAGES}
-    found = reproducible.other_shards(values)
-    assert all(found[stage]["shards"] != values[stage]["shards"] for stage in values)
-    values["covariance"]["dtype"] = "float32"
-    assert reproducible.other_shards(values)["covariance"]["shards"] == 1
+    values = params.load(ROOT / "params.yaml")
+    shards, other = (found["run"]["shards"] for found in (values, reproducible.other_shards(values)))
+    assert shards.keys() == other.keys() and all(other[stage] != shards[stage] for stage in shards)
+    assert reproducible.other_shards({"run": {}})["run"]["shards"]["trace"] == 11, "of the default"
 
 
 @pytest.mark.parametrize(
     ("stage", "status", "says"),
-    [
-        ("dataset", 0, " 0 differences"),
-        pytest.param("covariance", 1, "results/covariance/mini/moments.", marks=pytest.mark.long),
-    ],
+    [("dataset", 0, " 0 differences"), pytest.param("covariance", 0, " 0 differences", marks=pytest.mark.long)],
 )
 def test_two_runs_in_scratch_folders(sandbox, stage, status, says):
-    """The whole way: two clones of HEAD, other cores and shards. A stand-in's bytes depend on all its settings, shards
-    among them: that is seen.
+    """The whole way: two clones of HEAD, other cores and shards. A stand-in's bytes depend on all its settings: shards
+    are none of them.
     """
     done = sandbox.run("engram", "reproducible", "--stage", stage, ok=None)
     assert done.returncode == status and says in done.stdout, done.stdout

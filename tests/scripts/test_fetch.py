@@ -34,13 +34,14 @@ OUTPUTS = {
 def fetch(tmp_path, monkeypatch):
     """Runs the script in an empty folder with the places given."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ENGRAM_RUN", json.dumps({"fetch": {"attempts": 2, "timeout": 2, "pause": 0}}))
     for name in ("ENGRAM_DATA_DIR", "HF_HUB_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
     main = runpy.run_path(str(ROOT / "workflow/scripts/fetch.py"))["main"]
 
     def run(*places, **about):
         block = {"schema": "prompts", "licence": "none", "records": 30, "places": list(places)} | about
-        section = {"attempts": 2, "timeout": 2, "pause": 0, "mirrors": [], "counts": {}, "files": {"known.json": block}}
+        section = {"mirrors": [], "counts": {}, "files": {"known.json": block}}
         paths = [word for name, path in OUTPUTS.items() for word in (f"--{name}", path)]
         main([*paths, "--name", "known.json", "--config", json.dumps({"fetch": section})])
 

@@ -126,10 +126,8 @@ def test_the_section_of_one_editor():
         trained_editors.section(values, "big", "mend") == {"net": "mend"}
         and trained_editors.published(values, "mini", "mend") is None
     )
-    found = {
-        problem[0] for problem in trained_editors.problems(values, {"mend", "ke", "ke-cf"}, lambda name, known: "")
-    }
+    found = {problem[0] for problem in trained_editors.problems(values, {"mend", "ke", "ke-cf"})}
     assert found == {("hypernet", "ke"), ("hypernet", "editors")}
     values["run"]["models"], values["hypernet"]["published"]["large"] = ["big"], {"mend-x": "y.pt"}
-    found = {problem[0] for problem in trained_editors.problems(values, {"mend"}, lambda name, known: "")}
+    found = {problem[0] for problem in trained_editors.problems(values, {"mend"})}
     assert found == {("hypernet", "published", "large"), ("hypernet", "published", "large", "mend-x")}

@@ -61,7 +61,7 @@ def test_held_out_text_is_read_where_an_item_reads_drift():
         {"dataset": "counterfact", "method": "memit", "n": FactGroup(10)}
     ]
     found["edit"]["perplexity"]["passages"] = 0
-    (problem,) = edits.problems(found, lambda *words: "")
+    (problem,) = edits.problems(found)
     assert problem == (
         ("paper", "b", "from"),
         "drift, with edit.perplexity.passages 0",
@@ -192,7 +192,7 @@ def test_points_share_optimised_values_wherever_they_are_the_same():
     own = families.method_of(found, "emmet-ridge-0p1-layers-0", "mini")
     assert (own["layer"], own["steps"], own["ridge"]) == (0, 25, 0.1), "the values of its own are as its family's else"
     assert families.targets_of(found, "rome-layer-1", "mini") == {"layer": 1, "rate": 0.5}
-    assert not list(families.problems(found, params.similar))
+    assert not list(families.problems(found))
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_points_share_optimised_values_wherever_they_are_the_same():
         ({"methods": ["rome", "none"], "n": {"rome": 1}}, "n.none", "the key is missing"),
         ({"methods": ["rome"], "records": 0}, "records", "at least 1"),
         ({"methods": ["rome"], "texts": 0}, "texts", "metrics of the texts"),
-        ({}, "methods", "by dataset, n, and methods or a sweep"),
+        ({}, "methods", "by dataset, n, methods or a sweep"),
         ({"sweep": {"method": "fft", "over": {"layer": [0]}}}, "sweep.method", "did you mean `ft`?"),
         (
             {"sweep": {"method": "ft", "over": {"layr": [0]}}},
@@ -266,10 +266,10 @@ def test_what_is_asked_in_vain_is_refused_with_item_and_key(tmp_path, monkeypatc
 def test_a_point_must_not_have_the_name_of_a_method():
     found = values(a={"sweep": {"method": "ft", "over": {"layer": [3]}}})
     found["methods"] = found["methods"] | {"ft-layer-3": {"method": "ft"}}
-    ((key, text, right),) = sweeps.problems(found, params.similar)
+    ((key, text, right),) = sweeps.problems(found)
     assert key == ("paper", "a", "sweep", "over") and "`ft-layer-3`, as a method is" in text and "renamed" in right
     same = {"sweep": {"method": "ft", "over": {"layer": [3]}}}
-    assert list(sweeps.problems(values(a=same, b=same), params.similar)) == [], "two items may show the same point"
+    assert list(sweeps.problems(values(a=same, b=same))) == [], "two items may show the same point"
 
 
 def test_known_records_by_dataset():

@@ -10,7 +10,7 @@ import yaml
 
 from engram.cli import main
 from engram.job import lineage
-from engram.settings import families, hyperparameters, items, params
+from engram.settings import families, items, methods, params
 from repository import ROOT
 
 GOOD = (ROOT / "params.yaml").read_text(encoding="utf-8")
@@ -48,7 +48,7 @@ BAD = [
         "sources.counterfact.text",
         "did you mean `wikipedia.jsonl`?",
     ),
-    ("    vocabulary: tfidf_vocab.json\n", "", "sources.counterfact", "'vocabulary' is a dependency of 'idf'"),
+    ("    vocabulary: tfidf_vocab.json\n", "", "sources.counterfact.vocabulary", "together, or neither"),
     ("kind: world", "kind: wurld", "sources.world.kind", "did you mean `world`?"),
     ("kind: world", "kynd: world", "sources.world.kind", "the key is missing"),
     ("source: world", "source: wrld", "models.mini.source", "did you mean `world`?"),
@@ -75,6 +75,18 @@ BAD = [
         "from: [trace]",
     ),
     ("{count: 5}", "{prompts: {mni: [3]}}", "paper.rome/fig10_examples.options.prompts.mni", "did you mean `mini`?"),
+    ("{count: 5}", "{cuont: 5}", "paper.rome/fig10_examples.options.cuont", "did you mean `count`?"),
+    ("{count: 4}", "{cases: 4}", "paper.rome/fig11_atypical.options.cases", "known are count"),
+    (
+        "fig7_lines: {kind: figure, from: [trace]",
+        "fig7_lines: {kind: figure, from: [trace], options: {count: 2}",
+        "paper.rome/fig7_lines.options",
+        "takes no options",
+    ),
+    ("  ridge: 0  ", "  rigde: 0  ", "covariance.rigde", "did you mean `ridge`?"),
+    ("  batch_tokens: 2048 ", "", "covariance.batch_tokens", "the key is missing"),
+    ("shards: {covariance: 4", "shards: {covarianse: 4", "run.shards.covarianse", "did you mean `covariance`?"),
+    ("{attempts: 6", "{attempts: 0", "run.fetch.attempts", "at least 1"),
     ("{count: 5}", "{prompts: [3]}", "paper.rome/fig10_examples.options.prompts", "a block of keys"),
     (
         "{count: 5}",
@@ -182,15 +194,15 @@ def replaced(section: list, value):
         (
             ["methods", "memit-seq", "mini"],
             {"family": "memit"},
-            "methods.memit-seq.mini",
-            "`covariance_weight`, a number",
+            "methods.memit-seq.mini.covariance_weight",
+            "weight of the mean second moment C. (methods/memit_seq.py)",
         ),
         (["methods", "memit-seq", "mini", "layers"], [0, 1], "methods.memit-seq.mini.layers", "as there, 2"),
         (["methods", "alphaedit", "mini", "site"], "mlp", "methods.alphaedit.mini.site", "as there, hidden"),
         (["methods", "ft", "mini", "epsilonn"], 0.1, "methods.ft.mini.epsilonn", "did you mean `epsilon`?"),
         (["methods", "ft", "mini", "covariance_weight"], 1, "methods.ft.mini.covariance_weight", "an unknown key"),
         (["methods", "ft", "mini", "family"], "rome", "methods.ft.mini.family", "no artifacts to share"),
-        (["methods", "ft", "mini"], {}, "methods.ft.mini", "`layer`, a whole number (methods/ft.py)"),
+        (["methods", "ft", "mini"], {}, "methods.ft.mini.layer", "The edited layer, counted from 0. (methods/ft.py)"),
         (["methods", "ft", "mini", "layer"], 8, "methods.ft.mini.layer", "a layer of the model, 0 to 7"),
         (["methods", "ft", "mini", "steps"], 2.5, "methods.ft.mini.steps", "a whole number"),
         (["methods", "ft", "mini", "steps"], 0, "methods.ft.mini.steps", "at least 1"),
@@ -292,12 +304,12 @@ def test_every_editor_has_values():
     for model, block in values["models"].items():
         read = set()
         for slug in values["methods"]:
-            if "covariance" in hyperparameters.needs(values, slug):
+            if "covariance" in methods.needs(values, slug):
                 found = families.method_of(values, slug, model)
                 read |= set(found.get("layers", [found["layer"]] if "layer" in found else []))
         for spec in items.seen(values, model)["paper"].values():
             over = spec.get("sweep", {"method": "none", "over": {}})
-            if "covariance" in hyperparameters.needs(values, over["method"]):
+            if "covariance" in methods.needs(values, over["method"]):
                 read |= {*over["over"].get("layer", []), *itertools.chain(*over["over"].get("layers", []))}
         assert read <= set(block["covariance_layers"]) and (
             "train" in block or read == set(block["covariance_layers"])

@@ -8,7 +8,7 @@ from engram.editing import covariance, editor
 from engram.editing.facts import Fact
 from engram.editing.hypernet import editors, ke, mend
 from engram.editing.values import targets
-from engram.settings import hyperparameters, objective
+from engram.settings import methods, objective
 from toy import PROMPTS, TEXT
 
 CONTEXTS = ("{}",)
@@ -30,8 +30,8 @@ NETS = {"mend": mend.Network(layers=2, rank=8, edit_rate=0.1), "ke": ke.Network(
 
 def settings_of(name: str):
     """The method's Settings for a toy: what must be given, and strong enough to be seen in a few steps."""
-    keys = hyperparameters.keys_of(name)
-    values = {key: GIVEN[key] for key, about in keys.items() if about.required}
+    keys = methods.keys_of(name)
+    values = {key: GIVEN[key] for key, about in keys.items() if about.is_required()}
     if "clamp_norm_factor" in keys:  # optimised values
         values |= {"steps": 15, "rate": 1.0, "clamp_norm_factor": 20.0}
     elif "decay_law" in keys:  # fine-tuning
@@ -41,7 +41,7 @@ def settings_of(name: str):
 
 def aids_of(model, name: str, settings) -> editor.Aids:
     """Values that were really optimised, second moments of real keys, an editor."""
-    needs, found = hyperparameters.constant(name, "NEEDS"), {"contexts": CONTEXTS}
+    needs, found = methods.load(name).NEEDS, {"contexts": CONTEXTS}
     if "covariance" in needs:
         moments = covariance.second_moments(model, [0, 1], TEXT * 2, 64, 512)
         found["moments"] = {layer: replace(one, ridge=0.01) for layer, one in moments.items()}

@@ -114,7 +114,7 @@ def chain(base: Path, draw: bool = True) -> dict[str, Path]:
     call(
         "covariance",
         weights | {"text": data["text"]} | moments,
-        {"covariance": {"articles": 30, "batch_tokens": 512, "dtype": "float64", "shards": 2, "ridge": 0}},
+        {"covariance": {"articles": 30, "batch_tokens": 512, "dtype": "float64", "ridge": 0}},
     )
     trace = at("trace", "effects", "traced")
     call(
@@ -144,7 +144,7 @@ def chain(base: Path, draw: bool = True) -> dict[str, Path]:
     call(
         "targets",
         weights | records | prefixes | targets,
-        {"targets": {"batch": 3, "shards": 2}, "method": {"name": "rome"} | ROME},
+        {"targets": {"batch": 3}, "method": {"name": "rome"} | ROME},
         dataset="counterfact",
         family="rome",
     )

@@ -18,6 +18,7 @@ import torch
 import toy
 from crossed import crossed
 from engram.job import shards
+from engram.settings import execution
 from engram.tracing import causal_trace, memory_plan, restoration
 from repository import ROOT
 from traced_prompts import CONFIG, NOISE, SAME_LENGTH, TOLERANCE, expected, rows_of, table, trace_all, trace_prompt
@@ -53,8 +54,9 @@ def test_prompts_together_agree_with_the_oracle_and_with_prompts_alone(kind, dty
 def test_in_batches_neither_order_nor_shards_change_a_bit_and_memory_only_rounding():
     lm, config = toy.lm(), replace(CONFIG, batch=2, sites=("mlp", "no_attn"))
     effects, prompts = causal_trace.trace(lm, table(lm), NOISE, config, 2, 0)
-    for other in (replace(config, shards=1), replace(config, shards=3)):
-        for found, wanted in zip(causal_trace.trace(lm, table(lm), NOISE, other, 2, 0), (effects, prompts)):
+    for count in (2, 3):
+        again = causal_trace.trace(lm, table(lm), NOISE, config, 2, 0, shards.Store(count=count))
+        for found, wanted in zip(again, (effects, prompts)):
             pd.testing.assert_frame_equal(found, wanted)
     turned, _ = causal_trace.trace(lm, table(lm).iloc[::-1], NOISE, config, 2, 0)
     keys = ["prompt_id", "site", "token", "layer"]
@@ -194,7 +196,7 @@ def test_what_is_predicted_is_said_before_the_run(capsys):
 
 
 def test_resumed_tables_are_those_of_one_run(tmp_path, monkeypatch):
-    lm, config = toy.lm(), replace(CONFIG, shards=5)
+    lm, config = toy.lm(), CONFIG
     whole = causal_trace.trace(lm, table(lm), NOISE, config, 2, 0)
     real, traced = causal_trace.trace_group, []
 
@@ -206,9 +208,9 @@ def test_resumed_tables_are_those_of_one_run(tmp_path, monkeypatch):
 
     monkeypatch.setattr(causal_trace, "trace_group", failing)
     with pytest.raises(InterruptedError):
-        causal_trace.trace(lm, table(lm), NOISE, config, 2, 0, shards.Store(tmp_path))
+        causal_trace.trace(lm, table(lm), NOISE, config, 2, 0, shards.Store(tmp_path, 5))
     monkeypatch.setattr(causal_trace, "trace_group", lambda *args: traced.append(args[1]) or real(*args))
-    resumed = causal_trace.trace(lm, table(lm), NOISE, config, 2, 0, shards.Store(tmp_path))
+    resumed = causal_trace.trace(lm, table(lm), NOISE, config, 2, 0, shards.Store(tmp_path, 5))
     assert len(traced) == 5
     for found, wanted in zip(resumed, whole):
         pd.testing.assert_frame_equal(found, wanted)
@@ -230,7 +232,7 @@ def test_a_killed_script_started_again_writes_the_bytes_of_one_that_was_not(tmp_
         "seed": 0,
         "run": {"threads": 1, "device": "cpu"},
         "model": {"name": "toy", "trace_window": 2},
-        "trace": {"prompts": 25, "samples": 10, "sites": ["hidden", "mlp", "attn"], "shards": 12},
+        "trace": {"prompts": 25, "samples": 10, "sites": ["hidden", "mlp", "attn"]},
     }
 
     def start(folder):
@@ -248,7 +250,11 @@ def test_a_killed_script_started_again_writes_the_bytes_of_one_that_was_not(tmp_
         }
         words = [word for flag, value in argv.items() for word in (f"--{flag}", value)]
         return subprocess.Popen(
-            [sys.executable, str(script), *words], cwd=tmp_path / folder, stderr=subprocess.PIPE, text=True
+            [sys.executable, str(script), *words],
+            cwd=tmp_path / folder,
+            env=os.environ | {execution.VARIABLE: json.dumps({"shards": {"trace": 12}})},
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     whole, killed = start("whole"), start("killed")

@@ -7,12 +7,13 @@ from functools import cache, partial
 from pathlib import Path
 
 from engram.machine import liveness
-from engram.settings import (edits, families, hyperparameters, items, original_files, params, slices, stages, sweeps,
-                             trace_variants)
+from engram.settings import (edits, execution, families, items, methods, original_files, params, slices, stages,
+                             sweeps, trace_variants)
 from engram.settings.fact_groups import PATTERN, FactGroup
 from engram.job.lineage import code_digest, code_roots, record_path
 
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # jobs run under this Python
+os.environ.update(execution.exported(config))  # how they work, which is no part of their settings
 
 liveness.enter()
 
@@ -72,7 +73,7 @@ def records_of(wc):
 def aids_of(wc):
     """The artifacts that an editing method reads, as its NEEDS declare."""
     values = seen(wc.model)
-    files = [item for need in hyperparameters.needs(values, wc.method) for item in getattr(rules, need).output.items()]
+    files = [item for need in methods.needs(values, wc.method) for item in getattr(rules, need).output.items()]
     keys = dict(wc.items()) | {"family": families.family_of(values, wc.method, wc.model),
                                "name": sweeps.swept(values).get(wc.method, wc.method)}
     return {name: path.format(**keys) for name, path in files if name not in ("steps", "loss")}

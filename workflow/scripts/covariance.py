@@ -9,7 +9,7 @@ from engram.editing import covariance, second_moment
 from engram.job import arguments, io, schemas, shards
 from engram.model import loading, runtime
 from engram.model.loading import LM
-from engram.settings import config
+from engram.settings.blocks import build
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     device = runtime.setup(job)
     lm = loading.open_lm(job, device)
-    settings = config.build(covariance.Settings, job.config["covariance"], "covariance")
+    settings = build(covariance.Settings, job.config["covariance"], "covariance")
     articles = io.read_table(job.inputs.text, schemas.ARTICLES)[: settings.articles]
     limit: int = lm.model.config.max_position_embeddings  # type: ignore[union-attr, assignment]  # an attribute of any module may be one of its parameters
     with shards.store(job) as store:
@@ -30,7 +30,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             limit,
             settings.batch_tokens,
             covariance.DTYPES[settings.dtype],
-            settings.shards,
             store,
         )
         about = second_moment.identity(job, lm) | {

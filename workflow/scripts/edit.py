@@ -10,7 +10,7 @@ from engram.editing import drift, editor, outcomes, records, second_moment, sequ
 from engram.job import arguments, io, schemas
 from engram.model import contexts, loading, runtime
 from engram.model.loading import LM
-from engram.settings import config
+from engram.settings.blocks import build
 from engram.settings.fact_groups import FactGroup
 
 
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if job.inputs.reversed:
         chosen = records.with_reverse(chosen, io.read_table(job.inputs.reversed, schemas.REVERSED))
     records.check_lengths(lm, chosen, job.keys.dataset, aids.contexts)
-    sizes = config.build(outcomes.Config, job.config["edit"], "edit")
+    sizes = build(outcomes.Config, job.config["edit"], "edit")
     key = (job.config["seed"], lm.name, "edit", job.keys.dataset)
     outputs = sequence.tables(
         lm,
@@ -78,8 +78,7 @@ def heldout_of(job: arguments.Job, lm: LM, sizes: outcomes.Config) -> drift.Held
     """The passages that edited models read, for an edit whose drift is wanted."""
     if not job.inputs.heldout:
         return None
-    settings = config.build(drift.Settings, sizes.perplexity, "edit.perplexity")
-    return drift.heldout(lm, io.read_table(job.inputs.heldout, schemas.HELDOUT), settings)
+    return drift.heldout(lm, io.read_table(job.inputs.heldout, schemas.HELDOUT), sizes.perplexity)
 
 
 def aids_of(job: arguments.Job, chosen: pd.DataFrame, lm: LM) -> editor.Aids:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from engram.job import arguments, io, schemas
 from engram.model import loading, runtime
-from engram.settings import config
+from engram.settings.blocks import build
 from engram.tracing import causal_trace, integrated_gradients, noise
 
 
@@ -18,8 +18,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         outputs=["attributions", "attributed"],
         keys=["model"],
     )
-    settings = config.build(integrated_gradients.Config, job.config["gradients"], "gradients")
-    trace = config.build(causal_trace.Config, job.config["trace"], "trace")
+    settings = build(integrated_gradients.Config, job.config["gradients"], "gradients")
+    trace = build(causal_trace.Config, job.config["trace"], "trace")
     device = runtime.setup(job)
     lm = loading.open_lm(job, device)
     corruption = noise.load(io.read_json(job.inputs.noise, schemas.NOISE), io.read_tensors(job.inputs.vectors)[0])

@@ -10,7 +10,7 @@ from engram.editing.hypernet import editors, published_editors, tasks, training
 from engram.job import arguments, io, schemas, shards
 from engram.model import loading, runtime
 from engram.model.loading import LM
-from engram.settings import config
+from engram.settings.blocks import build
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -42,8 +42,8 @@ def trained(
     job: arguments.Job, lm: LM, section: dict[str, Any], here: str, store: shards.Store
 ) -> tuple[Any, pd.DataFrame]:
     """A newly trained editor as (tensors, metadata), and the log of its training. `here`: what messages call it."""
-    data = config.build(tasks.Settings, section["data"], f"{here}, data")
-    how = config.build(training.Settings, section["training"], f"{here}, training")
+    data = build(tasks.Settings, section["data"], f"{here}, data")
+    how = build(training.Settings, section["training"], f"{here}, training")
     network = editors.settings_of(section["net"], section["network"], f"{here}, network")
     tables = {
         name: io.read_table(getattr(job.inputs, name), schemas.DATASET[name]) for name in ("facts", "zsre", "text")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from engram.job import arguments, io, schemas
 from engram.model import loading, runtime
-from engram.settings import config
+from engram.settings.blocks import build
 from engram.tracing import noise
 
 
@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     device = runtime.setup(job)
     lm = loading.open_lm(job, device)
-    settings = config.build(noise.Config, job.config["noise"], "noise")
+    settings = build(noise.Config, job.config["noise"], "noise")
     subjects = io.read_table(job.inputs.prompts, schemas.KNOWN_PROMPTS)["subject"].tolist()
     texts = io.read_table(job.inputs.text, schemas.ARTICLES)
     values, tensors = noise.measure(lm, job.keys.rule, subjects, texts, settings, job.config["seed"])

@@ -36,7 +36,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             templates,
             settings,
             None if sizes["batch"] == "auto" else sizes["batch"],
-            sizes["shards"],
             store,
         )
         job.write(

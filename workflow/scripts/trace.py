@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from engram.job import arguments, io, schemas, shards
 from engram.model import loading, runtime
-from engram.settings import config
+from engram.settings.blocks import build
 from engram.tracing import causal_trace, noise
 
 
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         outputs=["effects", "traced"],
         keys=["model", "variant"],
     )
-    settings = config.build(causal_trace.Config, job.config["trace"], "trace")
+    settings = build(causal_trace.Config, job.config["trace"], "trace")
     device = runtime.setup(job)
     lm = loading.open_lm(job, device)
     corruption = noise.load(io.read_json(job.inputs.noise, schemas.NOISE), io.read_tensors(job.inputs.vectors)[0])

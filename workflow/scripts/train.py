@@ -6,7 +6,7 @@ from pathlib import Path
 
 from engram.job import arguments, io, schemas
 from engram.model import runtime, training
-from engram.settings import config
+from engram.settings.blocks import build
 
 FILES = {
     "weights": "model.safetensors",
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         outputs=["weights", "model-config", "generation-config", "tokenizer", "tokenizer-config", "loss"],
     )
     device = runtime.setup(job)
-    settings = config.build(training.Training, job.config["model"]["train"], f"models.{job.keys.model}.train")
+    settings = build(training.Training, job.config["model"]["train"], f"models.{job.keys.model}.train")
     model, tokenizer, log = training.train(
         io.read_table(job.inputs.corpus, schemas.CORPUS), settings, job.keys.model, job.config["seed"], device
     )

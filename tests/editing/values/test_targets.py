@@ -148,12 +148,12 @@ def test_shards_change_nothing_and_a_resumed_run_computes_only_what_is_missing(t
     whole = targets.optimise(model, facts, CONTEXTS, ROME, batch=2)
     every = list(computed)
     parts = shards.split(every, 3)
-    store, broken[:] = shards.Store(tmp_path), parts[1][-1:]
+    store, broken[:] = shards.Store(tmp_path, 3), parts[1][-1:]
     with pytest.raises(KeyboardInterrupt):
-        targets.optimise(model, facts, CONTEXTS, ROME, 2, 3, store)
+        targets.optimise(model, facts, CONTEXTS, ROME, 2, store)
     broken.clear()
     computed.clear()
-    resumed = targets.optimise(model, facts, CONTEXTS, ROME, 2, 3, store)
+    resumed = targets.optimise(model, facts, CONTEXTS, ROME, 2, store)
     assert sorted(computed) == sorted(parts[1] + parts[2]) and len(every) > len(computed)
     assert torch.equal(resumed.value, whole.value) and torch.equal(resumed.initial, whole.initial)
     assert resumed.log.equals(whole.log)

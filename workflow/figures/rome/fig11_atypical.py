@@ -5,22 +5,13 @@ which the best state of another token exceeds the best state of the last subject
 prompts. `*` marks subject tokens; the ends of every scale are printed. PAPER: ROME Fig. 11.
 """
 
-from dataclasses import dataclass
-
 import pandas as pd
 from matplotlib.figure import Figure
 
 from engram.drawing import items, style, trace_panels, trace_tables
 from engram.evaluation.derivation import Derivation, Job, Rows, Tables
-from engram.settings import config
-
-
-@dataclass(frozen=True)
-class Settings:
-    """`options` of `paper: rome/fig11_atypical` in params.yaml."""
-
-    count: int = 4
-
+from engram.settings.blocks import build
+from engram.settings.items import AtypicalPrompts
 
 ATYPICAL = Rows("effects", by=("variant",)).only(site="hidden", place=("elsewhere", "subject"))
 COLUMNS = {
@@ -46,7 +37,7 @@ def prepare(tables: Tables, job: Job) -> dict[str, pd.DataFrame]:
 
 def rows(tables: Tables, job: Job) -> pd.DataFrame:
     """The cells of the most atypical prompts, the largest margin first; a row without a prompt if there is none."""
-    settings = config.build(Settings, job.config["paper"], "paper: rome/fig11_atypical")
+    settings = build(AtypicalPrompts, job.config["paper"], "paper: rome/fig11_atypical")
     margins = trace_tables.margins(ATYPICAL.of(tables))
     variant = tables["traced"]["variant"].iloc[0]
     shown = [(variant, int(prompt)) for prompt in margins.index[margins > 0][: settings.count]]

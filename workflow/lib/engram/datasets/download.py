@@ -5,7 +5,6 @@ before it is whole. What is there so far is `<name>.part`; `<name>.part.json` sa
 import json
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,6 +14,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from tqdm import tqdm
 
 from engram.datasets.strict_reading import recognised
+from engram.settings.execution import Patience
 
 CHUNK = 1 << 16  # bytes; what comes of an unfinished one is lost
 LATER = {408, 425, 429, 500, 502, 503, 504}  # states of a server that may pass
@@ -26,15 +26,6 @@ class NotHere(Exception):
 
 class Passing(NotHere):
     """A place cannot give a file now, but may in a while; the text says why."""
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long a server is waited for."""
-
-    attempts: int = 5
-    timeout: float = 60.0  # seconds without a byte
-    pause: float = 1.0  # seconds before the second attempt; doubled before each further one, a minute at most
 
 
 def download(url: str, part: Path, patience: Patience, size: int | None = None, bar: bool = True) -> None:

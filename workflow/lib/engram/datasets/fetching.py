@@ -13,10 +13,12 @@ from functools import partial
 from pathlib import Path
 
 from engram.datasets import download, original_formats, wikipedia_snapshots
-from engram.datasets.download import NotHere, Patience
+from engram.datasets.download import NotHere
 from engram.datasets.strict_reading import recognised
 from engram.job import lineage
-from engram.settings import config, original_files
+from engram.settings import execution, original_files, sources
+from engram.settings.blocks import build
+from engram.settings.execution import Patience
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 ABSENT = "not there"
@@ -65,18 +67,19 @@ class NotFound(Exception):
 
 def original(section: dict, name: str) -> Original:
     """The block of one file in the section `fetch`."""
-    return config.build(Original, {"name": name} | section["files"][name], f"fetch.files.{name}")
+    return Original(name, **vars(build(sources.Original, section["files"][name], f"fetch.files.{name}")))
 
 
 def where(section: dict, store: Path, environment: Mapping[str, str]) -> Where:
-    """The places' surroundings by the section `fetch` and the variables ENGRAM_DATA_DIR and HF_HUB_OFFLINE."""
+    """The places' surroundings by the section `fetch` and the variables ENGRAM_DATA_DIR, HF_HUB_OFFLINE and
+    ENGRAM_RUN (run.fetch).
+    """
     given = environment.get("ENGRAM_DATA_DIR", "")
     if given and not Path(given).is_dir():
         raise NotFound(f"ENGRAM_DATA_DIR: {given} is not a folder")
-    patience = Patience(section["attempts"], section["timeout"], section["pause"])
     counts = {count: name for name, count in section["counts"].items()}
     local, offline = (Path(given),) if given else (), original_files.offline(environment)
-    return Where(store, local, tuple(section["mirrors"]), patience, offline, counts)
+    return Where(store, local, tuple(section["mirrors"]), execution.current(environment).fetch, offline, counts)
 
 
 def obtain(wanted: Original, where: Where) -> Found:

@@ -6,7 +6,6 @@ is skipped.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,34 +13,13 @@ import pandas as pd
 
 from engram.datasets import original_formats, reverse_wordings
 from engram.job import schemas, seeds
-from engram.settings import config
-
-
-@dataclass(frozen=True)
-class Source:
-    """A `sources:` block of kind `folder`; the file names are relative to `path`."""
-
-    kind: str
-    path: str
-    facts: str
-    zsre: str
-    prompts: str
-    text: str
-    documents: int  # training documents made of true statements
-    together: int  # statements in one document, at most
-    repeats: dict  # relative frequency of a statement by kind: rewrite, paraphrase, neighborhood, listed
-    listed: str  # how the object stands next to the name, with {subject} and {object}
-    paragraphs: int  # paragraphs of the text that the training corpus holds
-    text_share: float  # share of the training corpus, in characters, that is paragraphs
-    heldout: int = 50  # passages of text that training does not see
-    snippets: str | None = None  # texts about the objects; none: made of the records' prompts
-    idf: str | None = None  # TF-IDF table of the texts, read by stage `evaluate`; none: fitted there
-    vocabulary: str | None = None
+from engram.settings.blocks import build
+from engram.settings.sources import Folder as Source
 
 
 def files(block: dict) -> list[Path]:
     """The original files that a block of kind `folder` reads, in the order in which `tables` takes them."""
-    source = config.build(Source, block, "sources (kind folder)")
+    source = build(Source, block, "sources (kind folder)")
     names = (source.facts, source.zsre, source.prompts, source.text, source.snippets)
     return [Path(source.path) / name for name in names if name]
 
@@ -52,7 +30,7 @@ def tables(block: dict, paths: list[Path], seed: int, words: Path | None = None)
     `block`: of `sources`; `paths`: what `files` returns for it; `words`: the file that reverse_wordings.read takes,
     without it nothing is asked in the other order.
     """
-    source = config.build(Source, block, "sources (kind folder)")
+    source = build(Source, block, "sources (kind folder)")
     facts_file, zsre_file, prompts_file, text_file, *more = paths
     facts = schemas.FACTS.frame(original_formats.counterfact(facts_file))
     text = schemas.ARTICLES.frame(_articles(text_file))

@@ -14,22 +14,8 @@ import pandas as pd
 from engram.datasets import reverse_wordings
 from engram.datasets.world_vocabulary import FILLERS, NAMES, RELATIONS, Relation
 from engram.job import schemas, seeds
-from engram.settings import config
-
-
-@dataclass(frozen=True)
-class Source:
-    """A `sources:` block of kind `world`."""
-
-    kind: str
-    subjects: int
-    relations: int
-    objects: int
-    documents: int  # training documents
-    articles: int  # articles of the text table
-    listed: float  # share of the biographies that list the attributes right after the name
-    four_words: float  # share of the names with four words instead of three
-    heldout: int = 50  # passages of text that training does not see
+from engram.settings.blocks import build
+from engram.settings.sources import World as Source
 
 
 @dataclass(frozen=True)
@@ -49,7 +35,7 @@ def tables(block: dict, seed: int) -> dict[str, pd.DataFrame]:
     """All canonical tables of the world that `block` describes. ValueError if the block asks for more than there are
     words.
     """
-    source = config.build(Source, block, "sources (kind world)")
+    source = build(Source, block, "sources (kind world)")
     world = _world(source, seed)
     facts = schemas.FACTS.frame(_facts(world, seed))
     corpus = _documents(world, source, seed, "corpus", source.documents)

@@ -1,13 +1,12 @@
 """One record of a dataset, shown whole (ROME Fig. 21, 22)."""
 
-from dataclasses import dataclass, field
-
 import pandas as pd
 from matplotlib.figure import Figure
 
 from engram.drawing import prose, style
 from engram.evaluation.derivation import KEY, Derivation, Job, Number, Rows, Tables
-from engram.settings import config
+from engram.settings.blocks import build
+from engram.settings.items import ShownRecord as Settings
 
 Groups = tuple[tuple[str, ...], ...]  # columns of a record that belong together in the figure
 
@@ -26,13 +25,6 @@ NAMES = {  # column -> its label in a figure, and how its text is set
 }
 QUESTIONS = {"target_true": ("Answer before", "true")}  # of a record whose prompts are questions, as in zsRE
 MOST = 3  # lines of one text, before an ellipsis
-
-
-@dataclass(frozen=True)
-class Settings:
-    """`options` of an item that shows a record."""
-
-    case_ids: dict = field(default_factory=dict)  # by model: the case_id, in a list of one
 
 
 def derivation(table: str, groups: Groups) -> Derivation:
@@ -60,7 +52,7 @@ def derivation(table: str, groups: Groups) -> Derivation:
 def _case(records: pd.DataFrame, job: Job) -> int:
     """The case_id that the item's options name for the model, else the first."""
     where = f"paper: {job.script.parent.name}/{job.script.stem}"
-    settings = config.build(Settings, job.config["paper"], where)
+    settings = build(Settings, job.config["paper"], where)
     case = settings.case_ids[job.keys.model][0] if job.keys.model in settings.case_ids else records["case_id"].iloc[0]
     if (records["case_id"] == case).sum() != 1:
         raise ValueError(

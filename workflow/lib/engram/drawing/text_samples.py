@@ -3,14 +3,14 @@
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from engram.drawing import prose, style
 from engram.evaluation.derivation import KEY, Derivation, Job, Number, Rows, Tables
-from engram.settings import config
+from engram.settings.blocks import build
+from engram.settings.items import ShownTexts as Settings
 
 FACT = Rows("facts", by=("case_id",))
 TEXT = Rows("texts", by=("method", "case_id", "prompt_index"))
@@ -35,14 +35,6 @@ COLUMNS: dict[str, Number] = {
     "prompt": TEXT.cell("prompt"),
     "text": TEXT.cell("text"),
 }
-
-
-@dataclass(frozen=True)
-class Settings:
-    """`options` of an item that shows texts."""
-
-    cases: int = 3
-    case_ids: dict = field(default_factory=dict)  # by model: case_id of the records shown, not chosen by rule
 
 
 def choose(
@@ -74,7 +66,7 @@ def rows(tables: Tables, job: Job) -> pd.DataFrame:
     if texts.duplicated(keys).any():
         raise ValueError(f"texts: {texts[texts.duplicated(keys)][keys].head(3).values.tolist()} occur twice")
     available = set.intersection(*texts.groupby("method")["case_id"].agg(set))
-    settings = config.build(Settings, job.config["paper"], where)
+    settings = build(Settings, job.config["paper"], where)
     methods = style.method_order(texts["method"])
     return pd.DataFrame(
         [

@@ -13,7 +13,7 @@ import pandas as pd
 
 from engram.evaluation.derivation import KEY, Derivation, Job, Number, Rows, Tables
 from engram.evaluation.indirect_effects import check
-from engram.settings import config
+from engram.settings.blocks import build
 from engram.tracing import selection
 
 SITES = ("hidden", "mlp", "attn")
@@ -82,7 +82,7 @@ def _cells(effects: pd.DataFrame, variant: str, prompt_id: int, sites: tuple[str
 
 def options(job: Job) -> selection.Settings:
     """Which prompts the item's line in the parameter file wants."""
-    return config.build(selection.Settings, job.config["paper"], f"paper: {job.script.parent.name}/{job.script.stem}")
+    return build(selection.Settings, job.config["paper"], f"paper: {job.script.parent.name}/{job.script.stem}")
 
 
 def gallery() -> Derivation:

@@ -11,7 +11,6 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -30,30 +29,6 @@ Batch = list[np.ndarray]  # token ids of the texts that one forward reads
 Take = Callable[[int, torch.Tensor], None]  # (layer, keys [n, D] or [B, T, D])
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Section `covariance` of the params. ValueError for a dtype or a number of shards that cannot be had."""
-
-    articles: int
-    batch_tokens: int = 8192
-    dtype: str = "float64"  # float64: exact sum of float32 block products | float32: the reference's running sum
-    shards: int = 1  # after each of them a job can resume
-    ridge: float = 0.0  # part of the mean diagonal entry that is added to the diagonal before solving; 0: never
-
-    def __post_init__(self):
-        if self.dtype not in DTYPES:
-            raise ValueError(f"covariance.dtype: {self.dtype!r}; right is one of {', '.join(DTYPES)}")
-        _refuse_inexact_shards(DTYPES[self.dtype], self.shards)
-
-
-def _refuse_inexact_shards(dtype: torch.dtype, count: int) -> None:
-    if dtype == torch.float32 and count != 1:
-        raise ValueError(
-            f"covariance.shards: {count} with dtype float32, whose sums depend on how they are grouped; right is "
-            "shards 1, or dtype float64, whose shards merge exactly"
-        )
 
 
 def fingerprint(articles: pd.DataFrame) -> str:
@@ -105,19 +80,17 @@ def second_moments(
     max_tokens: int,
     budget: int,
     dtype: torch.dtype = torch.float64,
-    shard_count: int = 1,
     store: shards.Store | None = None,
     memory: int | None = None,
 ) -> dict[int, Moment]:
     """Second moment of the keys of every layer in `layers` over all tokens of `texts`, each cut at `max_tokens`.
 
-    `budget`: padded tokens per forward. `store` keeps finished shards, of which there are `shard_count`. `memory`:
-    bytes on the device for the sums; layers that do not fit together take another pass over the text (None: what is
-    free on a CUDA device, all at once elsewhere). Neither the number of shards nor `memory` changes a bit of the
-    result. MemoryError if the sum of one layer does not fit. ValueError for a layer that the model lacks, several
-    shards with float32, or texts without a token.
+    `budget`: padded tokens per forward. `store` keeps finished shards, of float32 one, as its sums depend on how
+    they are grouped. `memory`: bytes on the device for the sums; layers that do not fit together take another pass over
+    the text (None: what is free on a CUDA device, all at once elsewhere). Neither the number of shards nor `memory`
+    changes a bit of the result. MemoryError if the sum of one layer does not fit. ValueError for a layer that the model
+    lacks, or texts without a token.
     """
-    _refuse_inexact_shards(dtype, shard_count)
     if not layers or not set(layers) <= set(range(lm.layers)):
         raise ValueError(f"layers {sorted(layers)} of {lm.name}, whose layers are 0 to {lm.layers - 1}")
     todo = batches(token_rows(lm.tokenizer, texts, max_tokens), budget)
@@ -127,12 +100,13 @@ def second_moments(
     if memory is None and lm.device.type == "cuda":
         memory = _free_bytes(feed, sorted(set(layers)), todo[0], dtype)
     store = store or shards.Store()
+    parts = shards.split(todo, 1 if dtype == torch.float32 else store.count)
     passes = store.first_value("passes", _passes(lm, sorted(set(layers)), dtype, memory))
     with progress.bar(None, "covariance", " tokens", total=feed.total * len(passes)) as bar:
         return {
             layer: moment
             for of_pass in passes
-            for layer, moment in _one_pass(feed, of_pass, shards.split(todo, shard_count), dtype, store, bar).items()
+            for layer, moment in _one_pass(feed, of_pass, parts, dtype, store, bar).items()
         }
 
 

@@ -12,17 +12,9 @@ import pandas as pd
 from engram.model import scoring, tokens
 from engram.model.delta import Delta
 from engram.model.loading import LM
+from engram.settings.sections import Perplexity as Settings
 
 COLUMNS = {"case_id": "int64", "passage_id": "int64", "nll": "float64", "nll_before": "float64", "tokens": "int64"}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Block `edit.perplexity` of params.yaml."""
-
-    passages: int = 8  # read by every edited model; 0: none
-    tokens: int = 64  # of a passage, its first
-    models: int = 20  # edited models that read them, the first at any number of facts
 
 
 @dataclass(frozen=True)

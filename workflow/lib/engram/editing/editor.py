@@ -5,7 +5,6 @@ How the facts and the edited models are put in order, one alone, many at once or
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
@@ -14,7 +13,8 @@ from engram.editing.facts import Fact
 from engram.editing.second_moment import Moment
 from engram.model.delta import Delta
 from engram.model.loading import LM
-from engram.settings import config
+from engram.settings import methods
+from engram.settings.blocks import build
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Remembering(Protocol):
 def load(method: str | dict) -> Editor:
     """The module of a method, given its file's name (dashes are underscores there) or its block of params."""
     name = method if isinstance(method, str) else method.get("method", method["name"])
-    return cast(Editor, import_module(f"engram.methods.{name.replace('-', '_')}"))
+    return cast(Editor, methods.load(name))
 
 
 def settings(block: dict) -> Any:
@@ -80,7 +80,7 @@ def settings(block: dict) -> Any:
     hyperparameters.
     """
     values = {key: value for key, value in block.items() if key not in ("name", "method")}
-    return config.build(load(block).Settings, values, f"methods.{block['name']}")
+    return build(load(block).Settings, values, f"methods.{block['name']}")
 
 
 def deltas(method: str | dict, lm: LM, facts: list[Fact], settings: Any, aids: Aids, n: int = 1) -> list[Delta]:

@@ -6,7 +6,6 @@ Metrics are computed from these tables by engram.evaluation, without a model.
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import pandas as pd
 import torch
@@ -15,24 +14,7 @@ from engram.editing import drift, records
 from engram.model import generation, scoring
 from engram.model.delta import NOTHING, Delta, applied, distinct, place
 from engram.model.loading import LM
-
-
-@dataclass(frozen=True)
-class Config:
-    """Section `edit` of params.yaml."""
-
-    generation_tokens: int = 100  # tokens of a text, the prompt counted
-    top_k: int = 5
-    records: int = 200  # edited, read and forgotten together
-    batch: int = scoring.ROWS  # sequences per batch
-    generation_batch: int = generation.ROWS  # texts per batch
-    dense_gib: float = 2.0  # GiB of stacked dense changes per batch
-    perplexity: dict = field(default_factory=dict)  # drift.Settings
-
-    @property
-    def budget(self) -> int:
-        """Bytes of stacked dense changes per batch."""
-        return int(self.dense_gib * 2**30)
+from engram.settings.sections import Edit as Config
 
 
 def outcomes(

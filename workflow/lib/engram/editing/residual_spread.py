@@ -6,7 +6,6 @@ engram.editing.closed_form. Shapes: F facts, d values, D keys.
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 import torch
 
@@ -16,42 +15,10 @@ from engram.editing.facts import Fact
 from engram.model.block_parts import has_norm_after_mlp
 from engram.model.delta import Delta, applied
 from engram.model.loading import LM
-from engram.settings import objective
+from engram.settings.objective import Layers as Settings
+from engram.settings.objective import Weighted
 
 Solution = Callable[[int, torch.Tensor], torch.Tensor]  # (layer, keys [F, D]) -> X [D, F]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings(objective.Settings):
-    """Hyperparameters of an editor of several layers; `layer` is where the wanted value z lives, the last of `layers`.
-
-    Defaults are the reference's for MEMIT.
-    """
-
-    layers: tuple[int, ...]  # edited, from low to high
-    contexts: str = "memit"
-    site: str = "hidden"
-    clamp_norm_factor: float = 0.75
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not self.layers or list(self.layers) != sorted(set(self.layers)) or self.layers[-1] != self.layer:
-            raise ValueError(
-                f"layers {list(self.layers)} and layer {self.layer}: right is a rising list that ends with the "
-                "layer of the optimised value"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Weighted(Settings):
-    """Those, and the weight λ of the mean second moment C."""
-
-    covariance_weight: float
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.covariance_weight < 0:
-            raise ValueError(f"covariance_weight {self.covariance_weight} must not be negative")
 
 
 def edit(

@@ -1,21 +1,21 @@
 """Resuming a long job at its last finished shard, with the same bytes as if it had never stopped.
 
-    with shards.store(job) as store:                         # deleted when the block ends well: all outputs are written
-        for values in shards.parts(store, slices, compute):  # independent parts: compute(slice) -> {file name: value}
+    with shards.store(job) as store:                        # deleted when the block ends well, with all outputs there
+        for values in shards.parts(store, items, compute):  # compute(part of items) -> {file name: value}
             ...
         job.write("effects", ...)
 
 or, for a running sum, whose state after shard i is all that is needed:
 
     done, state = store.latest()                              # (0, None) at the start
-    for i in range(done, count):
+    for i, part in list(enumerate(shards.split(items, store.count)))[done:]:
         ...
         store.save(i, {"sums.safetensors": (tensors, metadata)}, keep_earlier=False)
 
 The shards of a job lie in `.resume/<its first output>/<key>/`, as `NNNN.<file name>` (formats of engram.job.io) and one
 `NNNN.json` with their hashes, written last: a shard without it, or with other bytes, was never finished. The key is a
-hash of all that the outputs depend on (params, inputs, code, wildcards, packages, device): shards of another run never
-match.
+hash of all that the outputs depend on (params, inputs, code, wildcards, packages, device) and of the number of shards,
+without which the number of one says nothing: shards of another run never match.
 """
 
 import hashlib
@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from engram.job import io, lineage
+from engram.settings import execution
 
 if TYPE_CHECKING:
     from engram.job.arguments import Job
@@ -48,6 +49,7 @@ class Store:
     """Finished shards of one run in `folder`; with None nothing is kept (a library call without a job)."""
 
     folder: Path | None = None
+    count: int = 1  # shards that the work is cut into
 
     def save(self, index: int, values: Values, keep_earlier: bool = True) -> None:
         """Keep shard `index`: {file name: value}. Without `keep_earlier` the shards before it are removed: a running
@@ -125,11 +127,14 @@ class Store:
 
 @contextmanager
 def store(job: "Job", root: Path = ROOT) -> Iterator[Store]:
-    """The Store of `job`, whose inputs are complete. Left in place if the block fails, else removed."""
+    """The Store of `job`, whose inputs are complete, with as many shards as run.shards says of its stage. Left in place if
+    the block fails, else removed.
+    """
     first = next(iter(vars(job.outputs).values())).absolute()
     here = Path.cwd()
     folder = root / (first.relative_to(here) if first.is_relative_to(here) else Path(*first.parts[1:]))
-    yield Store(folder / key(job))
+    count = getattr(execution.current().shards, job.script.stem, 1)
+    yield Store(folder / key(job, count), count)
     shutil.rmtree(folder, ignore_errors=True)
     for parent in folder.parents:  # folders that nothing else needs
         if parent == root.parent or not parent.is_dir() or any(parent.iterdir()):
@@ -137,9 +142,9 @@ def store(job: "Job", root: Path = ROOT) -> Iterator[Store]:
         parent.rmdir()
 
 
-def key(job: "Job") -> str:
-    """Hash, 16 hexadecimal digits, of all that the outputs of `job` depend on."""
-    return hashlib.sha256(json.dumps(job.origin(), sort_keys=True).encode()).hexdigest()[:16]
+def key(job: "Job", count: int) -> str:
+    """Hash, 16 hexadecimal digits, of all that the outputs of `job` depend on, and of the number of shards."""
+    return hashlib.sha256(json.dumps(job.origin() | {"shards": count}, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def split(items: Sequence[T], count: int) -> list[Sequence[T]]:
@@ -150,12 +155,13 @@ def split(items: Sequence[T], count: int) -> list[Sequence[T]]:
     return [items[len(items) * i // count : len(items) * (i + 1) // count] for i in range(count)]
 
 
-def parts(store: Store, slices: Sequence[T], compute: Callable[[T], Values]) -> Iterator[Values]:
-    """For each slice the values {file name: value} that `compute(slice)` makes, from the store where it has them.
+def parts(store: Store, items: Sequence[T], compute: Callable[[Sequence[T]], Values]) -> Iterator[Values]:
+    """For each shard of `items` the values {file name: value} that `compute(part)` makes, from the store where it has
+    them.
 
     What is computed is read back from the store, so that a run that stopped and one that did not see the same.
     """
-    for index, part in enumerate(slices):
+    for index, part in enumerate(split(items, store.count)):
         values = store.load(index)
         if values is None:
             values = compute(part)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from engram.machine import devices, estimate, external_inputs
-from engram.settings import items, params, sweeps
+from engram.settings import execution, items, params, sweeps
 
 OK, NOTE, FAILS = "ok", "note", "fails"
 LONGEST = 24 * 3600  # seconds that a run may take on a CPU that nobody asked for
@@ -193,7 +193,7 @@ def _fits(values: dict, model: str, estimated: Plan, device: devices.Device) -> 
 
 def _disk(values: dict, plans: dict[str, Plan]) -> Check:
     """Room for results, parts of interrupted covariances, original files and the tables made of them."""
-    shards = values["covariance"]["shards"]
+    shards = execution.Shards(**values["run"].get("shards", {})).covariance
     needed = sum(
         sum(cost.disk for cost in estimated.costs.values())
         + 2 * estimated.originals
@@ -211,7 +211,7 @@ def _disk(values: dict, plans: dict[str, Plan]) -> Check:
         text,
         ""
         if needed < free
-        else "free some, or fewer covariance.shards or covariance_layers; HF_HOME moves checkpoints",
+        else "free some, or fewer run.shards.covariance or covariance_layers; HF_HOME moves checkpoints",
     )
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engram.settings import edits, hyperparameters, stages, trace_variants
+from engram.settings import edits, methods, stages, trace_variants
 
 # PAPER: 100,000 articles are 44 million tokens. behind: from the looked-up token on; what is before it is computed
 # once.
@@ -197,7 +197,7 @@ def _edit(values: dict, model: str, shape: Shape, tokens: float) -> Cost:
         length = values["edit"]["generation_tokens"]
         flop += shape.forward(texts * length, texts * length)
         disk += rows * 10 + texts * length * 2
-        if "covariance" in hyperparameters.needs(values, method):
+        if "covariance" in methods.needs(values, method):
             flop += shape.inner**3 * len(values["methods"][method][model].get("layers", [0]))
     return Cost(flop, disk)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from engram.drawing import published_numbers, style
-from engram.settings import edits, families, hyperparameters, items
+from engram.settings import edits, families, items, methods
 from engram.settings.stages import STAGES
 
 COLUMNS = {"s": "seconds", "cpu_time": "cpu", "max_rss": "memory"}  # of a benchmark: seconds, seconds, MiB
@@ -102,7 +102,7 @@ def by_edit(jobs: pd.DataFrame, values: dict, model: str, numbers: Path | str) -
 
 
 def _targeted(values: dict) -> set[str]:
-    return {method for method in values["methods"] if "targets" in hyperparameters.needs(values, method)}
+    return {method for method in values["methods"] if "targets" in methods.needs(values, method)}
 
 
 def report(folder: Path, values: dict, numbers: Path | str) -> str:

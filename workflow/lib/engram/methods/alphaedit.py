@@ -1,32 +1,43 @@
 """AlphaEdit: MEMIT's layers, changed only where the keys of text have next to no weight (Fang et al. 2025)."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
 
-from engram.editing import closed_form, residual_spread
-from engram.editing.editor import Aids
-from engram.editing.facts import Fact
-from engram.editing.residual_spread import remember
-from engram.model.delta import Delta
-from engram.model.loading import LM
+from pydantic import Field
+
+from engram.settings.blocks import Positive, block
+from engram.settings.objective import Layers
+
+if TYPE_CHECKING:
+    import torch
+
+    from engram.editing.editor import Aids
+    from engram.editing.facts import Fact
+    from engram.model.delta import Delta
+    from engram.model.loading import LM
 
 NEEDS = ("prefixes", "covariance", "targets")
 REGIMES = ("single", "mass", "sequential")
 __all__ = ["NEEDS", "REGIMES", "Settings", "edit", "remember"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings(residual_spread.Settings):
-    """Those of the optimised value and of the layers; `threshold` has the unit of the squared keys, as C has."""
+@block
+class Settings(Layers):
+    """Hyperparameters of the optimised value, of the layers, and of the null space of C."""
 
-    threshold: float = 0.02  # directions of C with smaller eigenvalues may be used
-    ridge: float = 10.0  # weight of ‖ΔW‖²: the paper's L2
+    threshold: Positive = Field(
+        default=0.02,
+        description="Directions of C with smaller eigenvalues may be used; in the unit of squared keys, as C.",
+    )
+    ridge: Positive = Field(default=10.0, description="Weight of |dW|^2: the paper's L2.")
 
-    def __post_init__(self):
-        super().__post_init__()
-        if self.threshold <= 0 or self.ridge <= 0:
-            raise ValueError(f"threshold {self.threshold} and ridge {self.ridge} must be positive")
+
+def remember(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> dict[int, torch.Tensor]:
+    """K_pK_pᵀ [D, D] of every edited layer after `facts`, float64: `aids.earlier` plus their keys in `lm`."""
+    from engram.editing import residual_spread
+
+    return residual_spread.remember(lm, facts, settings, aids)
 
 
 def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:
@@ -37,6 +48,7 @@ def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:
     AlphaEdit Sec. 3.3. DIFFERS: float64, and the keys of earlier batches are those of the model right after each batch,
     as in the code.
     """
+    from engram.editing import closed_form, residual_spread
 
     def solution(layer: int, keys: torch.Tensor) -> torch.Tensor:
         space = closed_form.null_space(aids.moments[layer], settings.threshold, keys.device)

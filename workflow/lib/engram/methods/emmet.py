@@ -3,35 +3,34 @@
 Shapes: F facts, d values, D keys.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-from engram.editing import closed_form, subject_keys
-from engram.editing.editor import Aids
-from engram.editing.facts import Fact
-from engram.model.delta import Delta
-from engram.model.loading import LM
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
 from engram.settings import objective
+from engram.settings.blocks import NotNegative, Positive, block
+
+if TYPE_CHECKING:
+    from engram.editing.editor import Aids
+    from engram.editing.facts import Fact
+    from engram.model.delta import Delta
+    from engram.model.loading import LM
 
 NEEDS = ("prefixes", "covariance", "targets")
 REGIMES = ("single", "mass", "sequential")
 
 
-@dataclass(frozen=True, kw_only=True)
+@block
 class Settings(objective.Settings):
-    """Those of the optimised value v*, the weight λ of C, and μ, which loosens the constraint (0: it is met
-    exactly).
-    """
+    """Hyperparameters of the optimised value v* and of the solution in one layer."""
 
-    clamp_norm_factor: float = 0.75
-    covariance_weight: float
-    ridge: float = 0.1
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.covariance_weight <= 0 or self.ridge < 0:
-            raise ValueError(
-                f"covariance_weight {self.covariance_weight} must be positive, ridge {self.ridge} not negative"
-            )
+    clamp_norm_factor: Positive = Field(default=0.75, description="Largest |delta| as a multiple of |v0|.")
+    covariance_weight: Positive = Field(kw_only=True, description="Lambda: weight of the mean second moment C.")
+    ridge: NotNegative = Field(
+        default=0.1, description="Mu, times lambda C: how far the constraint may be missed; 0: it is met exactly."
+    )
 
 
 def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:
@@ -41,6 +40,9 @@ def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:
     DIFFERS: the authors' code takes R from the block's output at the bare prompt, and the keys with MEMIT's weights;
     here v* is the MLP's and K is averaged as in ROME, so that W'K = V* is what is solved.
     """
+    from engram.editing import closed_form, subject_keys
+    from engram.model.delta import Delta
+
     keys = subject_keys.fact_keys(lm, settings, facts, aids.contexts).mean
     values = lm.module("value", settings.layer)(keys).double()
     weight = settings.covariance_weight * settings.ridge

@@ -5,45 +5,52 @@ PAPER: Dai et al. 2022; ROME App. E.2. How the neurons are found is engram.editi
 Shapes: d values, D keys, V vocabulary.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-import torch
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from engram.editing import knowledge_neurons
-from engram.editing.editor import Aids
-from engram.editing.facts import Fact
-from engram.model import tokens
-from engram.model.delta import Delta, applied
-from engram.model.halving import ChunkLimit
-from engram.model.loading import LM
+from annotated_types import Ge, Lt
+from pydantic import Field
+
+from engram.settings.blocks import Count, Number, block
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
+    from engram.editing.editor import Aids
+    from engram.editing.facts import Fact
+    from engram.model.delta import Delta
+    from engram.model.halving import ChunkLimit
+    from engram.model.loading import LM
+
+    # by layer a value [d, 1] and, [D, 1], 1 or -1 at the neurons that get it
+    Term = dict[int, tuple[torch.Tensor, torch.Tensor]]
 
 NEEDS = ("prefixes",)
 REGIMES = ("single", "sequential")
-TRUTHS = ("own", "fact")
+Part = Annotated[Number, Ge(0), Lt(1)]
 
 
-@dataclass(frozen=True)
+@block
 class Settings:
     """Hyperparameters; defaults are the reference's for GPT-2 XL, but for `truth`."""
 
-    points: int = 20  # of the integral
-    batch: int = 20  # points computed at a time: memory, not results
-    adaptive_threshold: float = 0.2  # a neuron counts if its score is more than this part of the highest
-    refine: bool = False  # keep the neurons of many contexts instead of those of the bare prompt
-    share: float = 0.4  # refine: of more than this part of the contexts
-    truth: str = "own"  # of TRUTHS, whose neurons: those of the model's own next token, or of the fact's true object
-    leading_space: bool = False  # tokens of target and true object as they are after a space; False: as published
-    erase: float = 2.0  # times the embedding of the model's own next token, taken away
-    write: float = 1.0  # times the sum of the embeddings of the target's tokens, added
-
-    def __post_init__(self):
-        if self.truth not in TRUTHS:
-            raise ValueError(f"truth is {self.truth!r}, expected one of {TRUTHS}")
-        if not 0 <= self.adaptive_threshold < 1 or not 0 <= self.share < 1:
-            raise ValueError(f"adaptive_threshold {self.adaptive_threshold} and share {self.share} must be in [0, 1)")
-        if self.points < 2 or self.batch < 1:
-            raise ValueError(f"points {self.points} must be at least 2 and batch {self.batch} at least 1")
+    points: Annotated[int, Field(ge=2)] = Field(default=20, description="Points of the integral.")
+    batch: Count = Field(default=20, description="Points computed at a time: memory, and rounding.")
+    adaptive_threshold: Part = Field(default=0.2, description="Least score of a neuron, as a part of the highest.")
+    refine: bool = Field(
+        default=False, description="Whether the neurons of many contexts are kept instead of those of the bare prompt."
+    )
+    share: Part = Field(default=0.4, description="refine: of more than this part of the contexts.")
+    truth: Literal["own", "fact"] = Field(
+        default="own", description="Whose neurons: of the model's own next token, or of the fact's true object."
+    )
+    leading_space: bool = Field(
+        default=False, description="Whether target and true object are tokenised as after a space; published: no."
+    )
+    erase: Number = Field(default=2.0, description="Times the embedding of the model's own next token, taken away.")
+    write: Number = Field(default=1.0, description="Times the sum of the embeddings of the target's tokens, added.")
 
 
 def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:
@@ -54,6 +61,9 @@ def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:
     DIFFERS: it is published for GPT-2 alone. Elsewhere the embeddings are the head's (GPT-2's are the same), and a
     neuron of a gated MLP that is negative gets the opposite change, or it would write the old and erase the new.
     """
+    from engram.model.delta import applied
+    from engram.model.halving import ChunkLimit
+
     room = ChunkLimit()
     terms: list[Term] = []
     for fact in facts:
@@ -62,11 +72,10 @@ def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:
     return _delta(terms)
 
 
-Term = dict[int, tuple[torch.Tensor, torch.Tensor]]  # by layer a value [d, 1] and, [D, 1], ±1 at neurons that get it
-
-
 def _term(lm: LM, fact: Fact, settings: Settings, aids: Aids, room: ChunkLimit) -> Term:
     """The change for one fact in the model as it is now."""
+    from engram.editing import knowledge_neurons
+
     texts = [context.replace("{}", fact.prompt).replace("{}", fact.subject) for context in _contexts(settings, aids)]
     prompts = [knowledge_neurons.read(lm, text) for text in texts]
     truth = _truth(lm, fact, prompts[0].predicted, settings)
@@ -111,6 +120,8 @@ def _truth(lm: LM, fact: Fact, predicted: int, settings: Settings) -> list[int]:
 
 def _ids(tokenizer: PreTrainedTokenizerBase, text: str, settings: Settings) -> list[int]:
     """Token ids of an object, behind a space or alone as `settings.leading_space` says."""
+    from engram.model import tokens
+
     if settings.leading_space:
         return tokens.following(tokenizer, " " + text.strip())
     return tokens.encode(tokenizer, text.strip())
@@ -118,6 +129,10 @@ def _ids(tokenizer: PreTrainedTokenizerBase, text: str, settings: Settings) -> l
 
 def _delta(terms: list[Term]) -> Delta:
     """All terms as one change, in the order of the layers."""
+    import torch
+
+    from engram.model.delta import Delta
+
     delta = Delta({})
     for layer in sorted({layer for term in terms for layer in term}):
         left, right = zip(*(term[layer] for term in terms if layer in term))

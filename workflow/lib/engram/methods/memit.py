@@ -1,11 +1,16 @@
 """MEMIT: many facts at once, stored by least squares in the MLPs of several layers (MEMIT Sec. 4)."""
 
-from engram.editing import residual_spread
-from engram.editing.editor import Aids
-from engram.editing.facts import Fact
-from engram.editing.residual_spread import Weighted as Settings
-from engram.model.delta import Delta
-from engram.model.loading import LM
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engram.settings.objective import Weighted as Settings
+
+if TYPE_CHECKING:
+    from engram.editing.editor import Aids
+    from engram.editing.facts import Fact
+    from engram.model.delta import Delta
+    from engram.model.loading import LM
 
 NEEDS = ("prefixes", "covariance", "targets")
 REGIMES = ("single", "mass", "sequential")
@@ -17,4 +22,6 @@ def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:
 
     In sequence it knows nothing of the facts stored before; `memit-seq` does.
     """
+    from engram.editing import residual_spread
+
     return residual_spread.edit(lm, facts, settings, aids, residual_spread.weighted(settings, aids, {}))

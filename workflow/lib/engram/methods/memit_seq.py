@@ -1,16 +1,29 @@
 """MEMIT for edits in sequence: keys of earlier batches are protected as those of the text are (Gu et al. 2024)."""
 
-from engram.editing import residual_spread
-from engram.editing.editor import Aids
-from engram.editing.facts import Fact
-from engram.editing.residual_spread import Weighted as Settings
-from engram.editing.residual_spread import remember
-from engram.model.delta import Delta
-from engram.model.loading import LM
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engram.settings.objective import Weighted as Settings
+
+if TYPE_CHECKING:
+    import torch
+
+    from engram.editing.editor import Aids
+    from engram.editing.facts import Fact
+    from engram.model.delta import Delta
+    from engram.model.loading import LM
 
 NEEDS = ("prefixes", "covariance", "targets")
 REGIMES = ("single", "mass", "sequential")
 __all__ = ["NEEDS", "REGIMES", "Settings", "edit", "remember"]
+
+
+def remember(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> dict[int, torch.Tensor]:
+    """K_pK_pᵀ [D, D] of every edited layer after `facts`, float64: `aids.earlier` plus their keys in `lm`."""
+    from engram.editing import residual_spread
+
+    return residual_spread.remember(lm, facts, settings, aids)
 
 
 def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:
@@ -19,4 +32,6 @@ def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:
 
     `aids.earlier`, {layer: K_pK_pᵀ}, is what `remember` returned after the batch before, {} for the first.
     """
+    from engram.editing import residual_spread
+
     return residual_spread.edit(lm, facts, settings, aids, residual_spread.weighted(settings, aids, aids.earlier))

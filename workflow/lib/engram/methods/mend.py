@@ -1,22 +1,28 @@
 """MEND: a trained network rewrites the gradient of each fact, token by token (ROME App. E.4)."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-from engram.editing.editor import Aids
-from engram.editing.facts import Fact
-from engram.editing.hypernet import editors
-from engram.model.delta import Delta
-from engram.model.loading import LM
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from engram.settings.blocks import Positive, block
+
+if TYPE_CHECKING:
+    from engram.editing.editor import Aids
+    from engram.editing.facts import Fact
+    from engram.model.delta import Delta
+    from engram.model.loading import LM
 
 NEEDS: tuple[str, ...] = ("hypernet",)
 REGIMES: tuple[str, ...] = ("single", "mass")
 
 
-@dataclass(frozen=True)
+@block
 class Settings:
     """Hyperparameters of the edit; those of the network are in its artifact."""
 
-    lr_scale: float = 1.0
+    lr_scale: Positive = Field(default=1.0, description="Factor of the change of weights.")
 
 
 def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:
@@ -25,4 +31,6 @@ def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:
     DIFFERS: the published code takes one gradient of the mean loss over all facts; here each fact has its own, as it
     was trained, so that a change does not shrink with the number of facts.
     """
+    from engram.editing.hypernet import editors
+
     return editors.edit(lm, "mend", facts, settings.lr_scale, aids.hypernet)

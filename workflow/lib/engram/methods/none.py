@@ -1,21 +1,28 @@
 """The unedited model, the first row of every table."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-from engram.editing.editor import Aids
-from engram.editing.facts import Fact
-from engram.model.delta import NOTHING, Delta
-from engram.model.loading import LM
+from typing import TYPE_CHECKING
+
+from engram.settings.blocks import block
+
+if TYPE_CHECKING:
+    from engram.editing.editor import Aids
+    from engram.editing.facts import Fact
+    from engram.model.delta import Delta
+    from engram.model.loading import LM
 
 NEEDS: tuple[str, ...] = ()
 REGIMES = ("single", "mass", "sequential")
 
 
-@dataclass(frozen=True)
+@block
 class Settings:
     """No hyperparameters."""
 
 
 def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:
     """No change."""
+    from engram.model.delta import NOTHING
+
     return NOTHING

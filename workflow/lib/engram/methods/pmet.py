@@ -5,27 +5,38 @@ end a fact on its own KL; here v* is what the MLP alone should return (site `mlp
 ROME. Everything after that is PMET's: where the residual is read, how it is spread, the solution.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-from engram.editing import residual_spread
-from engram.editing.editor import Aids
-from engram.editing.facts import Fact
-from engram.model.delta import Delta
-from engram.model.loading import LM
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from engram.settings.blocks import block
+from engram.settings.objective import Weighted
+
+if TYPE_CHECKING:
+    from engram.editing.editor import Aids
+    from engram.editing.facts import Fact
+    from engram.model.delta import Delta
+    from engram.model.loading import LM
 
 NEEDS = ("prefixes", "covariance", "targets")
 REGIMES = ("single", "mass", "sequential")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings(residual_spread.Weighted):
-    """Those of MEMIT; the value is the MLP's output in `layer`."""
+@block
+class Settings(Weighted):
+    """MEMIT's hyperparameters; the value is the MLP's output in `layer`."""
 
-    site: str = "mlp"
+    site: Literal["mlp", "hidden"] = Field(
+        default="mlp", description="What is optimised: the output of the MLP or of the whole block."
+    )
 
 
 def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:
     """ΔW = R Kᵀ (λC + KKᵀ)⁻¹ in every layer, R = (V* - v) / √(layers left), v the MLP's output in the last one."""
+    from engram.editing import residual_spread
+
     return residual_spread.edit(
         lm, facts, settings, aids, residual_spread.weighted(settings, aids, {}), share=lambda left: left**-0.5
     )

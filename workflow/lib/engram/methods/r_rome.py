@@ -3,12 +3,17 @@
 Shapes: F facts, d values, D keys.
 """
 
-from engram.editing import closed_form, subject_keys
-from engram.editing.editor import Aids
-from engram.editing.facts import Fact
-from engram.model.delta import Delta
-from engram.model.loading import LM
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from engram.settings.objective import Settings
+
+if TYPE_CHECKING:
+    from engram.editing.editor import Aids
+    from engram.editing.facts import Fact
+    from engram.model.delta import Delta
+    from engram.model.loading import LM
 
 NEEDS = ("prefixes", "covariance", "targets")
 REGIMES = ("single", "sequential")
@@ -22,6 +27,9 @@ def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:
     Keys of a layer do not depend on its own weight, so they are read once. ROME as published has the bare prompt's key
     in Λ.
     """
+    from engram.editing import closed_form, subject_keys
+    from engram.model.delta import Delta
+
     keys = subject_keys.fact_keys(lm, settings, facts, aids.contexts).mean
     values = lm.module("value", settings.layer)(keys)
     directions = aids.moments[settings.layer].solve(keys).T

@@ -1,26 +1,27 @@
 """How torch runs: threads from params, products in full float32, deterministic algorithms, one device."""
 
 import os
-from dataclasses import dataclass
+from typing import Literal
 
 import torch
+from pydantic import Field
 
-from engram.settings import config
+from engram.settings.blocks import Count, block, build
 
 
-@dataclass(frozen=True)
+@block
 class Runtime:
     """`run:` of params.yaml as far as it can change a number."""
 
-    threads: int = 2
-    device: str = "auto"  # auto | cpu | cuda
+    threads: Count = Field(default=2, description="Torch threads of this process.")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto is cuda if there is one.")
 
 
 def setup(job) -> torch.device:
     """Configure this process for `job` (an arguments.Job) and note the device in its lineage. ValueError if the device
     is absent.
     """
-    settings = config.build(Runtime, job.config["run"], "run")
+    settings = build(Runtime, job.config["run"], "run")
     device = start(settings)
     job.device = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     return device

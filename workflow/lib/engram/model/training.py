@@ -4,7 +4,6 @@ Shapes: B sequences, T tokens. Same corpus, seed and thread count: same bytes.
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -13,26 +12,9 @@ from tokenizers import ByteLevelBPETokenizer
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from engram.job import progress, seeds
+from engram.settings.models import Training
 
 END = "<|endoftext|>"
-
-
-@dataclass(frozen=True)
-class Training:
-    """The `train:` block of a model."""
-
-    layers: int
-    width: int
-    heads: int
-    vocabulary: int
-    context: int
-    steps: int
-    batch: int
-    length: int
-    rate: float
-    spread: float = 0.02  # standard deviation of the initial weights
-    weight_decay: float = 0.01
-    warmup: float = 0.1  # share of the steps
 
 
 def train_tokenizer(texts: list[str], vocabulary: int) -> PreTrainedTokenizerFast:

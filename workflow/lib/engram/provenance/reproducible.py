@@ -1,8 +1,8 @@
 """Do the same params and code give the same bytes? Two runs in two scratch folders, or two folders that are there,
 compared file by file. Never imports torch.
 
-The second run has other numbers of cores and of shards. In lineage records the numbers of shards, which are part of
-`params`, and the record's own digest are set aside; all other fields must agree, and all bytes of artifacts.
+The second run has other numbers of cores and of shards, on which nothing depends: all bytes of artifacts and all fields
+of lineage records must agree.
 """
 
 import filecmp
@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,12 +20,11 @@ import yaml
 
 from engram.job import lineage
 from engram.provenance import audit
-from engram.settings import params, stages
+from engram.settings import execution, messages, params, stages
 
 if TYPE_CHECKING:
     import pandas as pd
 
-STAGES = ("trace", "covariance", "targets")  # with `shards`, which change no result
 SCRATCH = Path(".reproducible")
 CORES = {"one": 1, "two": 2}
 HEADS = ("artifact", "here", "there", "what differs")
@@ -46,18 +46,14 @@ class Comparison(NamedTuple):
 
     files: int  # artifacts that both have
     records: int  # lineage records that both have
-    aside: dict  # field of records that may differ -> in how many it did
     differences: list[Difference]
 
 
 def other_shards(values: dict) -> dict:
-    """Params with other numbers of shards; a running float32 sum has one, whatever is asked for."""
-    changed = json.loads(json.dumps(values))
-    for stage in STAGES:
-        count = values[stage]["shards"]
-        if stage != "covariance" or values[stage]["dtype"] != "float32":
-            changed[stage]["shards"] = count // 2 + 1 if count > 2 else count + 1
-    return changed
+    """Params with another number of shards for every stage that has shards."""
+    counts = asdict(execution.Shards(**values["run"].get("shards", {})))
+    other = {stage: count // 2 + 1 if count > 2 else count + 1 for stage, count in counts.items()}
+    return values | {"run": values["run"] | {"shards": other}}
 
 
 def compare(one: Path | str, other: Path | str, models: Collection[str] | None = None) -> Comparison:
@@ -65,7 +61,6 @@ def compare(one: Path | str, other: Path | str, models: Collection[str] | None =
     folders = [Path(one), Path(other)]
     paths = sorted({path for folder in folders for path in audit.artifacts(folder, models)})
     differences, files, records = list[Difference](), 0, 0
-    aside: dict[str, int] = {}
     for path in paths:
         here, there = (folder / path for folder in folders)
         if not (here.is_file() and there.is_file()):
@@ -77,41 +72,19 @@ def compare(one: Path | str, other: Path | str, models: Collection[str] | None =
         pair = [folder / lineage.record_path(path) for folder in folders]
         if all(file.is_file() for file in pair):
             records += 1
-            differences += _records(path, pair, aside)
+            differences += _records(path, pair)
         elif any(file.is_file() for file in pair):
             differences.append(
                 Difference(lineage.record_path(path), _digest(pair[0]), _digest(pair[1]), "only in one of the two")
             )
-    return Comparison(files, records, aside, differences)
+    return Comparison(files, records, differences)
 
 
-def _records(path: Path, pair: list[Path], aside: dict[str, int]) -> Iterator[Difference]:
-    contents = [json.loads(file.read_text(encoding="utf-8")) for file in pair]
-    keys = sorted({key for content in contents for key in content})
-    for key in [key for key in keys if contents[0].get(key) != contents[1].get(key)]:
-        values = [content.get(key) for content in contents]
-        sections = ["digest"] if key == "digest" else _shards(*values) if key == "params" else []
-        for name in sections:
-            aside[name] = aside.get(name, 0) + 1
-        if not sections:
-            yield Difference(lineage.record_path(path), _short(values[0]), _short(values[1]), f"field {key}")
-
-
-def _shards(one: dict, other: dict) -> list[str]:
-    """The settings of shards in which two blocks of params differ; none if they differ in anything else."""
-    changed = [stage for stage in {*one, *other} if one.get(stage) != other.get(stage)]
-    for stage in changed:
-        pair = [_without_shards(block.get(stage)) for block in (one, other)]
-        if stage not in STAGES or None in pair or pair[0] != pair[1]:
-            return []
-    return [f"params.{stage}.shards" for stage in changed]
-
-
-def _without_shards(section: Any) -> dict | None:
-    """A section of settings but for `shards`; None of one that has none."""
-    if not isinstance(section, dict) or "shards" not in section:
-        return None
-    return {key: value for key, value in section.items() if key != "shards"}
+def _records(path: Path, pair: list[Path]) -> Iterator[Difference]:
+    one, other = (json.loads(file.read_text(encoding="utf-8")) for file in pair)
+    for key in sorted({*one, *other} - {"digest"}):  # which is the hash of all others
+        if one.get(key) != other.get(key):
+            yield Difference(lineage.record_path(path), _short(one.get(key)), _short(other.get(key)), f"field {key}")
 
 
 def explained(one: Path, other: Path) -> str:
@@ -171,12 +144,11 @@ def report(comparison: Comparison) -> str:
     )
     width = [max(len(row[column]) for row in rows) for column in range(3)] if rows else []
     lines = ["  ".join([*(cell.ljust(size) for cell, size in zip(row, width)), row[3]]) for row in rows]
-    aside = ", ".join(f"{name} in {count}" for name, count in sorted(comparison.aside.items()))
     return "\n".join(
         [
             *lines,
             f"{comparison.files} artifacts and {comparison.records} lineage records compared, "
-            f"{len(comparison.differences)} differences; set aside in records: {aside or 'nothing'}",
+            f"{len(comparison.differences)} differences",
         ]
     )
 
@@ -247,7 +219,7 @@ def main(stage: str | None, against: Path | None, scratch: Path = SCRATCH) -> in
         models = params.load(root / "params.yaml")["run"]["models"]
         known = stages.STAGES
         if stage not in (None, *known):
-            raise ValueError(f"no stage {stage!r}; {params.similar(stage, known)}")
+            raise ValueError(f"no stage {stage!r}; {messages.similar(stage, known)}")
         if against is not None and not against.is_dir():
             raise RuntimeError(f"{against} is not a folder")
         pair = (root, against) if against else twice(root, f"all_{stage}" if stage else "all", scratch)

@@ -10,7 +10,7 @@ from engram.machine import timings
 from engram.provenance import audit
 from engram.provenance.audit import OK
 from engram.provenance.ledger import Ledger
-from engram.settings import edits, hyperparameters, items, trace_variants
+from engram.settings import edits, items, methods, trace_variants
 
 
 class _Written(yaml.SafeDumper):
@@ -92,16 +92,18 @@ class Run:
     def settings(self) -> dict:
         """What params.yaml holds for this model: without the blocks of others, and where originals may be fetched."""
         own = {key: self.values[key] for key in self.values if key not in ("models", "methods", "fetch")}
-        methods = {}
+        own_methods = {}
         for name, block in self.values["methods"].items():
-            blocks = hyperparameters.blocks_of(self.values, name)
+            blocks = methods.blocks_of(self.values, name)
             if self.model in blocks:
-                methods[name] = {key: value for key, value in block.items() if key == self.model or key not in blocks}
+                own_methods[name] = {
+                    key: value for key, value in block.items() if key == self.model or key not in blocks
+                }
         block = self.values["models"][self.model]
         return own | {
             "sources": {block["source"]: self.values["sources"][block["source"]]},
             "models": {self.model: block},
-            "methods": methods,
+            "methods": own_methods,
         }
 
     def settings_text(self) -> str:

@@ -5,10 +5,12 @@ An edit is {dataset, method, n}, n a FactGroup. An item names its methods, those
 for each by its name, the words n.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
-from engram.settings import families, hyperparameters, sweeps
+from engram.settings import families, methods, sweeps
 from engram.settings.fact_groups import FactGroup
+from engram.settings.messages import Problem, similar
 
 CAN = {"single": "each fact alone", "mass": "many facts at once", "sequential": "facts in batches, one after the other"}
 RIGHT = {"single": "1", "mass": "a number of facts, 100", "sequential": "<facts>by<batch>, 100by1"}
@@ -73,7 +75,7 @@ def texts(values: dict, model: str, dataset: str, method: str, n: FactGroup) -> 
     edit = {"dataset": dataset, "method": method, "n": n}
     asked = [spec.get("texts") for spec in values["paper"].values() if edit in of_item(spec)]
     size = max(asked) if asked and None not in asked else None
-    return None if size is None or size >= count(values, model, **edit) else size
+    return None if size is None or size >= count(values, model, dataset, method, n) else size
 
 
 def drifts(values: dict, dataset: str, method: str, n: FactGroup) -> bool:
@@ -99,7 +101,7 @@ def readers(values: dict, model: str, stage: str) -> dict[Any, list[dict]]:
     swept, found = sweeps.swept(values), dict[Any, list[dict]]()
     for row in wanted(values):
         method = row["method"]
-        if stage in hyperparameters.needs(values, method):
+        if stage in methods.needs(values, method):
             family = (row["dataset"], families.family_of(values, method, model))
             found.setdefault(family if stage == "targets" else swept.get(method, method), []).append(row)
     return found
@@ -142,47 +144,47 @@ def _read(values: dict, model: str, stage: str) -> dict:
     return found
 
 
-def problems(values: dict, similar):
-    """(key, what was found, what would be right) for everything that the items of `paper` ask of methods in vain.
+def problems(values: dict) -> Iterator[Problem]:
+    """A problem for everything that the items of `paper` ask of methods in vain.
 
-    `values` as written, sweeps not expanded; `similar(name, known)` says what an unknown name may have meant.
+    `values` as written, sweeps not expanded.
     """
     for item, spec in values["paper"].items():
         places = {name: ("paper", item, *place) for name, place in compared(spec).items()}
         if isinstance(spec.get("n"), dict):
             for name in sorted(set(spec["n"]) - set(places)):
-                yield ("paper", item, "n", name), f"`{name}`, which the item does not compare", similar(name, places)
+                yield Problem(
+                    ("paper", item, "n", name), f"`{name}`, which the item does not compare", similar(name, places)
+                )
             for name in sorted(set(places) - set(spec["n"])):
-                yield (
-                    ("paper", item, "n", name),
-                    "nothing, the key is missing",
-                    f"how many facts `{name}` edits together",
+                yield Problem(
+                    ("paper", item, "n", name), "nothing, the key is missing", f"how many facts `{name}` edits together"
                 )
         if "drift" in spec["from"] and not values["edit"]["perplexity"]["passages"]:
-            yield (
-                ("paper", item, "from"),
-                "drift, with edit.perplexity.passages 0",
-                "at least 1 passage, or no such item",
+            yield Problem(
+                ("paper", item, "from"), "drift, with edit.perplexity.passages 0", "at least 1 passage, or no such item"
             )
         if spec["kind"] == "table" and spec.get("texts") == 0 and spec["dataset"] == "counterfact":
-            yield ("paper", item, "texts"), "0, for a table with GE and RS", "at least 1: they are metrics of the texts"
+            yield Problem(
+                ("paper", item, "texts"), "0, for a table with GE and RS", "at least 1: they are metrics of the texts"
+            )
         for name, place in places.items():
             if name not in values["methods"]:
-                yield place, f"an unknown method, `{name}`", similar(name, values["methods"])
+                yield Problem(place, f"an unknown method, `{name}`", similar(name, values["methods"]))
                 continue
             for model in values["run"]["models"]:
-                keys = hyperparameters.keys_of(hyperparameters.file_of(values, name))
-                if keys and model not in hyperparameters.blocks_of(values, name):
-                    yield (
+                keys = methods.keys_of(methods.file_of(values, name))
+                if keys and model not in methods.blocks_of(values, name):
+                    yield Problem(
                         place,
                         f"`{name}`, which has no values for the active model {model}",
                         f"a block methods.{name}.{model}, or the method not listed",
                     )
-            yield from _regimes(item, spec, name, hyperparameters.regimes(values, name))
+            yield from _regimes(item, spec, name, methods.regimes(values, name))
             yield from _beyond(values, item, spec, name)
 
 
-def _beyond(values: dict, item: str, spec: dict, name: str):
+def _beyond(values: dict, item: str, spec: dict, name: str) -> Iterator[Problem]:
     """More facts than a generated world has; how many there are of other sources is known when they are read."""
     here, words = _words(spec, name)
     for model in values["run"]["models"]:
@@ -190,10 +192,12 @@ def _beyond(values: dict, item: str, spec: dict, name: str):
         most = source["subjects"] * source["relations"] if source.get("kind") == "world" else None
         for n in words:
             if most and FactGroup.parse(n).facts > most:
-                yield ("paper", item, *here), f"{n}, more facts than the world of {model} has", f"at most {most:,}"
+                yield Problem(
+                    ("paper", item, *here), f"{n}, more facts than the world of {model} has", f"at most {most:,}"
+                )
 
 
-def _regimes(item: str, spec: dict, name: str, can: tuple[str, ...]):
+def _regimes(item: str, spec: dict, name: str, can: tuple[str, ...]) -> Iterator[Problem]:
     """What a method is asked for and cannot do (REGIMES). Many facts are one call, within which some methods go in
     turn.
     """
@@ -202,15 +206,15 @@ def _regimes(item: str, spec: dict, name: str, can: tuple[str, ...]):
         group, place = FactGroup.parse(n), ("paper", item, *here, *([index] if len(words) > 1 else []))
         facts, batch, of = group.facts, group.batch, group.ranks
         if batch and batch > facts:
-            yield place, f"{n}, a batch of more facts than there are", f"a batch of at most {facts}"
+            yield Problem(place, f"{n}, a batch of more facts than there are", f"a batch of at most {facts}")
         elif of and (len(of) > facts or len(set(of)) < len(of) or spec["dataset"] == "zsre"):
-            yield (
+            yield Problem(
                 place,
                 f"{n} for {spec['dataset']}",
                 "relations, each once and with a fact at least; of zsre none, it has none",
             )
         elif not set(can) & set(("sequential",) if batch else ("single",) if facts == 1 else ("mass", "sequential")):
-            yield (
+            yield Problem(
                 place,
                 f"{n} for `{name}`, which can edit {' or '.join(CAN[word] for word in can)}",
                 f"{' or '.join(RIGHT[word] for word in can)}; or `{name}` not listed",

@@ -4,7 +4,10 @@
 or has the hyperparameters of the values itself (keys of objective.Settings) and is a family of its own.
 """
 
-from engram.settings import hyperparameters
+from collections.abc import Iterator
+
+from engram.settings import methods
+from engram.settings.messages import Problem, similar
 from engram.settings.objective import KEYS
 
 
@@ -16,16 +19,14 @@ def family_of(values: dict, method: str, model: str) -> str:
 def targets_of(values: dict, family: str, model: str) -> dict:
     """The hyperparameters of a family's values. `layer` is the last of `layers` for a method that edits several."""
     block = _block(values, family, model)
-    last = {"layer": block["layers"][-1]} if block.get("layers") else {}
-    return last | {key: block[key] for key in KEYS if key in block}
+    last = methods.last_layer(block)
+    return ({} if last is None else {"layer": last}) | {key: block[key] for key in KEYS if key in block}
 
 
-def named(values: dict, method: str | None) -> dict | None:
-    """How a job's settings name a method: its slug, and `method`, its file, where that has another name; None for
-    None.
-    """
-    file = None if method is None else hyperparameters.file_of(values, method)
-    return file and {"name": method} | ({hyperparameters.FILE: file} if file != method else {})
+def named(values: dict, method: str) -> dict:
+    """How a job's settings name a method: its slug, and `method`, its file, where that has another name."""
+    file = methods.file_of(values, method)
+    return {"name": method} | ({methods.FILE: file} if file != method else {})
 
 
 def values_of(values: dict, family: str, model: str) -> dict:
@@ -44,48 +45,51 @@ def lent_to(values: dict, method: str, model: str) -> dict:
     family = family_of(values, method, model)
     if family == method:
         return targets_of(values, family, model)
-    keys = hyperparameters.keys_of(hyperparameters.file_of(values, family))
-    defaults = {key: keys[key].default for key in KEYS if key in keys and not keys[key].required}
+    keys = methods.keys_of(methods.file_of(values, family))
+    defaults = {key: keys[key].default for key in KEYS if key in keys and not keys[key].is_required()}
     return defaults | targets_of(values, family, model)
 
 
-def problems(values: dict, similar):
-    """(key, what was found, what would be right) for every family and family of contexts that cannot be used."""
+def problems(values: dict) -> Iterator[Problem]:
+    """A problem for every family and family of contexts that cannot be used."""
     for method in values["methods"]:
-        for model, block in hyperparameters.blocks_of(values, method).items():
+        for model, block in methods.blocks_of(values, method).items():
             here = ("methods", method, model)
             family = block.get("family", method)
             if family not in values["methods"]:
-                yield (*here, "family"), f"an unknown method, `{family}`", similar(family, values["methods"])
+                yield Problem((*here, "family"), f"an unknown method, `{family}`", similar(family, values["methods"]))
             elif family != method:
                 yield from _borrowed(values, here, block, family, model)
             contexts = block.get("contexts")
             if contexts is not None and contexts not in values["prefixes"]["families"]:
-                yield (
+                yield Problem(
                     (*here, "contexts"),
                     f"an unknown family of contexts, `{contexts}`",
                     similar(contexts, values["prefixes"]["families"]),
                 )
 
 
-def _borrowed(values: dict, here: tuple, block: dict, family: str, model: str):
+def _borrowed(values: dict, here: tuple, block: dict, family: str, model: str) -> Iterator[Problem]:
     lender = _block(values, family, model)
     if not lender:
-        yield (*here, "family"), f"`{family}`, which has no values for {model}", f"a block methods.{family}.{model}"
+        yield Problem(
+            (*here, "family"), f"`{family}`, which has no values for {model}", f"a block methods.{family}.{model}"
+        )
         return
     if "family" in lender:
-        yield (*here, "family"), f"`{family}`, which has a family of its own", "the method that has the values"
-    if not {"targets", "hypernet"}.intersection(*(hyperparameters.needs(values, name) for name in (here[1], family))):
-        yield (*here, "family"), f"`{family}`, with which `{here[1]}` has no artifacts to share", "no `family` here"
+        yield Problem((*here, "family"), f"`{family}`, which has a family of its own", "the method that has the values")
+    if not {"targets", "hypernet"}.intersection(*(methods.needs(values, name) for name in (here[1], family))):
+        yield Problem(
+            (*here, "family"), f"`{family}`, with which `{here[1]}` has no artifacts to share", "no `family` here"
+        )
         return
     shared = lent_to(values, here[1], model)
-    own = ({"layers": block["layers"][-1]} if block.get("layers") else {}) | {
-        key: block[key] for key in KEYS if key in block
-    }
+    last = methods.last_layer(block)
+    own = ({} if last is None else {"layers": last}) | {key: block[key] for key in KEYS if key in block}
     for key, value in own.items():
         right = shared.get("layer" if key == "layers" else key, "not set")
         if value != right:
-            yield (*here, key), f"{value}, with the values of `{family}`", f"as there, {right}"
+            yield Problem((*here, key), f"{value}, with the values of `{family}`", f"as there, {right}")
 
 
 def longest(values: dict) -> int:
@@ -94,4 +98,4 @@ def longest(values: dict) -> int:
 
 
 def _block(values: dict, method: str, model: str) -> dict:
-    return hyperparameters.blocks_of(values, method).get(model, {})
+    return methods.blocks_of(values, method).get(model, {})

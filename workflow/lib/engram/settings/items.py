@@ -1,10 +1,186 @@
-"""The items of the papers as one model sees them. Pure functions on the contents of the parameter file.
+"""The items of the papers, figures and tables: what a line under `paper:` may hold, and how one model sees it.
 
-A line under `paper` holds for every active model, or those it lists as `models`; `for: {mini: {records: 30}}` changes
-keys of it for one model.
+A line holds for every active model, or those it lists as `models`; `for: {mini: {records: 30}}` changes keys of it for
+one model. `values` are the contents of the parameter file.
 """
 
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PlainValidator
+from pydantic_core import PydanticCustomError
+
+from engram.settings import messages
+from engram.settings.blocks import Count, Natural, Once, Some, block
+from engram.settings.fact_groups import FORM, FactGroup
+from engram.settings.messages import Problem, shown, similar
+from engram.settings.sections import Prompts
+
 OWN = ("models", "for")
+
+
+def _group(value: Any) -> int | str:
+    try:
+        if isinstance(value, int | str) and not isinstance(value, bool):
+            FactGroup.parse(value)
+            return value
+    except ValueError:
+        pass
+    raise PydanticCustomError("fact_group", FORM)
+
+
+Group = Annotated[int | str, PlainValidator(_group, json_schema_input_type=int | str)]
+Groups = Group | Annotated[tuple[Group, ...], Some, Once]
+Names = Annotated[tuple[str, ...], Some, Once]
+ByModel = dict[str, Annotated[tuple[int, ...], Some, Once]]
+
+
+@block
+class ShownPrompts:
+    """Options of a figure of single prompts."""
+
+    count: Count = Field(default=1, description="Number of prompts that are shown, chosen by rule.")
+    prompts: Prompts = Field(default={}, description="Single prompts: by model, their ids or subjects; else by rule.")
+
+
+@block
+class AtypicalPrompts:
+    """Options of the figure of prompts where another token matters more than the last of the subject."""
+
+    count: Count = Field(default=4, description="Number of prompts that are shown, at most.")
+
+
+@block
+class ShownTexts:
+    """Options of a figure of generated texts."""
+
+    cases: Count = Field(default=3, description="Number of facts that are shown, chosen by rule.")
+    case_ids: ByModel = Field(default={}, description="By model, case_id of the facts that are shown; else by rule.")
+
+
+@block
+class ShownRecord:
+    """Options of a figure of one record."""
+
+    case_ids: ByModel = Field(
+        default={}, description="By model, the case_id that is shown, in a list of one; else the first."
+    )
+
+
+OPTIONS: dict[str, type] = {  # what the script of an item takes; those that are not named take no options
+    "rome/fig1_trace_example": ShownPrompts,
+    "rome/fig6_generations": ShownTexts,
+    "rome/fig10_examples": ShownPrompts,
+    "rome/fig11_atypical": AtypicalPrompts,
+    "rome/fig12_extra_token": ShownPrompts,
+    "rome/fig14_severed_cases": ShownPrompts,
+    "rome/fig19_generations": ShownTexts,
+    "rome/fig21_counterfact_record": ShownRecord,
+    "rome/fig22_zsre_record": ShownRecord,
+    "rome/fig25_attn_edit_generations": ShownTexts,
+}
+
+
+@block
+class Sweep:
+    """Methods that differ from one in some hyperparameters; with `from` edit or evaluate."""
+
+    method: str = Field(description="The block of `methods` that gives all other hyperparameters.")
+    over: Annotated[dict[str, Annotated[tuple[Any, ...], Some, Once]], Some] = Field(
+        description="By hyperparameter, the values it takes; every combination is a point."
+    )
+
+
+@block
+class Shown:
+    """The keys of an item that may be others for one model."""
+
+    variants: Names | None = Field(
+        default=None, description="Blocks of `trace.variants` that an item `from` trace shows; main if nothing is said."
+    )
+    methods: Names | None = Field(
+        default=None, description="Blocks of `methods` that the item compares; with `from` edit or evaluate."
+    )
+    n: Groups | dict[str, Groups] | None = Field(
+        default=None,
+        description="Facts edited together, with `from` edit or evaluate; 1: each alone; 1000by100: in batches, one "
+        "after the other on one model. One such word, a list of them, or a word or a list by method.",
+    )
+    records: Count | None = Field(
+        default=None, description="Records edited, n of them at least; else by method or model."
+    )
+    texts: Natural | None = Field(
+        default=None,
+        description="Records whose texts are generated, the first; else all. Needed by GE, RS and samples.",
+    )
+    sweep: Sweep | None = Field(default=None, description="Methods that differ from one in some hyperparameters.")
+    options: dict[str, Any] = Field(default={}, description="What the item's own script takes.")
+
+
+@block
+class Item(Shown):
+    """A figure, a table or metrics of a paper."""
+
+    kind: Literal["figure", "table", "metrics"] = Field(
+        kw_only=True, description="figure: pdf, png and csv; table: csv and md; metrics: json, which DVC compares."
+    )
+    from_: Annotated[
+        tuple[
+            Literal[
+                "dataset", "zsre", "trace", "gradients", "edit", "norms", "drift", "evaluate", "records", "published"
+            ],
+            ...,
+        ],
+        Some,
+        Once,
+    ] = Field(
+        alias="from",
+        kw_only=True,
+        description="Tables of stages that it reads (norms, drift: edit; records: evaluate); published numbers.",
+    )
+    dataset: Literal["counterfact", "zsre"] | None = Field(
+        default=None, description="Records that are edited; with `from` edit or evaluate."
+    )
+    models: Names | None = Field(
+        default=None, description="The models that the item is made for; else every active one."
+    )
+    for_: dict[str, Shown] = Field(
+        default={}, alias="for", description="By model, keys of the item that are others for it."
+    )
+
+
+EDITS = ("edit", "norms", "drift", "evaluate", "records")  # tables of edits, `from` which an item compares methods
+
+
+def shapes(values: dict) -> Iterator[Problem]:
+    """Problems of items whose keys do not go together."""
+    for item, spec in values["paper"].items():
+        here, of_edits = ("paper", item), set(EDITS) & set(spec["from"])
+        if of_edits:
+            for key in ("dataset", "n", *(["methods"] if "sweep" not in spec else [])):
+                if key not in spec:
+                    yield Problem(
+                        (*here, key),
+                        "nothing, the key is missing",
+                        "the edits that an item `from` edit or evaluate compares: by dataset, n, methods or a sweep",
+                    )
+        else:
+            for key in {"dataset", "methods", "n", "records", "texts", "sweep"} & set(spec):
+                yield Problem(
+                    (*here, key),
+                    shown(spec[key]),
+                    "not here. Only an item `from` edit or evaluate has dataset, methods, n, records, texts, sweep",
+                )
+        for model, own in spec.get("for", {}).items():
+            if not own:
+                yield Problem((*here, "for", model), "{}", "at least one key that is another for this model")
+        blocks = {here: spec} | {(*here, "for", model): own for model, own in spec.get("for", {}).items()}
+        for place, block_ in blocks.items():
+            kind, options = OPTIONS.get(item), block_.get("options", {})
+            if kind:
+                yield from messages.problems(kind, options, (*place, "options"))
+            elif options:
+                yield Problem((*place, "options"), shown(options), f"none: {item} takes no options")
 
 
 def seen(values: dict, model: str) -> dict:
@@ -31,17 +207,19 @@ def place(values: dict, model: str, key: tuple) -> tuple:
     return ("paper", item, "for", model, *key[2:]) if name in own else key
 
 
-def problems(values: dict, similar):
-    """(key, what was found, what would be right) for every model that an item names and that there is not."""
+def problems(values: dict) -> Iterator[Problem]:
+    """A problem for every model that an item names and that there is not."""
     for item, spec in values["paper"].items():
         named = {**dict(enumerate(spec.get("models", []))), **{name: name for name in spec.get("for", {})}}
         for at, name in named.items():
             if name not in values["models"]:
-                yield (
+                yield Problem(
                     ("paper", item, "models" if isinstance(at, int) else "for", at),
                     f"an unknown model, `{name}`",
                     similar(name, values["models"]),
                 )
         for name in spec.get("for", {}):
             if not applies(spec, name):
-                yield ("paper", item, "for", name), "a model for which the item is not made", "one of its `models`"
+                yield Problem(
+                    ("paper", item, "for", name), "a model for which the item is not made", "one of its `models`"
+                )

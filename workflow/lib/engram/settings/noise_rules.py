@@ -28,6 +28,7 @@ class Rule:
 
     @property
     def needs_text(self) -> bool:
+        """Whether the moments of a text's embeddings enter the noise."""
         return self.kind in ("normal", "student")
 
     def sigma(self, spread: float) -> float | None:
@@ -36,7 +37,7 @@ class Rule:
         return None if factor is None else self.value * factor
 
 
-def rule(text) -> Rule:
+def rule(text: object) -> Rule:
     """The rule that `noise` of a model or of a variant of tracing writes. ValueError for anything else."""
     found = re.fullmatch(r"(us|s|u|m|t|)(\d+(?:\.\d*)?(?:e-?\d+)?|\.\d+|)", str(text))
     letters, digits = found.groups() if found else ("?", "")
@@ -53,7 +54,7 @@ def rule(text) -> Rule:
     return Rule(kind, value)
 
 
-def described(text) -> str:
+def described(text: object) -> str:
     """The rule in words, for a figure."""
     parsed = rule(text)
     value = f"{parsed.value:g}"

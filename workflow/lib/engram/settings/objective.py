@@ -1,19 +1,18 @@
-"""What an optimised value is asked to do: the hyperparameters of v* and z. Imports no torch: rules read the keys
-too.
-"""
+"""What an optimised value is asked to do: the hyperparameters of v* and z, and of the editors that store them."""
 
-from dataclasses import MISSING, dataclass, fields
+from typing import Annotated, Literal, get_args
 
-from engram.settings import config
+from pydantic import Field
 
-SITES = ("mlp", "hidden")
-KL_POSITIONS = ("subject_last", "end")
+from engram.settings.blocks import Count, Natural, NotNegative, Positive, Some, Text, block, build, fields
+
 # DIFFERS: the original reads the padding of shorter texts for `last` when it optimises; here it is the prompt's last
 # token
-TOKENS = ("subject_first", "subject_last", "subject_first_after_last", "last")
+Token = Literal["subject_first", "subject_last", "subject_first_after_last", "last"]
+TOKENS = get_args(Token)
 
 
-@dataclass(frozen=True)
+@block
 class Settings:
     """Hyperparameters of the optimisation (ROME Sec. 3.1, MEMIT Sec. 4.2); defaults are the reference's for ROME.
 
@@ -22,48 +21,78 @@ class Settings:
     measured.
     """
 
-    layer: int
-    token: str = "subject_last"  # of TOKENS: where the key is looked up and delta is added; `last`: of the prompt
-    contexts: str = "rome"  # which of the families of sampled texts stands before the prompts
-    site: str = "mlp"  # of SITES
-    loss_layer: int | None = (
-        None  # the object is read from this block's output, through final norm and head; None: the last
+    layer: Natural = Field(description="The edited layer, counted from 0, or that of the optimised value.")
+    token: Token = Field(
+        default="subject_last",
+        description="The token where the key is looked up and the value is changed; last: of the prompt.",
     )
-    steps: int = 20  # loss evaluations; the last one is not followed by an update
-    rate: float = 0.5
-    weight_decay: float = 0.5
-    kl_factor: float = 0.0625
-    kl_position: str = "subject_last"  # of KL_POSITIONS: the essence text is read at its looked-up token, or its end
-    clamp_norm_factor: float = 4.0
-    stop_loss: float = 0.05
+    contexts: Text = Field(default="rome", description="The family of context texts, a block of prefixes.families.")
+    site: Literal["mlp", "hidden"] = Field(
+        default="mlp", description="What is optimised: the output of the MLP or of the whole block."
+    )
+    loss_layer: Natural | None = Field(
+        default=None,
+        description="The object is read from this block's output, through final norm and head; none: the last.",
+    )
+    steps: Count = Field(default=20, description="Evaluations of a value's loss, the last one without an update.")
+    rate: Positive = Field(default=0.5, description="Adam's learning rate.")
+    weight_decay: NotNegative = Field(default=0.5, description="Factor of |delta| / |v0|^2 in a value's loss.")
+    kl_factor: NotNegative = Field(
+        default=0.0625, description="Factor of the KL divergence of the essence prompt in the loss."
+    )
+    kl_position: Literal["subject_last", "end"] = Field(
+        default="subject_last", description="Where the essence prompt is read: at its looked-up token, or its end."
+    )
+    clamp_norm_factor: Positive = Field(default=4.0, description="Largest |delta| as a multiple of |v0|.")
+    stop_loss: NotNegative = Field(default=0.05, description="A fact is done when its loss falls below this.")
 
-    def __post_init__(self):
-        if self.site not in SITES or self.kl_position not in KL_POSITIONS:
-            raise ValueError(
-                f"site is {self.site!r}, expected one of {SITES}; kl_position is {self.kl_position!r}, expected "
-                f"one of {KL_POSITIONS}"
-            )
-        if self.token not in TOKENS:
-            raise ValueError(f"token is {self.token!r}, expected one of {TOKENS}")
+    def __post_init__(self) -> None:
         if self.loss_layer is not None and self.loss_layer < self.layer:
             raise ValueError(f"loss_layer {self.loss_layer} lies below layer {self.layer}, where the value is changed")
-        if self.steps < 1 or self.rate <= 0 or self.clamp_norm_factor <= 0:
+
+
+KEYS = tuple(fields(Settings))
+
+
+@block
+class Layers(Settings):
+    """Hyperparameters of an editor of several layers; `layer` is where the wanted value z lives, the last of `layers`.
+
+    Defaults are the reference's for MEMIT.
+    """
+
+    layers: Annotated[tuple[Natural, ...], Some] = Field(
+        kw_only=True, description="The edited layers, from low to high; the value is optimised in the last."
+    )
+    contexts: Text = Field(default="memit", description="The family of context texts, a block of prefixes.families.")
+    site: Literal["mlp", "hidden"] = Field(
+        default="hidden", description="What is optimised: the output of the MLP or of the whole block."
+    )
+    clamp_norm_factor: Positive = Field(default=0.75, description="Largest |delta| as a multiple of |v0|.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if list(self.layers) != sorted(set(self.layers)) or self.layers[-1] != self.layer:
             raise ValueError(
-                f"steps {self.steps}, rate {self.rate} and clamp_norm_factor {self.clamp_norm_factor} must be positive"
+                f"layers {list(self.layers)} and layer {self.layer}: right is a rising list that ends with the "
+                "layer of the optimised value"
             )
 
 
-KEYS = tuple(field.name for field in fields(Settings))
+@block
+class Weighted(Layers):
+    """Hyperparameters of an editor of several layers that weighs the keys of text against those of the facts."""
+
+    covariance_weight: NotNegative = Field(kw_only=True, description="Lambda: weight of the mean second moment C.")
 
 
-def of_method(method: type, block: dict) -> Settings:
+def of_method(method: type, values: dict) -> Settings:
     """The objective of a method, given its own Settings class, whose defaults hold, and a block of params with its
     name.
 
     ValueError for keys that do not belong to the objective.
     """
-    defaults = {
-        field.name: field.default for field in fields(method) if field.name in KEYS and field.default is not MISSING
-    }
-    values = {key: value for key, value in block.items() if key not in ("name", "method")}
-    return config.build(Settings, defaults | values, f"methods.{block['name']}")
+    known = fields(method)
+    defaults = {key: known[key].default for key in KEYS if key in known and not known[key].is_required()}
+    own = {key: value for key, value in values.items() if key not in ("name", "method")}
+    return build(Settings, defaults | own, f"methods.{values['name']}")

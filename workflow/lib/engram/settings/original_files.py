@@ -5,9 +5,11 @@ Pure functions on the contents of the parameter file; no torch, no network.
 """
 
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 
 from engram.settings import edits
+from engram.settings.messages import Problem, similar
 
 FOLDER = "data/original"  # where stage `fetch` puts the files that sources name
 KEYS = (
@@ -27,7 +29,7 @@ def source_files(source: dict) -> dict[str, PurePath]:
     return {key: PurePath(source["path"], source[key]) for key in KEYS if "path" in source and source.get(key)}
 
 
-def offline(environment) -> str | None:
+def offline(environment: Mapping[str, str]) -> str | None:
     """Why the network is not to be touched, if it is not: HF_HUB_OFFLINE, as the hub's own library reads it."""
     word = environment.get("HF_HUB_OFFLINE", "")
     return f"HF_HUB_OFFLINE is {word}" if word.upper() in ("1", "ON", "YES", "TRUE") else None
@@ -81,21 +83,21 @@ def wanted(values: dict, model: str, folder: str) -> list[str]:
     return [name for name in here if name in values["fetch"]["files"]]
 
 
-def problems(values: dict, folder: str, similar):
-    """(key, what was found, what would be right) for each place that cannot be one, and each fetched file without a
+def problems(values: dict, folder: str) -> Iterator[Problem]:
+    """A problem for each place that cannot be one, and each fetched file without a
     block.
     """
     files = values["fetch"]["files"]
     for name, block in files.items():
         for index, place in enumerate(block.get("places", [])):
             if re.match(r"[a-z]+:", place) and not re.match(r"https?://[^/]+/|hub:[^/]+/[^/]+$", place):
-                yield (
+                yield Problem(
                     ("fetch", "files", name, "places", index),
                     f"`{place}`",
                     "http://…, https://…, hub:<owner>/<name>[@<revision>], or a local path",
                 )
         if "sample" in block and block["schema"] != "articles":
-            yield (
+            yield Problem(
                 ("fetch", "files", name, "sample"),
                 f"a sample of a file of schema {block['schema']}",
                 "only with `articles`",
@@ -103,4 +105,6 @@ def problems(values: dict, folder: str, similar):
     for source, block in values["sources"].items():
         for key, path in source_files(block).items():
             if path.parent == PurePath(folder) and path.name not in files:
-                yield ("sources", source, key), f"`{path.name}`, which is not fetched", similar(path.name, files)
+                yield Problem(
+                    ("sources", source, key), f"`{path.name}`, which is not fetched", similar(path.name, files)
+                )

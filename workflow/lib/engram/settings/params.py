@@ -1,49 +1,42 @@
-"""params.yaml: read, checked against the closed schema and against itself. Imports neither torch nor snakemake.
+"""params.yaml: read, and checked against what its sections may hold and against itself. Imports no torch."""
 
-A problem is said in four parts: the file and line, the key, what was found there, what would be right.
-"""
-
-import difflib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import yaml
-from jsonschema import Draft202012Validator
 
-from engram.settings import edits, families, hyperparameters, items, original_files, sweeps, trace_variants
+from engram.settings import (
+    edits,
+    families,
+    hyperparameters,
+    items,
+    messages,
+    methods,
+    original_files,
+    sweeps,
+    trace_variants,
+)
 from engram.settings import trained_editors as hypernets
+from engram.settings.messages import Key, Problem, similar
+from engram.settings.parameters import Parameters
 
-SCHEMA = Path(__file__).parents[3] / "schemas" / "params.schema.yaml"
 ORIGINALS = original_files.FOLDER
-WORDS = {
-    "integer": "a whole number",
-    "number": "a number",
-    "string": "a word",
-    "boolean": "true or false",
-    "array": "a list, [a, b]",
-    "object": "a block of keys",
-    "null": "null",
-}
-
-
-class Problem(NamedTuple):
-    key: tuple  # the way to the value: ("run", "models", 0)
-    found: str
-    right: str
 
 
 class ParamsError(ValueError):
     """params.yaml cannot be used; the text names every problem."""
 
 
-def load(path) -> dict:
+def load(path: str | Path) -> dict[str, Any]:
     """The content of params.yaml. ParamsError with all that is wrong in it."""
-    path, lines = Path(path), {}
+    path = Path(path)
+    lines: dict[Key, int] = {}
     try:
         text = path.read_text(encoding="utf-8")
         problems = list(_read_keys(yaml.compose(text, yaml.CSafeLoader), (), lines))
-        values = None if problems else yaml.load(text, yaml.CSafeLoader)
+        values: dict = {} if problems else yaml.load(text, yaml.CSafeLoader)
     except OSError as error:
         raise ParamsError(f"{path}: cannot be read ({error.strerror})") from error
     except (
@@ -52,13 +45,18 @@ def load(path) -> dict:
         RecursionError,
     ) as error:  # bytes that are no text, dates that are none, nesting
         raise ParamsError(f"{path}: not YAML: {error}") from error
-    problems = problems or list(_against_schema(values)) or list(_against_itself(values, path.parent))
+    problems = (
+        problems
+        or messages.problems(Parameters, values)
+        or list(_shapes(values))
+        or list(_against_itself(values, path.parent))
+    )
     if problems:
-        raise ParamsError("\n".join(_said(path, lines, problem) for problem in dict.fromkeys(problems)))
+        raise ParamsError("\n".join(problem.text(path, lines) for problem in dict.fromkeys(problems)))
     return values
 
 
-def check(path) -> None:
+def check(path: str | Path) -> None:
     """Leave with status 2 and a readable message if params.yaml cannot be used."""
     try:
         load(path)
@@ -67,14 +65,14 @@ def check(path) -> None:
         raise SystemExit(2) from None
 
 
-def _read_keys(node, key: tuple, lines: dict):
+def _read_keys(node: yaml.Node | None, key: Key, lines: dict[Key, int]) -> Iterator[Problem]:
     """Fill `lines` with the line of every key; yield keys that stand twice or are not words, and words that are not
     text.
     """
     lines[key] = node.start_mark.line + 1 if node else 1
     for word in (node, *(name for name, _ in node.value)) if isinstance(node, yaml.MappingNode) else (node,):
         if isinstance(word, yaml.ScalarNode) and not word.value.isprintable():
-            yield Problem(key, _shown(word.value), "one line of text, without control characters")
+            yield Problem(key, messages.shown(word.value), "one line of text, without control characters")
     if isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             yield from _read_keys(value, (*key, index), lines)
@@ -89,104 +87,51 @@ def _read_keys(node, key: tuple, lines: dict):
             lines[here] = name.start_mark.line + 1
 
 
-def _said(path: Path, lines: dict, problem: Problem) -> str:
-    known = next(problem.key[:n] for n in range(len(problem.key), -1, -1) if problem.key[:n] in lines)
-    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem.key).lstrip(".")
-    return f"{path}, line {lines[known]}: {name or '(whole file)'}\n  found: {problem.found}\n  right: {problem.right}"
+def _shapes(values: dict) -> Iterator[Problem]:
+    """Keys of one block that do not go together, and numbers of a stage that the file does not say."""
+    for stage in (("known",), ("noise",), ("covariance",), ("trace",), ("targets",), ("edit",), ("edit", "perplexity")):
+        block = messages.values_at(values, stage)
+        for key, about in messages.described_keys(Parameters, values, stage).items():
+            if key not in block:
+                yield Problem((*stage, key), "nothing, the key is missing", about)
+    if trace_variants.MAIN not in values["trace"]["variants"]:
+        main = ("trace", "variants", trace_variants.MAIN)
+        yield Problem(main, "nothing, the key is missing", "main, what figures show that name no variant")
+    yield from items.shapes(values)
+    for name, block in values["models"].items():
+        here, right = ("models", name), "a model has either `train`, or `hub` and `revision`"
+        if "hub" in block and "train" in block:
+            yield Problem((*here, "train"), "train beside hub", right)
+        if ("hub" in block) != ("revision" in block):
+            key = "revision" if "hub" in block else "hub"
+            yield Problem((*here, key), "nothing, the key is missing", right)
+        if not {"hub", "train"} & set(block):
+            yield Problem((*here, "train"), "nothing, the key is missing", right)
+    for name, block in values["sources"].items():
+        if ("idf" in block) != ("vocabulary" in block):
+            key = "vocabulary" if "idf" in block else "idf"
+            yield Problem(
+                ("sources", name, key), "nothing, the key is missing", "`idf` and `vocabulary` together, or neither"
+            )
 
 
-def similar(name, known) -> str:
-    """`did you mean x? known are …` for a name that is not among `known`."""
-    near = difflib.get_close_matches(str(name), known, 1, 0.5)
-    return (f"did you mean `{near[0]}`? " if near else "") + f"known are {', '.join(sorted(known))}"
-
-
-def _against_schema(values):
-    schema = yaml.load(SCHEMA.read_text(encoding="utf-8"), yaml.CSafeLoader)
-    for error in sorted(Draft202012Validator(schema).iter_errors(values), key=lambda error: list(map(str, error.path))):
-        key, rule, wanted = tuple(error.absolute_path), error.validator, error.validator_value
-        if rule == "additionalProperties":
-            known = list(error.schema["properties"]) if "properties" in error.schema else []
-            for name in set(error.instance) - set(known):
-                right = similar(name, known) if known else "no keys here"
-                yield Problem((*key, name), f"an unknown key, `{name}`", right)
-        elif rule == "required":
-            for name in sorted(set(wanted) - set(error.instance)):
-                yield Problem((*key, name), "nothing, the key is missing", _described(schema, error, name))
-        else:
-            yield Problem(key, _shown(error.instance), _right(schema, error, rule, wanted))
-
-
-def _right(schema, error, rule, wanted) -> str:
-    if rule == "not":
-        return "not here: " + _described(schema, error)
-    if rule == "enum" and isinstance(error.instance, str):
-        return similar(error.instance, list(map(str, wanted)))
-    texts = {
-        "type": lambda: " or ".join(WORDS[word] for word in ([wanted] if isinstance(wanted, str) else wanted)),
-        "enum": lambda: "one of " + ", ".join(map(str, wanted)),
-        "minimum": lambda: f"at least {wanted}",
-        "maximum": lambda: f"at most {wanted}",
-        "exclusiveMinimum": lambda: f"more than {wanted}",
-        "minItems": lambda: f"at least {wanted} entries",
-        "maxItems": lambda: f"at most {wanted} entries",
-        "uniqueItems": lambda: "every entry once",
-        "pattern": lambda: f"a word of the form {wanted}",
-        "anyOf": lambda: "another form",
-    }
-    text = texts.get(rule, lambda: error.message)()
-    if rule == "type" and "number" in wanted and isinstance(error.instance, str):
-        text += " (YAML reads 1e-3 as a word: write 0.001)"
-    return f"{text}; {_described(schema, error)}"
-
-
-def _described(schema: dict, error, name: str | None = None) -> str:
-    """The description that the schema gives the key of `error`, or its key `name`."""
-    node, text = schema, schema["description"]
-    for step in [*error.absolute_schema_path] + (["..", "properties", name] if name else []):
-        while isinstance(node, dict) and "$ref" in node and step not in node:
-            node = schema["$defs"][node["$ref"].rsplit("/")[-1]]
-            text = node.get("description", text)
-        if step == "..":  # from the keyword `required` back to its schema
-            node = error.schema
-        elif isinstance(node, dict):
-            node = node.get(step, {})
-        else:
-            node = node[step] if isinstance(step, int) else {}
-        text = node["description"] if isinstance(node, dict) and "description" in node else text
-    return text
-
-
-def _shown(value) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:79] + "…"
-
-
-def _against_itself(values: dict, root: Path):
+def _against_itself(values: dict, root: Path) -> Iterator[Problem]:
     without = list(_files(values))
     yield from without
     if without:
         return  # all else asks the files of the methods
-    yield from _covariance(values["covariance"])
     yield from _models(values)
     yield from _methods(values)
     yield from _items(values, root)
-    yield from (Problem(*problem) for problem in trace_variants.problems(values))
-    yield from (Problem(*problem) for problem in families.problems(values, similar))
-    yield from (Problem(*problem) for problem in original_files.problems(values, ORIGINALS, similar))
+    yield from trace_variants.problems(values)
+    yield from families.problems(values)
+    yield from original_files.problems(values, ORIGINALS)
     for model in [name for name in values["run"]["models"] if name in values["models"]]:
         seen = items.seen(values, model)
         yield from (Problem(items.place(values, model, key), *words) for key, *words in _paper(seen))
 
 
-def _covariance(block: dict):
-    if block["dtype"] == "float32" and block["shards"] != 1:
-        yield Problem(
-            ("covariance", "shards"), str(block["shards"]), "1 with dtype float32, whose sums depend on their grouping"
-        )
-
-
-def _models(values: dict):
+def _models(values: dict) -> Iterator[Problem]:
     for index, name in enumerate(values["run"]["models"]):
         if name not in values["models"]:
             yield Problem(("run", "models", index), f"an unknown model, `{name}`", similar(name, values["models"]))
@@ -202,7 +147,7 @@ def _models(values: dict):
             yield from _trained(values, here, block, block["train"])
 
 
-def _trained(values: dict, here: tuple, block: dict, train: dict):
+def _trained(values: dict, here: Key, block: dict, train: dict) -> Iterator[Problem]:
     layers, context = train["layers"], train["context"]
     if train["width"] % train["heads"]:
         yield Problem((*here, "train", "width"), str(train["width"]), f"a multiple of heads, {train['heads']}")
@@ -222,45 +167,45 @@ def _trained(values: dict, here: tuple, block: dict, train: dict):
         )
 
 
-def _files(values: dict):
+def _files(values: dict) -> Iterator[Problem]:
     for method, block in values["methods"].items():
-        file, here = hyperparameters.file_of(values, method), ("methods", method)
-        if file not in hyperparameters.files():
-            key = (*here, hyperparameters.FILE) if hyperparameters.FILE in block else here
-            yield Problem(key, f"a method without a file in methods/, `{file}`", similar(file, hyperparameters.files()))
+        file, here = methods.file_of(values, method), ("methods", method)
+        if file not in methods.files():
+            key = (*here, methods.FILE) if methods.FILE in block else here
+            yield Problem(key, f"a method without a file in methods/, `{file}`", similar(file, methods.files()))
 
 
-def _methods(values: dict):
+def _methods(values: dict) -> Iterator[Problem]:
     for method in values["methods"]:
-        for model in hyperparameters.blocks_of(values, method):
+        for model in methods.blocks_of(values, method):
             here = ("methods", method, model)
             if model not in values["models"]:
                 yield Problem(here, f"an unknown model, `{model}`", similar(model, values["models"]))
             else:
-                yield from (Problem(*problem) for problem in hyperparameters.problems(values, method, model, similar))
+                yield from hyperparameters.problems(values, method, model)
 
 
-def _items(values: dict, root: Path):
+def _items(values: dict, root: Path) -> Iterator[Problem]:
     folder = root / "workflow" / "figures"
     known = [path.relative_to(folder).with_suffix("").as_posix() for path in sorted(folder.glob("*/[!_]*.py"))]
     for item in values["paper"]:
         if item not in known:
             yield Problem(("paper", item), f"an item without code, workflow/figures/{item}.py", similar(item, known))
-    yield from (Problem(*problem) for problem in items.problems(values, similar))
+    yield from items.problems(values)
 
 
-def _paper(values: dict):
+def _paper(values: dict) -> Iterator[Problem]:
     """What the items of one model ask for in vain; `values` as that model sees them."""
-    yield from (Problem(*problem) for problem in trace_variants.of_items(values, similar))
-    yield from (Problem(*problem) for problem in edits.problems(values, similar))
+    yield from trace_variants.of_items(values)
+    yield from edits.problems(values)
     used = {
         method for spec in values["paper"].values() for method in edits.compared(spec) if method in values["methods"]
     }
-    used = {method for method in used if "hypernet" in hyperparameters.needs(values, method)}
-    yield from (Problem(*problem) for problem in hypernets.problems(values, used, similar))
-    wrong = [Problem(*problem) for problem in sweeps.problems(values, similar)]
+    used = {method for method in used if "hypernet" in methods.needs(values, method)}
+    yield from hypernets.problems(values, used)
+    wrong = list(sweeps.problems(values))
     yield from wrong
-    points = values if wrong or list(families.problems(values, similar)) else sweeps.expanded(values)
-    for key, found, right in [*_methods(points), *families.problems(points, similar)]:
-        if sweeps.place(values, key):
-            yield Problem(sweeps.place(values, key), found, right)
+    points = values if wrong or list(families.problems(values)) else sweeps.expanded(values)
+    for key, found, right in [*_methods(points), *families.problems(points)]:
+        if place := sweeps.place(values, key):
+            yield Problem(place, found, right)

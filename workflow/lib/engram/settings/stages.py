@@ -4,7 +4,7 @@ and those that these are made from. Pure functions on the contents of the parame
 
 from typing import NamedTuple
 
-from engram.settings import edits, hyperparameters, original_files, trace_variants
+from engram.settings import edits, methods, original_files, trace_variants
 
 STAGES = (  # in the order of the data
     *("fetch", "dataset", "train", "known", "noise", "prefixes", "covariance", "trace", "gradients", "targets"),
@@ -50,7 +50,7 @@ def wanted(values: dict, model: str) -> dict[str, list[dict[str, str]]]:
     evaluated = edits.wanted(
         values | {"paper": {item: spec for item, spec in paper.items() if "evaluate" in read_by(spec)}}
     )
-    needs = {need for row in edited for need in hyperparameters.needs(values, row["method"])}
+    needs = {need for row in edited for need in methods.needs(values, row["method"])}
     variants = trace_variants.wanted(values)
     with_model = bool(edited or variants)
     once = {

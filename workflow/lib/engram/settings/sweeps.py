@@ -1,4 +1,4 @@
-"""Sweeps: methods that differ from another in some hyperparameters. Pure functions on the contents of the parameter
+"""Sweeps: methods that differ from another in some methods. Pure functions on the contents of the parameter
 file.
 
 `sweep: {method: ft, over: {layer: [0, 1], epsilon: [null, 0.001]}}` of an item of `paper` makes one method per point of
@@ -6,9 +6,12 @@ the grid, an ordinary block of `methods`, under a slug that nobody has to read: 
 """
 
 import itertools
+from collections.abc import Iterator
 from decimal import Decimal
+from typing import Any
 
-from engram.settings import families, hyperparameters
+from engram.settings import families, methods
+from engram.settings.messages import Key, Problem, similar
 
 
 def grid(spec: dict) -> list[tuple[str, dict]]:
@@ -30,7 +33,7 @@ def slug(method: str, point: dict) -> str:
     return "-".join([method, *(part for key, value in point.items() for part in (key.replace("_", "-"), _word(value)))])
 
 
-def _word(value) -> str:
+def _word(value: Any) -> str:
     if isinstance(value, list):
         return "-".join(map(_word, value))
     if isinstance(value, float):
@@ -47,7 +50,8 @@ def blocks(values: dict) -> dict[str, dict]:
     """The blocks of `methods` of all points of all items: the swept method's file, its values for each model, the
     point's.
     """
-    found, lenders = {}, {}
+    found: dict[str, dict] = {}
+    lenders: dict[tuple, str] = {}
     for spec in values["paper"].values():
         for name, point in points(spec).items():
             if spec["sweep"]["method"] in values["methods"] and name not in found:
@@ -72,7 +76,7 @@ def keys_of(values: dict, method: str, model: str) -> list[str]:
     family, swept_over = families.family_of(values, method, model), swept(values).get(method)
     if swept_over is None:
         block = values["methods"][method]
-        keys = [f"methods.{method}.{key}" for key in (hyperparameters.FILE, model) if key in block]
+        keys = [f"methods.{method}.{key}" for key in (methods.FILE, model) if key in block]
     else:
         items = [f"paper.{item}" for item, spec in values["paper"].items() if method in points(spec)]
         keys = [*items, *keys_of(values, swept_over, model)]
@@ -80,11 +84,11 @@ def keys_of(values: dict, method: str, model: str) -> list[str]:
 
 
 def _block(values: dict, method: str, name: str, point: dict, lenders: dict) -> dict:
-    models = hyperparameters.blocks_of(values, method)
+    models = methods.blocks_of(values, method)
     kept = {key: value for key, value in values["methods"][method].items() if key not in models}
     return (
         kept
-        | {hyperparameters.FILE: hyperparameters.file_of(values, method)}
+        | {methods.FILE: methods.file_of(values, method)}
         | {model: _values(values, method, model, name, point, lenders) for model in models}
     )
 
@@ -93,12 +97,12 @@ def _values(values: dict, method: str, model: str, name: str, point: dict, lende
     """The hyperparameters of a point. Optimised values are found once: by the family of its method, unless the point
     changes what they are; then by the first point with the same ones, of which `lenders` keeps the names.
     """
-    own = {key: value for key, value in hyperparameters.blocks_of(values, method)[model].items() if key != "family"}
+    own = {key: value for key, value in methods.blocks_of(values, method)[model].items() if key != "family"}
     lent = families.lent_to(values, method, model)
     whole = lent | own | point
     if "layers" in whole and "layer" not in point:
         whole.pop("layer", None)  # it is the last of the layers
-    if "targets" not in hyperparameters.needs(values, method):
+    if "targets" not in methods.needs(values, method):
         return whole
     wanted = families.targets_of({"methods": {method: {model: whole}}}, method, model)
     usual = families.family_of(values, method, model)
@@ -110,43 +114,48 @@ def _values(values: dict, method: str, model: str, name: str, point: dict, lende
     )
 
 
-def problems(values: dict, similar):
-    """(key, what was found, what would be right) for every sweep that cannot be made.
+def problems(values: dict) -> Iterator[Problem]:
+    """A problem for every sweep that cannot be made.
 
-    `similar(name, known)` says what an unknown name may have meant. The values of its points are checked as those of
-    other methods, and `place` says where they stand.
+    The values of its points are checked as those of other methods, and `place` says where they stand.
     """
     made: dict[str, tuple] = {}
     for item, spec in values["paper"].items():
         method = spec.get("sweep", {}).get("method")
         if method not in values["methods"]:
             continue  # no sweep, or said of the item
-        here, known = ("paper", item, "sweep", "over"), hyperparameters.keys_of(hyperparameters.file_of(values, method))
+        here, known = ("paper", item, "sweep", "over"), methods.keys_of(methods.file_of(values, method))
         for key in spec["sweep"]["over"]:
             if key not in known:
-                yield (
-                    (*here, key),
-                    f"an unknown key of `{method}`, `{key}`",
-                    similar(key, known) if known else "no sweep",
+                yield Problem(
+                    (*here, key), f"an unknown key of `{method}`, `{key}`", similar(key, known) if known else "no sweep"
                 )
         for name, point in grid(spec):
             other = made.setdefault(name, (item, method, point))
             if name in values["methods"]:
-                yield here, f"a point named `{name}`, as a method is", f"other values, or methods.{name} renamed"
+                yield Problem(
+                    here, f"a point named `{name}`, as a method is", f"other values, or methods.{name} renamed"
+                )
             elif other[1:] != (method, point):
-                yield here, f"a second point named `{name}`, as in {other[0]}", "values that make different names"
+                yield Problem(
+                    here, f"a second point named `{name}`, as in {other[0]}", "values that make different names"
+                )
 
 
-def place(values: dict, key: tuple) -> tuple | None:
+def place(values: dict, key: Key) -> Key | None:
     """Where a point's value stands in the file; `key` is where it would stand were the point written under `methods`.
 
     None for what is no point of a sweep, or not of an active model.
     """
-    section, name, model, *rest = *key, None, None, None
-    if section != "methods" or model not in values["run"]["models"]:
+    if key[0] != "methods" or len(key) < 3:
+        return None
+    name, model, *rest = key[1:]
+    if model not in values["run"]["models"]:
         return None
     for item, spec in values["paper"].items():
         if name in points(spec):
             here, over = ("paper", item, "sweep", "over"), spec["sweep"]["over"]
-            return (*here, rest[0], over[rest[0]].index(points(spec)[name][rest[0]])) if rest[0] in over else here
+            return (
+                (*here, rest[0], over[rest[0]].index(points(spec)[name][rest[0]])) if rest and rest[0] in over else here
+            )
     return None

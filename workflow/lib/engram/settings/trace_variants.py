@@ -4,9 +4,9 @@
 takes the place of the model's.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from engram.settings import noise_rules
+from engram.settings.messages import Problem, similar
 
 MAIN = "main"  # what an item of a paper shows that names no variant
 
@@ -79,36 +79,31 @@ def shown(values: dict, model: str, spec: dict) -> dict:
     }
 
 
-def problems(values: dict):
-    """(key, what was found, what would be right) for each noise rule and precision that cannot be used."""
-    variants, models = values["trace"]["variants"], values["models"]
-    noises = {("models", name, "noise"): block["noise"] for name, block in models.items()}
-    noises |= {
-        ("trace", "variants", name, "noise"): block["noise"] for name, block in variants.items() if "noise" in block
-    }
-    for key, text in noises.items():
-        try:
-            noise_rules.rule(text)
-        except ValueError:
-            yield key, repr(text), noise_rules.RULES
+def problems(values: dict) -> Iterator[Problem]:
+    """A problem for each precision that cannot be used."""
+    variants = values["trace"]["variants"]
     for name in variants:
         here = ("trace", "variants", name, "precision") if "precision" in variants[name] else ("trace", "precision")
         if values["run"]["device"] == "cpu" and section(values["trace"], name)["precision"] == "tf32":
-            yield here, "tf32 with run.device cpu", "float32, float64 or bfloat16: only CUDA has tf32"
+            yield Problem(here, "tf32 with run.device cpu", "float32, float64 or bfloat16: only CUDA has tf32")
 
 
-def of_items(values: dict, similar):
-    """The same for each variant and model that an item of a paper names; `similar(name, known)` says what an unknown
-    name may have meant.
-    """
+def of_items(values: dict) -> Iterator[Problem]:
+    """A problem for each variant and model that an item of a paper names in vain."""
     variants, models = values["trace"]["variants"], values["models"]
     for item, spec in values["paper"].items():
         if "variants" in spec and "trace" not in spec["from"]:
-            yield ("paper", item, "variants"), "variants of a stage that is not read", "only with `from: [trace]`"
+            yield Problem(
+                ("paper", item, "variants"), "variants of a stage that is not read", "only with `from: [trace]`"
+            )
         for index, name in enumerate(spec.get("variants", [])):
             if name not in variants:
-                yield ("paper", item, "variants", index), f"an unknown variant, `{name}`", similar(name, variants)
+                yield Problem(
+                    ("paper", item, "variants", index), f"an unknown variant, `{name}`", similar(name, variants)
+                )
         for option in ("prompts", "case_ids"):
             for name in spec.get("options", {}).get(option, {}):
                 if name not in models:
-                    yield ("paper", item, "options", option, name), f"an unknown model, `{name}`", similar(name, models)
+                    yield Problem(
+                        ("paper", item, "options", option, name), f"an unknown model, `{name}`", similar(name, models)
+                    )

@@ -1,12 +1,107 @@
-"""The section `hypernet` of the parameter file: which editors there are, and what each is trained with. Imports no
-torch.
+"""The section `hypernet` of the parameter file: which trained editors there are, and what each is trained with.
 
 `values` are the contents of the parameter file: hypernet.editors.<name> says which network and which task,
 hypernet.mend and hypernet.ke hold network, data and training by model, hypernet.published the files of published
 editors by model and name.
 """
 
-NETS = ("mend", "ke")
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field
+
+from engram.settings.blocks import Count, NotNegative, Positive, Slug, Text, block
+from engram.settings.messages import Problem, similar
+from engram.settings.sections import AtLeastTwo
+
+Task = Literal["gen", "facts", "zsre"]
+
+
+@block
+class MendNetwork:
+    """The networks of MEND; defaults are the reference's."""
+
+    layers: Count = Field(description="Edited: the MLPs of so many last layers.")
+    rank: Count = Field(default=1920, description="Rank of a layer of the network.")
+    hidden_layers: Count = Field(default=1, description="Hidden layers of the network.")
+    edit_rate: Positive = Field(default=1e-4, description="Where the learnt rates of the edit start.")
+
+
+@block
+class KeNetwork:
+    """The learner of KE; defaults are the reference's."""
+
+    layers: Count = Field(description="Edited: the MLPs of so many last layers.")
+    hidden: Count = Field(default=512, description="Width of the LSTM, each way, and of the conditioners.")
+    condition: Count = Field(default=768, description="Width of the condition.")
+    max_scale: Positive = Field(default=1.0, description="Factor of the whole change.")
+
+
+@block
+class TrainingData:
+    """What an editor is trained on."""
+
+    records: Count = Field(description="Edits to train on, at most: the last that nothing measures.")
+    validation: Count = Field(description="Further edits, by which training is stopped.")
+    text_tokens: AtLeastTwo = Field(description="Longest passage that should stay as it is.")
+    prompt_tokens: AtLeastTwo = Field(description="gen: longest beginning that the model completes.")
+    completion: Count = Field(default=10, description="gen: tokens of a completion.")
+    top_k: Count = Field(default=50, description="gen: most likely tokens that are sampled from.")
+
+
+@block
+class TrainingRun:
+    """How an editor is trained; defaults are the reference's where it has the same number."""
+
+    steps: Count = Field(description="Steps of Adam, at most.")
+    rate: Positive = Field(description="Learning rate of the network.")
+    interval: Count = Field(description="Steps between validations, where a run can be taken up.")
+    patience: Count = Field(description="Steps without a better validation until it ends.")
+    edit_rate: Positive = Field(default=1e-4, description="MEND: learning rate of the learnt rates.")
+    edits: Count = Field(
+        default=10, description="Edits in the mean loss of a step; the reference adds ten up one by one."
+    )
+    edit_weight: NotNegative = Field(default=0.1, description="Factor of the loss of the edit.")
+    locality_weight: NotNegative = Field(default=1.0, description="Factor of the KL divergence on passages.")
+    clip: Positive = Field(default=100.0, description="Largest norm of the gradient.")
+
+
+@block
+class MendEditor:
+    """MEND for one model."""
+
+    network: MendNetwork = Field(description="The network.")
+    data: TrainingData = Field(description="What it is trained on.")
+    training: TrainingRun = Field(description="How it is trained.")
+
+
+@block
+class KeEditor:
+    """KE for one model."""
+
+    network: KeNetwork = Field(description="The network.")
+    data: TrainingData = Field(description="What it is trained on.")
+    training: TrainingRun = Field(description="How it is trained.")
+
+
+@block
+class Editor:
+    """A trained editor."""
+
+    net: Literal["mend", "ke"] = Field(description="The network.")
+    task: Task = Field(description="Edits: the model's own completions, or records of a table.")
+
+
+@block
+class Hypernet:
+    """Training of the networks of MEND and KE."""
+
+    editors: dict[Slug, Editor] = Field(description="Trained editors, by the name of the method that uses them.")
+    published: dict[str, dict[str, Text]] = Field(
+        description="By model and editor, the published .pt file that is used instead of training."
+    )
+    mend: dict[str, MendEditor] = Field(description="MEND, by model.")
+    ke: dict[str, KeEditor] = Field(description="KE, by model.")
 
 
 def section(values: dict, model: str, name: str) -> dict:
@@ -28,21 +123,24 @@ def published(values: dict, model: str, name: str) -> str | None:
     return values["hypernet"]["published"].get(model, {}).get(name)
 
 
-def problems(values: dict, used: set[str], similar):
-    """(key, what was found, what would be right) for each editor that is wanted or named and cannot be had.
+def problems(values: dict, used: set[str]) -> Iterator[Problem]:
+    """A problem for each editor that is wanted or named and cannot be had.
 
-    `used`: the editing methods of the paper items that read this stage; `similar(name, known)` says what a name may
-    mean.
+    `used`: the editing methods of the paper items that read this stage.
     """
     hypernet, editors = values["hypernet"], values["hypernet"]["editors"]
     for model, files in hypernet["published"].items():
         if model not in values["models"]:
-            yield ("hypernet", "published", model), f"an unknown model, `{model}`", similar(model, values["models"])
+            yield Problem(
+                ("hypernet", "published", model), f"an unknown model, `{model}`", similar(model, values["models"])
+            )
         for name in set(files) - set(editors):
-            yield ("hypernet", "published", model, name), f"an unknown editor, `{name}`", similar(name, editors)
+            yield Problem(
+                ("hypernet", "published", model, name), f"an unknown editor, `{name}`", similar(name, editors)
+            )
     for name in sorted(used):
         if name not in editors:
-            yield (
+            yield Problem(
                 ("hypernet", "editors"),
                 f"nothing for `{name}`, which a paper item uses",
                 f"an entry {name}: net and task",
@@ -51,8 +149,6 @@ def problems(values: dict, used: set[str], similar):
         for model in values["run"]["models"]:
             net = editors[name]["net"]
             if model in values["models"] and not published(values, model, name) and model not in hypernet[net]:
-                yield (
-                    ("hypernet", net),
-                    f"no block for the active model {model}",
-                    f"hypernet.{net}.{model}, for `{name}`",
+                yield Problem(
+                    ("hypernet", net), f"no block for the active model {model}", f"hypernet.{net}.{model}, for `{name}`"
                 )

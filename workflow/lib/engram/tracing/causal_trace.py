@@ -18,53 +18,9 @@ from engram.model.adapters import Adapter
 from engram.model.halving import halving
 from engram.model.loading import LM
 from engram.model.workers import workers
+from engram.settings.sections import Trace as Config
 from engram.tracing import memory_plan, noise, restoration
 from engram.tracing.passes import run
-
-TOKENS = ("all", "subject_last")
-
-
-@dataclass(frozen=True)
-class Config:
-    """Section `trace` of params.yaml."""
-
-    prompts: int  # how many of the prompts that the model answers correctly; fewer are taken if there are fewer
-    samples: int  # noise samples per prompt
-    sites: tuple  # of sweep.SITES
-    stream: str = "counter"  # of noise.STREAMS
-    replace: bool = False  # the noise takes the place of the embeddings instead of being added
-    extra_tokens: int = 0  # tokens after the subject that are corrupted too
-    tokens: str = "all"  # all, or only the last subject token (subject_last)
-    precision: str = "float32"  # of precision.PRECISIONS
-    batch: int | str = "auto"  # prompts of equal length computed together; auto: 1 on a CPU, what fits on a GPU
-    memory: float = 2.0  # GiB for tensors on a CPU, all threads together; the free memory of a GPU is measured
-    shards: int = 20  # parts after which an interrupted run can go on; they change no result
-
-    def __post_init__(self):
-        unknown = [site for site in self.sites if site not in restoration.SITES]
-        if unknown or not self.sites:
-            raise ValueError(f"trace.sites: {unknown or 'empty'}; expected some of {restoration.SITES}")
-        if self.stream not in noise.STREAMS or self.tokens not in TOKENS:
-            raise ValueError(
-                f"trace.stream is {self.stream!r}, expected one of {noise.STREAMS}; "
-                f"trace.tokens is {self.tokens!r}, expected one of {TOKENS}"
-            )
-        if min(self.prompts, self.samples) < 1 or self.extra_tokens < 0:
-            raise ValueError(
-                f"trace.prompts {self.prompts} and trace.samples {self.samples} must be positive, "
-                f"trace.extra_tokens {self.extra_tokens} must not be negative"
-            )
-        if (self.batch != "auto" and (not isinstance(self.batch, int) or self.batch < 1)) or min(
-            self.shards, self.memory
-        ) <= 0:
-            raise ValueError(
-                f"trace.batch is {self.batch!r}, expected auto or a positive number of prompts; trace.shards "
-                f"{self.shards} and trace.memory {self.memory} must be positive"
-            )
-        if self.precision not in precision.PRECISIONS:
-            raise ValueError(
-                f"trace.precision is {self.precision!r}, expected one of {', '.join(precision.PRECISIONS)}"
-            )
 
 
 def selected(lm: LM, prompts: pd.DataFrame, config: Config) -> pd.DataFrame:
@@ -191,7 +147,7 @@ def computed(
 ):
     """The tables of `trace` for prepared work, `lm` in the precision that is wanted."""
     groups = [[work.prompts[name] for name in group] for group in work.plan.groups]
-    slices = shards.split(groups, config.shards)
+    slices = shards.split(groups, store.count)
     done = sum(len(group) for i, part in enumerate(slices) if store.has(i) for group in part)
     with workers(lm.device) as pool, progress.bar(None, f"trace {lm.name}", "prompt", len(work.prompts), done) as bar:
 
@@ -205,7 +161,7 @@ def computed(
                 "prompts.parquet": pd.DataFrame([about for _, about in found]),
             }
 
-        tables = list(shards.parts(store, slices, compute))
+        tables = list(shards.parts(store, groups, compute))
     place = {name: i for i, name in enumerate(work.prompts)}
     return tuple(
         pd.concat([table[f"{name}.parquet"] for table in tables]).sort_values(

@@ -12,7 +12,7 @@ Shapes: S noise samples, T tokens, K points of a line, d width, L layers.
 """
 
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -23,27 +23,10 @@ from engram.model import hooks
 from engram.model.adapters import Adapter
 from engram.model.halving import ChunkLimit, halving
 from engram.model.loading import LM
+from engram.settings.sections import Gradients as Config
 from engram.tracing import causal_trace, noise, selection
 
 MODULES = {"hidden": "block", "mlp": "mlp", "attn": "attn"}  # site -> the module whose output it is
-
-
-@dataclass(frozen=True)
-class Config:
-    """Section `gradients` of params.yaml."""
-
-    points: int  # of the quadrature
-    samples: int  # noise samples, the first of those that were traced
-    batch: int = 64  # points computed at a time: memory, and rounding
-    count: int = 5  # prompts, chosen among the traced ones as for Fig. 10
-    prompts: dict = field(default_factory=dict)  # by model: ids or subjects of the prompts, not chosen by rule
-
-    def __post_init__(self):
-        if min(self.points, self.samples, self.batch, self.count) < 1:
-            raise ValueError(
-                f"gradients: points {self.points}, samples {self.samples}, batch {self.batch} and count "
-                f"{self.count} must be positive"
-            )
 
 
 def attributed(

@@ -14,16 +14,10 @@ from engram.job import seeds
 from engram.model.loading import LM
 from engram.model.tokens import encode
 from engram.settings.noise_rules import rule
+from engram.settings.sections import Noise as Config
 
 STREAMS = ("counter", "reference")
 _CHI_SQUARES = 1000
-
-
-@dataclass(frozen=True)
-class Config:
-    """Stage `noise`: how many articles the rules m and t read."""
-
-    articles: int = 1000
 
 
 def measure(lm: LM, text, subjects: list[str], articles: pd.DataFrame | None, config: Config, seed: int):

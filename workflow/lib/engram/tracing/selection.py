@@ -1,17 +1,10 @@
 """Which traced prompts are shown one at a time: those that an item names, else some by a rule. Free of torch."""
 
-from dataclasses import dataclass, field
 from math import ceil
 
 import pandas as pd
 
-
-@dataclass(frozen=True)
-class Settings:
-    """`options` of an item that shows single prompts."""
-
-    count: int = 1
-    prompts: dict = field(default_factory=dict)  # by model: ids or subjects of the prompts, not chosen by rule
+from engram.settings.items import ShownPrompts as Settings
 
 
 def chosen(traced: pd.DataFrame, settings: Settings, model: str) -> list[int]:

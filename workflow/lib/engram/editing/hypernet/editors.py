@@ -10,7 +10,7 @@ from engram.editing.hypernet import factors, ke, mend
 from engram.job import seeds
 from engram.model import scoring, tokens
 from engram.model.delta import Delta, place
-from engram.settings import config
+from engram.settings import blocks
 
 KINDS = {"mend": mend, "ke": ke}
 BATCH = 16  # facts whose gradients are taken together
@@ -20,7 +20,7 @@ def settings_of(kind: str, values: dict, where: str = "network"):
     """The Network settings of an editor. ValueError for an unknown kind or key."""
     if kind not in KINDS:
         raise ValueError(f"{where}: no editor {kind!r}; there are {', '.join(sorted(KINDS))}")
-    return config.build(KINDS[kind].Network, values, where)
+    return blocks.build(KINDS[kind].Network, values, where)
 
 
 def build(lm, kind: str, settings, seed: int):

@@ -3,22 +3,12 @@
 Shapes: B texts, T tokens, V vocabulary, e embedding, h hidden, c condition; in, out: widths of one linear map.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.rnn import pack_padded_sequence
 
-
-@dataclass(frozen=True)
-class Network:
-    """What the learner is; defaults are the reference's."""
-
-    layers: int = 3  # the last layers of the model, whose MLP maps are edited
-    hidden: int = 512  # of each direction of the LSTM, and of the conditioners
-    condition: int = 768
-    max_scale: float = 1.0
+from engram.settings.trained_editors import KeNetwork as Network
 
 
 class Reader(nn.Module):

@@ -3,20 +3,10 @@
 Shapes: B texts, T tokens, N tokens with a gradient, w = in + out; in, out: widths of one linear map.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 
-
-@dataclass(frozen=True)
-class Network:
-    """What the networks are; defaults are the reference's."""
-
-    layers: int = 3  # the last layers of the model, whose MLP maps are edited
-    rank: int = 1920  # of each layer of the network
-    hidden_layers: int = 1
-    edit_rate: float = 1e-4  # the learnt rates start here
+from engram.settings.trained_editors import MendNetwork as Network
 
 
 class Statistics(nn.Module):

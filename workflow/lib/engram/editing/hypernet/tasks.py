@@ -7,6 +7,7 @@ The records come from the end of their table and are none of those that are edit
 """
 
 from dataclasses import dataclass
+from typing import get_args
 
 import pandas as pd
 
@@ -14,31 +15,11 @@ from engram.editing.hypernet.editors import mark, text_of
 from engram.editing.hypernet.factors import Text
 from engram.job import seeds
 from engram.model import generation, tokens
+from engram.settings import trained_editors
+from engram.settings.trained_editors import TrainingData as Settings
 
-TASKS = ("gen", "facts", "zsre")
+TASKS = get_args(trained_editors.Task)
 CUTS = 4  # beginnings of a completed text that may be missing when it is asked for again
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What there is to train on."""
-
-    records: int  # edits to train on, at most
-    validation: int  # further edits on which training is stopped
-    text_tokens: int  # longest passage whose predictions should stay
-    prompt_tokens: int  # gen: longest beginning of a text that the model completes
-    completion: int = 10  # gen: tokens of the completion
-    top_k: int = 50  # gen: most likely tokens that are sampled from
-
-    def __post_init__(self):
-        if (
-            min(self.records, self.validation, self.completion, self.top_k) < 1
-            or min(self.text_tokens, self.prompt_tokens) < 2
-        ):
-            raise ValueError(
-                f"{self}: at least 1 record, validation record, token of a completion and of top_k, and at least 2 "
-                "tokens of a text and of a prompt are needed"
-            )
 
 
 @dataclass(frozen=True)

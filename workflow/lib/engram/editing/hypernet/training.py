@@ -13,28 +13,10 @@ from engram.editing.hypernet import factors
 from engram.editing.hypernet.tasks import Part, Task, window
 from engram.job import progress, seeds, shards
 from engram.model import tokens
+from engram.settings.trained_editors import TrainingRun as Settings
 
 PARTS = ("edit", "locality", "total")
 COLUMNS = ["split", "step", *PARTS]  # of the log
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How an editor is trained; defaults are the reference's where it has the same number."""
-
-    steps: int  # at most
-    rate: float  # Adam's, for the network
-    interval: int  # steps between validations; a run that stops is taken up at the last one
-    patience: int  # steps without a better validation until training ends
-    edit_rate: float = 1e-4  # Adam's, for MEND's learnt rates
-    edits: int = 10  # of a step; the reference accumulates ten edits one by one
-    edit_weight: float = 0.1
-    locality_weight: float = 1.0
-    clip: float = 100.0  # largest norm of the gradient
-
-    def __post_init__(self):
-        if min(self.steps, self.interval, self.patience, self.edits) < 1 or self.rate <= 0 or self.clip <= 0:
-            raise ValueError(f"{self}: steps, interval, patience, edits, rate and clip must be positive")
 
 
 @dataclass

@@ -4,7 +4,6 @@ MEMIT Sec. 5.1).
 Shapes: B facts of a batch, T tokens, d width, m target tokens.
 """
 
-import math
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -14,48 +13,7 @@ from engram.editing.facts import Fact, target_tokens
 from engram.model import tokens
 from engram.model.delta import Delta, Place, applied, place
 from engram.model.hooks import call_until_stop, captured, resumed
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Hyperparameters; defaults are the reference's for FT. PAPER: ROME App. E.1 stops at a loss of 0.03, its code at
-    0.01.
-    """
-
-    layer: int
-    rate: float = 5e-4
-    steps: int = 25  # passes over the facts
-    epsilon: float | None = None  # no entry moves further than this from where it was; None: no box
-    weight_decay: float = 0.0  # Adam's own: this much of the weight is added to its gradient
-    decay_law: tuple[float, float] | None = None  # (a, b): weight decay n^a e^b for n facts, instead of a constant
-    teacher_forced: bool = (
-        False  # read target token j after its predecessors; False: every one at the last prompt token
-    )
-    stop_loss: float = 0.01  # a batch below it makes no step, and a pass whose mean is below it is the last
-    batch_size: int = 128  # facts per step
-    side_by_side: int = 16  # single facts computed at a time, each in weights of its own: memory, and rounding
-
-    def __post_init__(self):
-        if self.steps < 1 or self.rate <= 0 or min(self.batch_size, self.side_by_side) < 1:
-            raise ValueError(
-                f"steps {self.steps}, rate {self.rate}, batch_size {self.batch_size} and side_by_side "
-                f"{self.side_by_side} must be positive"
-            )
-        if self.epsilon is not None and self.epsilon <= 0:
-            raise ValueError(f"epsilon {self.epsilon} must be positive; without a box leave it out")
-        if self.decay_law is not None and (self.weight_decay or len(self.decay_law) != 2):
-            raise ValueError(
-                f"decay_law {self.decay_law} must be a pair (a, b), with weight_decay 0, not {self.weight_decay}"
-            )
-
-    def decay(self, count: int) -> float:
-        """Weight decay for `count` facts. DIFFERS: the code checks its power law for a type it never has, and decays
-        nothing.
-        """
-        if self.decay_law is None:
-            return self.weight_decay
-        power, offset = self.decay_law
-        return count**power * math.exp(offset)
+from engram.settings.tuning import Settings
 
 
 def value_names(lm, layer: int) -> list[str]:

@@ -36,7 +36,6 @@ def optimise(
     contexts: list[str],
     settings: Settings,
     batch: int | None = None,
-    count: int = 1,
     store: shards.Store = shards.Store(),
 ) -> Targets:
     """The optimised value of every fact; `contexts` are templates, the bare one "{}" first.
@@ -44,8 +43,7 @@ def optimise(
     At most `batch` facts of one shape (suffix.Shape) are computed together; None: BATCH of the device. On a CPU as many
     batches run side by side as torch has threads. Which facts share a batch changes no bit where a row of a matrix
     product does not depend on the number of rows (as measured on CPUs), and on any device none as long as that number
-    is the same; else a value changes by rounding (in float32 by less than 1e-4 of its norm). `count` is the number of
-    parts that `store` keeps; it changes nothing. ValueError if a case_id comes twice.
+    is the same; else a value changes by rounding (in float32 by less than 1e-4 of its norm). ValueError if a case_id comes twice.
     """
     place = {fact.case_id: index for index, fact in enumerate(facts)}
     if len(place) < len(facts):
@@ -57,7 +55,7 @@ def optimise(
         found = batches.map_batches(lm, part, lambda own, chunk: descent.optimised(own, chunk, shared), "fact")
         return _tables([one.fact for chunk in part for one in chunk], [one for results in found for one in results])
 
-    tables = list(shards.parts(store, shards.split(chunks, count), part_of))
+    tables = list(shards.parts(store, chunks, part_of))
     log = pd.concat([table[_STEPS] for table in tables], ignore_index=True)
     log = log.sort_values("case_id", key=lambda ids: ids.map(place), kind="stable", ignore_index=True)
     rows = torch.tensor([place[one.fact.case_id] for chunk in chunks for one in chunk]).argsort()

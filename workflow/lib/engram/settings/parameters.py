@@ -1,0 +1,97 @@
+"""The whole of params.yaml: every section with its keys, their types and what they mean.
+
+Editors read the same from workflow/schemas/params.schema.json, which this module writes when it is run:
+`python -m engram.settings.parameters > workflow/schemas/params.schema.json`.
+"""
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from engram.settings.blocks import Count, Natural, Once, Slug, Some, Text, adapter, block
+from engram.settings.execution import Execution
+from engram.settings.items import Item
+from engram.settings.models import Model
+from engram.settings.sections import Covariance, Edit, Gradients, Known, Noise, PrefixFamily, Targets, TraceSection
+from engram.settings.sources import Originals, Source
+from engram.settings.trained_editors import Hypernet
+
+Name = Annotated[str, StringConstraints(pattern="^[a-z0-9][a-z0-9.-]*$")]
+Torch = Literal[
+    "train", "known", "noise", "prefixes", "covariance", "trace", "gradients", "targets", "hypernet", "edit"
+]
+
+
+@block
+class Run(Execution):
+    """What is built, how torch runs, and how jobs are carried out."""
+
+    models: Annotated[tuple[str, ...], Some, Once] = Field(
+        kw_only=True, description="The active models: blocks of `models` that `snakemake` builds."
+    )
+    threads: Count = Field(
+        kw_only=True, description="Torch threads of a job; part of the result, so never taken from the machine."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        kw_only=True, description="Where torch computes; auto is cuda if there is one; part of the result."
+    )
+    threads_of: dict[Torch, Count] = Field(
+        default={}, description="Torch threads of the jobs of single stages, where not `threads`; part of the result."
+    )
+
+
+@block
+class Prefixes:
+    """Context texts that the model samples."""
+
+    families: Annotated[dict[Slug, PrefixFamily], Some] = Field(
+        description="Families of texts, by name; a method names one as `contexts`."
+    )
+
+
+class Method(BaseModel):
+    """An editing method: by model, its hyperparameters, which are the fields of Settings in its file."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    __pydantic_extra__: dict[str, dict[str, Any]] = Field(init=False)
+
+    method: Text | None = Field(default=None, description="The method whose file is used; else the one of this name.")
+    records: Count | None = Field(default=None, description="Records that are edited where no item says it.")
+
+
+@block
+class Parameters:
+    """Every number of the workflow."""
+
+    seed: Natural = Field(description="Everything random is drawn from this number and the name of what is drawn.")
+    run: Run = Field(description="What is built and how torch runs.")
+    fetch: Originals = Field(description="The original files; a source with the path data/original reads them.")
+    sources: dict[Name, Source] = Field(description="Where facts, prompts and text come from, by name.")
+    models: dict[Name, Model] = Field(
+        description="Language models, by name; trained here (`train`) or published (`hub` and `revision`)."
+    )
+    known: Known = Field(description="Which prompts and facts the model answers correctly.")
+    noise: Noise = Field(description="Size and shape of the corruption; the rule is the model's `noise`.")
+    prefixes: Prefixes = Field(description="Context texts that the model samples.")
+    covariance: Covariance = Field(description="Second moment of the keys.")
+    trace: TraceSection = Field(description="Causal tracing.")
+    gradients: Gradients = Field(description="Integrated gradients of some of the traced prompts.")
+    targets: Targets = Field(description="Optimised values; the hyperparameters are the method's.")
+    hypernet: Hypernet = Field(description="Training of the networks of MEND and KE.")
+    edit: Edit = Field(description="Raw outcomes of edited models.")
+    methods: dict[Slug, Method] = Field(
+        description="Editing methods (workflow/lib/engram/methods/<name>.py) and their hyperparameters, per model."
+    )
+    paper: dict[str, Item] = Field(
+        description="Figures and tables, by the name of their code (workflow/figures/<paper>/<item>.py)."
+    )
+
+
+def schema() -> str:
+    """The JSON schema of params.yaml, as text."""
+    return json.dumps(adapter(Parameters).json_schema(), indent=1, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    print(schema(), end="")
