@@ -57,6 +57,6 @@ def test_what_cannot_be_inverted_or_found_is_refused():
     for name, key in (("memit", "covariance_weight"), ("emmet", "covariance_weight"), ("alphaedit", "threshold")):
         with pytest.raises(ValueError, match=key):
             replace(SETTINGS[name], **{key: -1.0})
-    for layers in ((), (1, 0), (0, 1)):
-        with pytest.raises(ValueError, match="rising list that ends with"):
+    for layers, says in (((), "at least 1 item"), ((1, 0), "rising list that ends"), ((0, 1), "rising list that ends")):
+        with pytest.raises(ValueError, match=says):
             memit.Settings(layer=2, layers=layers, covariance_weight=1.0)

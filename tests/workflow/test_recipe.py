@@ -18,8 +18,6 @@ from toy import lm
 
 METHOD = '''"""Least change: the smallest one, in the plain norm, that stores a new value under the subject's key."""
 
-from engram.editing import closed_form, subject_keys
-from engram.model.delta import Delta
 from engram.settings.objective import Settings
 
 NEEDS = ("prefixes", "targets")
@@ -27,8 +25,11 @@ REGIMES = ("single",)
 __all__ = ["NEEDS", "REGIMES", "Settings", "edit"]
 
 
-def edit(lm, facts, settings, aids) -> Delta:
+def edit(lm, facts, settings, aids):
     """W += (v* - W k) kT / (k.k) for the key k of the bare prompt."""
+    from engram.editing import closed_form, subject_keys
+    from engram.model.delta import Delta
+
     keys = subject_keys.fact_keys(lm, settings, facts, aids.contexts)
     lacking = aids.values_of(facts, keys.value.double()) - keys.value.double()
     share = keys.bare.double() / keys.bare.double().pow(2).sum(1, keepdim=True)
