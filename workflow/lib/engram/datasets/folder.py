@@ -6,6 +6,7 @@ is skipped.
 """
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -96,15 +97,16 @@ def _snippets(file: Path | None, facts: pd.DataFrame) -> list[dict]:
 
 def _corpus(facts: pd.DataFrame, text: pd.DataFrame, source: Source, seed: int) -> list[dict]:
     """Documents of at most `together` true statements, drawn by `repeats`, and the first paragraphs of the text."""
+    repeats = asdict(source.repeats)
     statements = [
-        (source.repeats[kind], statement)
+        (repeats[kind], statement)
         for fact in facts.itertuples()
         for kind, statement in _statements(fact, source.listed)
     ]
     weights = pd.Series([weight for weight, _ in statements])
     if weights.sum() <= 0 or not 0 <= source.text_share < 1:
         raise ValueError(
-            f"sources (kind folder): repeats {source.repeats} must not all be 0, and text_share {source.text_share} "
+            f"sources (kind folder): repeats {repeats} must not all be 0, and text_share {source.text_share} "
             "must be below 1: the corpus holds statements"
         )
     rng = seeds.rng(seed, "folder", "corpus")

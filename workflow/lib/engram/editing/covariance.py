@@ -132,7 +132,7 @@ def _passes(lm: LM, layers: list[int], dtype: torch.dtype, memory: int | None) -
 
 
 def _one_pass(
-    feed: "Feed", layers: list[int], parts: list[list[Batch]], dtype: torch.dtype, store: shards.Store, bar: tqdm
+    feed: "Feed", layers: list[int], parts: list[Sequence[Batch]], dtype: torch.dtype, store: shards.Store, bar: tqdm
 ) -> dict[int, Moment]:
     """The moments of `layers`, from one pass over the batches of all shards; resumed where the store has a sum."""
     expected = feed.total if dtype == torch.float64 else None

@@ -127,8 +127,8 @@ class Store:
 
 @contextmanager
 def store(job: "Job", root: Path = ROOT) -> Iterator[Store]:
-    """The Store of `job`, whose inputs are complete, with as many shards as run.shards says of its stage. Left in place if
-    the block fails, else removed.
+    """The Store of `job`, whose inputs are complete, with as many shards as run.shards says of its stage. Left in place
+    if the block fails, else removed.
     """
     first = next(iter(vars(job.outputs).values())).absolute()
     here = Path.cwd()

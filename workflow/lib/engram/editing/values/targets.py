@@ -3,6 +3,7 @@
 Shapes: F facts, d values.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -51,7 +52,7 @@ def optimise(
     shared = descent.plan(lm, contexts, settings)
     chunks = _chunks([descent.work(lm.tokenizer, fact, shared) for fact in facts], batch or BATCH[lm.device.type])
 
-    def part_of(part: list[list[descent.Work]]) -> dict:
+    def part_of(part: Sequence[list[descent.Work]]) -> dict:
         found = batches.map_batches(lm, part, lambda own, chunk: descent.optimised(own, chunk, shared), "fact")
         return _tables([one.fact for chunk in part for one in chunk], [one for results in found for one in results])
 
