@@ -28,7 +28,7 @@ import what is said by the contracts in `pyproject.toml`, which `lint-imports` c
 PICTURE = """
 An arrow leads from a package to what uses it: the way of the data, from `params.yaml` to the page. Rules, scripts and
 figures are files of `workflow/`, which hand the paths in. An arrow that follows from others is left out of the picture;
-the table has them all. The editors in `methods` are loaded by name, by `engram.editing.editor`.
+the table has them all. The editors in `methods` are loaded by name, by `engram.settings.methods`: no import shows it.
 """
 
 
