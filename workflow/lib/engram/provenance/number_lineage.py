@@ -299,34 +299,15 @@ def _rows(step: Step) -> Iterator[str]:
 
 
 def as_json(root: str | Path, number: Number) -> dict[str, Any]:
-    """The way as a dict that json can hold: the number, its row, and each step with its file's sha256."""
-    root = Path(root)
+    """The way as a dict that json can hold: the fields of Number and of its Steps, of rows how many there are; each
+    step with its file's sha256.
+    """
     steps = [
-        {
-            "input": step.name,
-            "path": str(step.path),
-            "depth": step.depth,
-            "sha256": lineage.sha256(root / step.path),
-            "rows": len(step.rows),
-            "of": step.total,
-            "filters": step.filters,
-            "columns": step.columns,
-            "follows": step.follows,
-            "again": step.again,
-            "others": step.others,
-        }
+        step._asdict()
+        | {"path": str(step.path), "rows": len(step.rows), "sha256": lineage.sha256(Path(root) / step.path)}
         for step in number.steps
     ]
-    return {
-        "csv": str(number.path),
-        "row": number.line,
-        "column": number.column,
-        "number": number.text,
-        "keys": number.row,
-        "follows": number.follows,
-        "again": number.again,
-        "steps": steps,
-    }
+    return number._asdict() | {"path": str(number.path), "steps": steps}
 
 
 def main(root: str | Path, spec: str, form: str) -> str:
