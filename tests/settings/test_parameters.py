@@ -45,9 +45,9 @@ def test_the_schema_for_editors_is_the_one_of_the_code():
 class Toy:
     """For the tests below."""
 
-    whole: blocks.Count = blocks.Field(description="A number.")
-    part: blocks.Share = blocks.Field(0.5, description="A share.")
-    yes: bool = blocks.Field(False, description="A truth value.")
+    whole: blocks.Count = blocks.key("A number.")
+    part: blocks.Share = blocks.key("A share.", default=0.5)
+    yes: bool = blocks.key("A truth value.", default=False)
 
 
 @pytest.mark.parametrize(

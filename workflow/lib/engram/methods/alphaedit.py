@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from engram.settings.blocks import Positive, block
+from engram.settings.blocks import Positive, block, key
 from engram.settings.objective import Layers
 
 if TYPE_CHECKING:
@@ -26,11 +24,10 @@ __all__ = ["NEEDS", "REGIMES", "Settings", "edit", "remember"]
 class Settings(Layers):
     """Hyperparameters of the optimised value, of the layers, and of the null space of C."""
 
-    threshold: Positive = Field(
-        default=0.02,
-        description="Directions of C with smaller eigenvalues may be used; in the unit of squared keys, as C.",
+    threshold: Positive = key(
+        "Directions of C with smaller eigenvalues may be used; in the unit of squared keys, as C.", default=0.02
     )
-    ridge: Positive = Field(default=10.0, description="Weight of |dW|^2: the paper's L2.")
+    ridge: Positive = key("Weight of |dW|^2: the paper's L2.", default=10.0)
 
 
 def remember(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> dict[int, torch.Tensor]:

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from engram.settings import objective
-from engram.settings.blocks import NotNegative, Positive, block
+from engram.settings.blocks import NotNegative, Positive, block, key
 
 if TYPE_CHECKING:
     from engram.editing.editor import Aids
@@ -26,10 +24,10 @@ REGIMES = ("single", "mass", "sequential")
 class Settings(objective.Settings):
     """Hyperparameters of the optimised value v* and of the solution in one layer."""
 
-    clamp_norm_factor: Positive = Field(default=0.75, description="Largest |delta| as a multiple of |v0|.")
-    covariance_weight: Positive = Field(kw_only=True, description="Lambda: weight of the mean second moment C.")
-    ridge: NotNegative = Field(
-        default=0.1, description="Mu, times lambda C: how far the constraint may be missed; 0: it is met exactly."
+    clamp_norm_factor: Positive = key("Largest |delta| as a multiple of |v0|.", default=0.75)
+    covariance_weight: Positive = key("Lambda: weight of the mean second moment C.", kw_only=True)
+    ridge: NotNegative = key(
+        "Mu, times lambda C: how far the constraint may be missed; 0: it is met exactly.", default=0.1
     )
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from engram.settings.blocks import Positive, block
+from engram.settings.blocks import Positive, block, key
 
 if TYPE_CHECKING:
     from engram.editing.editor import Aids
@@ -22,7 +20,7 @@ REGIMES: tuple[str, ...] = ("single",)
 class Settings:
     """Hyperparameters of the edit; those of the learner are in its artifact."""
 
-    lr_scale: Positive = Field(default=1.0, description="Factor of the change of weights.")
+    lr_scale: Positive = key("Factor of the change of weights.", default=1.0)
 
 
 def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:

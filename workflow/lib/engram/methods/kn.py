@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from annotated_types import Ge, Lt
 from pydantic import Field
 
-from engram.settings.blocks import Count, Number, block
+from engram.settings.blocks import Count, Number, block, key
 
 if TYPE_CHECKING:
     import torch
@@ -36,21 +36,21 @@ Part = Annotated[Number, Ge(0), Lt(1)]
 class Settings:
     """Hyperparameters; defaults are the reference's for GPT-2 XL, but for `truth`."""
 
-    points: Annotated[int, Field(ge=2)] = Field(default=20, description="Points of the integral.")
-    batch: Count = Field(default=20, description="Points computed at a time: memory, and rounding.")
-    adaptive_threshold: Part = Field(default=0.2, description="Least score of a neuron, as a part of the highest.")
-    refine: bool = Field(
-        default=False, description="Whether the neurons of many contexts are kept instead of those of the bare prompt."
+    points: Annotated[int, Field(ge=2)] = key("Points of the integral.", default=20)
+    batch: Count = key("Points computed at a time: memory, and rounding.", default=20)
+    adaptive_threshold: Part = key("Least score of a neuron, as a part of the highest.", default=0.2)
+    refine: bool = key(
+        "Whether the neurons of many contexts are kept instead of those of the bare prompt.", default=False
     )
-    share: Part = Field(default=0.4, description="refine: of more than this part of the contexts.")
-    truth: Literal["own", "fact"] = Field(
-        default="own", description="Whose neurons: of the model's own next token, or of the fact's true object."
+    share: Part = key("refine: of more than this part of the contexts.", default=0.4)
+    truth: Literal["own", "fact"] = key(
+        "Whose neurons: of the model's own next token, or of the fact's true object.", default="own"
     )
-    leading_space: bool = Field(
-        default=False, description="Whether target and true object are tokenised as after a space; published: no."
+    leading_space: bool = key(
+        "Whether target and true object are tokenised as after a space; published: no.", default=False
     )
-    erase: Number = Field(default=2.0, description="Times the embedding of the model's own next token, taken away.")
-    write: Number = Field(default=1.0, description="Times the sum of the embeddings of the target's tokens, added.")
+    erase: Number = key("Times the embedding of the model's own next token, taken away.", default=2.0)
+    write: Number = key("Times the sum of the embeddings of the target's tokens, added.", default=1.0)
 
 
 def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:

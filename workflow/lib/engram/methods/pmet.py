@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
-
-from engram.settings.blocks import block
+from engram.settings.blocks import block, key
 from engram.settings.objective import Weighted
 
 if TYPE_CHECKING:
@@ -28,8 +26,8 @@ REGIMES = ("single", "mass", "sequential")
 class Settings(Weighted):
     """MEMIT's hyperparameters; the value is the MLP's output in `layer`."""
 
-    site: Literal["mlp", "hidden"] = Field(
-        default="mlp", description="What is optimised: the output of the MLP or of the whole block."
+    site: Literal["mlp", "hidden"] = key(
+        "What is optimised: the output of the MLP or of the whole block.", default="mlp"
     )
 
 

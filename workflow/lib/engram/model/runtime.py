@@ -4,17 +4,16 @@ import os
 from typing import Literal
 
 import torch
-from pydantic import Field
 
-from engram.settings.blocks import Count, block, build
+from engram.settings.blocks import Count, block, build, key
 
 
 @block
 class Runtime:
     """`run:` of params.yaml as far as it can change a number."""
 
-    threads: Count = Field(default=2, description="Torch threads of this process.")
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto is cuda if there is one.")
+    threads: Count = key("Torch threads of this process.", default=2)
+    device: Literal["auto", "cpu", "cuda"] = key("auto is cuda if there is one.", default="auto")
 
 
 def setup(job) -> torch.device:

@@ -2,7 +2,7 @@
 
     @block
     class Noise:
-        articles: Count = Field(description="Articles whose embeddings are counted.")
+        articles: Count = key("Articles whose embeddings are counted.", default=1000)
 
 Closed: a key that is no field is refused. Strict: `1` is no truth value, `"3"` and `true` are no numbers. Numbers stay
 as they are written: a whole number where any number may stand is not made a float, as some get into artifacts.
@@ -32,7 +32,12 @@ from pydantic_core import PydanticCustomError
 T = TypeVar("T")
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(Field,))
+def key(description: str, **more: Any) -> Any:
+    """A key of a block: what it means, and `default`, `alias` or `kw_only`; without a default it must be there."""
+    return Field(description=description, **more)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(key,))
 def block(cls: type[T]) -> type[T]:
     """The class as a frozen, closed and strict dataclass, whose values are checked whenever one is made."""
     return cast(type[T], dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))(cls))

@@ -8,9 +8,9 @@ import json
 import os
 from collections.abc import Mapping
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
-from engram.settings.blocks import Count, Natural, NotNegative, Positive, adapter, block, fields
+from engram.settings.blocks import Count, Natural, NotNegative, Positive, adapter, block, fields, key
 
 VARIABLE = "ENGRAM_RUN"
 
@@ -19,30 +19,29 @@ VARIABLE = "ENGRAM_RUN"
 class Shards:
     """Parts of a job's work, after each of which an interrupted run goes on. No result changes."""
 
-    covariance: Count = Field(default=4, description="Parts of the text; one where dtype is float32.")
-    trace: Count = Field(default=20, description="Parts of the prompts.")
-    targets: Count = Field(default=4, description="Parts of the facts.")
+    covariance: Count = key("Parts of the text; one where dtype is float32.", default=4)
+    trace: Count = key("Parts of the prompts.", default=20)
+    targets: Count = key("Parts of the facts.", default=4)
 
 
 @block
 class Patience:
     """How patiently servers are asked for original files."""
 
-    attempts: Count = Field(default=6, description="How often a server is asked that fails in a way that may pass.")
-    timeout: Positive = Field(default=60, description="Seconds without a byte after which a connection is given up.")
-    pause: NotNegative = Field(default=2, description="Seconds before the second attempt; doubled for each further.")
+    attempts: Count = key("How often a server is asked that fails in a way that may pass.", default=6)
+    timeout: Positive = key("Seconds without a byte after which a connection is given up.", default=60)
+    pause: NotNegative = key("Seconds before the second attempt; doubled for each further.", default=2)
 
 
 @block
 class Execution:
     """The keys of `run:` on which no artifact depends."""
 
-    preload: Natural = Field(
-        default=0,
-        description="Without a GPU, jobs from which on a run loads the libraries once for all; 0: each job its own.",
+    preload: Natural = key(
+        "Without a GPU, jobs from which on a run loads the libraries once for all; 0: each job its own.", default=0
     )
-    shards: Shards = Field(default=Shards(), description="Parts after which an interrupted run goes on, by stage.")
-    fetch: Patience = Field(default=Patience(), description="How patiently servers are asked for original files.")
+    shards: Shards = key("Parts after which an interrupted run goes on, by stage.", default=Shards())
+    fetch: Patience = key("How patiently servers are asked for original files.", default=Patience())
 
 
 def exported(values: dict) -> dict[str, str]:

@@ -7,11 +7,11 @@ one model. `values` are the contents of the parameter file.
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator
+from pydantic import PlainValidator
 from pydantic_core import PydanticCustomError
 
 from engram.settings import messages
-from engram.settings.blocks import Count, Natural, Once, Some, block
+from engram.settings.blocks import Count, Natural, Once, Some, block, key
 from engram.settings.fact_groups import FORM, FactGroup
 from engram.settings.messages import Problem, shown, similar
 from engram.settings.sections import Prompts
@@ -39,32 +39,30 @@ ByModel = dict[str, Annotated[tuple[int, ...], Some, Once]]
 class ShownPrompts:
     """Options of a figure of single prompts."""
 
-    count: Count = Field(default=1, description="Number of prompts that are shown, chosen by rule.")
-    prompts: Prompts = Field(default={}, description="Single prompts: by model, their ids or subjects; else by rule.")
+    count: Count = key("Number of prompts that are shown, chosen by rule.", default=1)
+    prompts: Prompts = key("Single prompts: by model, their ids or subjects; else by rule.", default={})
 
 
 @block
 class AtypicalPrompts:
     """Options of the figure of prompts where another token matters more than the last of the subject."""
 
-    count: Count = Field(default=4, description="Number of prompts that are shown, at most.")
+    count: Count = key("Number of prompts that are shown, at most.", default=4)
 
 
 @block
 class ShownTexts:
     """Options of a figure of generated texts."""
 
-    cases: Count = Field(default=3, description="Number of facts that are shown, chosen by rule.")
-    case_ids: ByModel = Field(default={}, description="By model, case_id of the facts that are shown; else by rule.")
+    cases: Count = key("Number of facts that are shown, chosen by rule.", default=3)
+    case_ids: ByModel = key("By model, case_id of the facts that are shown; else by rule.", default={})
 
 
 @block
 class ShownRecord:
     """Options of a figure of one record."""
 
-    case_ids: ByModel = Field(
-        default={}, description="By model, the case_id that is shown, in a list of one; else the first."
-    )
+    case_ids: ByModel = key("By model, the case_id that is shown, in a list of one; else the first.", default={})
 
 
 OPTIONS: dict[str, type] = {  # what the script of an item takes; those that are not named take no options
@@ -85,9 +83,9 @@ OPTIONS: dict[str, type] = {  # what the script of an item takes; those that are
 class Sweep:
     """Methods that differ from one in some hyperparameters; with `from` edit or evaluate."""
 
-    method: str = Field(description="The block of `methods` that gives all other hyperparameters.")
-    over: Annotated[dict[str, Annotated[tuple[Any, ...], Some, Once]], Some] = Field(
-        description="By hyperparameter, the values it takes; every combination is a point."
+    method: str = key("The block of `methods` that gives all other hyperparameters.")
+    over: Annotated[dict[str, Annotated[tuple[Any, ...], Some, Once]], Some] = key(
+        "By hyperparameter, the values it takes; every combination is a point."
     )
 
 
@@ -95,34 +93,31 @@ class Sweep:
 class Shown:
     """The keys of an item that may be others for one model."""
 
-    variants: Names | None = Field(
-        default=None, description="Blocks of `trace.variants` that an item `from` trace shows; main if nothing is said."
+    variants: Names | None = key(
+        "Blocks of `trace.variants` that an item `from` trace shows; main if nothing is said.", default=None
     )
-    methods: Names | None = Field(
-        default=None, description="Blocks of `methods` that the item compares; with `from` edit or evaluate."
+    methods: Names | None = key(
+        "Blocks of `methods` that the item compares; with `from` edit or evaluate.", default=None
     )
-    n: Groups | dict[str, Groups] | None = Field(
-        default=None,
-        description="Facts edited together, with `from` edit or evaluate; 1: each alone; 1000by100: in batches, one "
+    n: Groups | dict[str, Groups] | None = key(
+        "Facts edited together, with `from` edit or evaluate; 1: each alone; 1000by100: in batches, one "
         "after the other on one model. One such word, a list of them, or a word or a list by method.",
-    )
-    records: Count | None = Field(
-        default=None, description="Records edited, n of them at least; else by method or model."
-    )
-    texts: Natural | None = Field(
         default=None,
-        description="Records whose texts are generated, the first; else all. Needed by GE, RS and samples.",
     )
-    sweep: Sweep | None = Field(default=None, description="Methods that differ from one in some hyperparameters.")
-    options: dict[str, Any] = Field(default={}, description="What the item's own script takes.")
+    records: Count | None = key("Records edited, n of them at least; else by method or model.", default=None)
+    texts: Natural | None = key(
+        "Records whose texts are generated, the first; else all. Needed by GE, RS and samples.", default=None
+    )
+    sweep: Sweep | None = key("Methods that differ from one in some hyperparameters.", default=None)
+    options: dict[str, Any] = key("What the item's own script takes.", default={})
 
 
 @block
 class Item(Shown):
     """A figure, a table or metrics of a paper."""
 
-    kind: Literal["figure", "table", "metrics"] = Field(
-        kw_only=True, description="figure: pdf, png and csv; table: csv and md; metrics: json, which DVC compares."
+    kind: Literal["figure", "table", "metrics"] = key(
+        "figure: pdf, png and csv; table: csv and md; metrics: json, which DVC compares.", kw_only=True
     )
     from_: Annotated[
         tuple[
@@ -133,20 +128,16 @@ class Item(Shown):
         ],
         Some,
         Once,
-    ] = Field(
+    ] = key(
+        "Tables of stages that it reads (norms, drift: edit; records: evaluate); published numbers.",
         alias="from",
         kw_only=True,
-        description="Tables of stages that it reads (norms, drift: edit; records: evaluate); published numbers.",
     )
-    dataset: Literal["counterfact", "zsre"] | None = Field(
-        default=None, description="Records that are edited; with `from` edit or evaluate."
+    dataset: Literal["counterfact", "zsre"] | None = key(
+        "Records that are edited; with `from` edit or evaluate.", default=None
     )
-    models: Names | None = Field(
-        default=None, description="The models that the item is made for; else every active one."
-    )
-    for_: dict[str, Shown] = Field(
-        default={}, alias="for", description="By model, keys of the item that are others for it."
-    )
+    models: Names | None = key("The models that the item is made for; else every active one.", default=None)
+    for_: dict[str, Shown] = key("By model, keys of the item that are others for it.", default={}, alias="for")
 
 
 EDITS = ("edit", "norms", "drift", "evaluate", "records")  # tables of edits, `from` which an item compares methods

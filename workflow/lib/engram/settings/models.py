@@ -6,7 +6,7 @@ from pydantic import Field, PlainValidator, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from engram.settings import noise_rules
-from engram.settings.blocks import Count, Natural, NotNegative, Once, Positive, Share, Some, Text, block
+from engram.settings.blocks import Count, Natural, NotNegative, Once, Positive, Share, Some, Text, block, key
 
 
 def _noise(value: Any) -> int | float | str:
@@ -29,37 +29,37 @@ NoiseRule = Annotated[float | str, PlainValidator(_noise, json_schema_input_type
 class Training:
     """A GPT-2 that is trained here, on the corpus of the source."""
 
-    layers: Count = Field(description="Number of transformer blocks.")
-    width: Count = Field(description="Width of the residual stream; a multiple of heads.")
-    heads: Count = Field(description="Attention heads per block.")
-    vocabulary: Annotated[int, Field(ge=257)] = Field(
-        description="Entries of the byte-level BPE tokenizer (256 bytes, the end token, merges)."
+    layers: Count = key("Number of transformer blocks.")
+    width: Count = key("Width of the residual stream; a multiple of heads.")
+    heads: Count = key("Attention heads per block.")
+    vocabulary: Annotated[int, Field(ge=257)] = key(
+        "Entries of the byte-level BPE tokenizer (256 bytes, the end token, merges)."
     )
-    context: Count = Field(description="Longest sequence in tokens.")
-    steps: Count = Field(description="Optimiser steps.")
-    batch: Count = Field(description="Sequences per step.")
-    length: Count = Field(description="Tokens per training sequence; at most context.")
-    rate: Positive = Field(description="Peak of the one-cycle learning rate.")
-    spread: Positive = Field(default=0.02, description="Standard deviation of the initial weights.")
-    weight_decay: NotNegative = Field(default=0.01, description="AdamW weight decay.")
-    warmup: Share = Field(default=0.1, description="Share of the steps until the peak of the learning rate.")
+    context: Count = key("Longest sequence in tokens.")
+    steps: Count = key("Optimiser steps.")
+    batch: Count = key("Sequences per step.")
+    length: Count = key("Tokens per training sequence; at most context.")
+    rate: Positive = key("Peak of the one-cycle learning rate.")
+    spread: Positive = key("Standard deviation of the initial weights.", default=0.02)
+    weight_decay: NotNegative = key("AdamW weight decay.", default=0.01)
+    warmup: Share = key("Share of the steps until the peak of the learning rate.", default=0.1)
 
 
 @block
 class ByDataset:
     """Whether only records are edited that the model answers correctly, by dataset."""
 
-    counterfact: bool = Field(description="Of CounterFact.")
-    zsre: bool = Field(description="Of zsRE.")
+    counterfact: bool = key("Of CounterFact.")
+    zsre: bool = key("Of zsRE.")
 
 
 @block
 class Records:
     """Which records are edited."""
 
-    count: Count = Field(description="At most so many: the first in the order of the table.")
-    only_known: bool | ByDataset = Field(
-        description="Whether only records are edited that the model answers correctly; for all, or by dataset."
+    count: Count = key("At most so many: the first in the order of the table.")
+    only_known: bool | ByDataset = key(
+        "Whether only records are edited that the model answers correctly; for all, or by dataset."
     )
 
 
@@ -67,28 +67,25 @@ class Records:
 class Model:
     """A model: either `train`, or `hub` and `revision`."""
 
-    source: Text = Field(description="The block of `sources` that facts, prompts and text come from.")
-    trace_window: Count = Field(description="MLP or attention layers that are restored together.")
-    noise: NoiseRule = Field(description=CORRUPTION)
-    covariance_layers: Annotated[tuple[Natural, ...], Some, Once] = Field(
-        description="Layers whose second moment of the keys is kept; every edited layer is among them."
+    source: Text = key("The block of `sources` that facts, prompts and text come from.")
+    trace_window: Count = key("MLP or attention layers that are restored together.")
+    noise: NoiseRule = key(CORRUPTION)
+    covariance_layers: Annotated[tuple[Natural, ...], Some, Once] = key(
+        "Layers whose second moment of the keys is kept; every edited layer is among them."
     )
-    records: Records = Field(description="Which records are edited.")
-    train: Training | None = Field(
-        default=None, description="A GPT-2 that is trained here; a model has either `train`, or `hub` and `revision`."
+    records: Records = key("Which records are edited.")
+    train: Training | None = key(
+        "A GPT-2 that is trained here; a model has either `train`, or `hub` and `revision`.", default=None
     )
-    hub: Text | None = Field(
-        default=None,
-        description="Id of the checkpoint on the model hub; a model has either `train`, or `hub` and `revision`.",
+    hub: Text | None = key(
+        "Id of the checkpoint on the model hub; a model has either `train`, or `hub` and `revision`.", default=None
     )
-    revision: Annotated[str, StringConstraints(pattern="^([0-9a-f]{40}|main)$")] | None = Field(
-        default=None,
-        description="Commit of the checkpoint, 40 hexadecimal digits; main, unpinned, is what is there; a model has "
+    revision: Annotated[str, StringConstraints(pattern="^([0-9a-f]{40}|main)$")] | None = key(
+        "Commit of the checkpoint, 40 hexadecimal digits; main, unpinned, is what is there; a model has "
         "either `train`, or `hub` and `revision`.",
+        default=None,
     )
-    dtype: Literal["float32", "float16", "bfloat16"] = Field(
-        default="float32", description="Of the weights as they are loaded."
-    )
-    devices: Literal["one", "auto"] = Field(
-        default="one", description="auto: spread over all GPUs by accelerate; else one, run.device."
+    dtype: Literal["float32", "float16", "bfloat16"] = key("Of the weights as they are loaded.", default="float32")
+    devices: Literal["one", "auto"] = key(
+        "auto: spread over all GPUs by accelerate; else one, run.device.", default="one"
     )

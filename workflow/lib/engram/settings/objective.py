@@ -2,9 +2,7 @@
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field
-
-from engram.settings.blocks import Count, Natural, NotNegative, Positive, Some, Text, block, build, fields
+from engram.settings.blocks import Count, Natural, NotNegative, Positive, Some, Text, block, build, fields, key
 
 # DIFFERS: the original reads the padding of shorter texts for `last` when it optimises; here it is the prompt's last
 # token
@@ -21,30 +19,26 @@ class Settings:
     measured.
     """
 
-    layer: Natural = Field(description="The edited layer, counted from 0, or that of the optimised value.")
-    token: Token = Field(
-        default="subject_last",
-        description="The token where the key is looked up and the value is changed; last: of the prompt.",
+    layer: Natural = key("The edited layer, counted from 0, or that of the optimised value.")
+    token: Token = key(
+        "The token where the key is looked up and the value is changed; last: of the prompt.", default="subject_last"
     )
-    contexts: Text = Field(default="rome", description="The family of context texts, a block of prefixes.families.")
-    site: Literal["mlp", "hidden"] = Field(
-        default="mlp", description="What is optimised: the output of the MLP or of the whole block."
+    contexts: Text = key("The family of context texts, a block of prefixes.families.", default="rome")
+    site: Literal["mlp", "hidden"] = key(
+        "What is optimised: the output of the MLP or of the whole block.", default="mlp"
     )
-    loss_layer: Natural | None = Field(
-        default=None,
-        description="The object is read from this block's output, through final norm and head; none: the last.",
+    loss_layer: Natural | None = key(
+        "The object is read from this block's output, through final norm and head; none: the last.", default=None
     )
-    steps: Count = Field(default=20, description="Evaluations of a value's loss, the last one without an update.")
-    rate: Positive = Field(default=0.5, description="Adam's learning rate.")
-    weight_decay: NotNegative = Field(default=0.5, description="Factor of |delta| / |v0|^2 in a value's loss.")
-    kl_factor: NotNegative = Field(
-        default=0.0625, description="Factor of the KL divergence of the essence prompt in the loss."
+    steps: Count = key("Evaluations of a value's loss, the last one without an update.", default=20)
+    rate: Positive = key("Adam's learning rate.", default=0.5)
+    weight_decay: NotNegative = key("Factor of |delta| / |v0|^2 in a value's loss.", default=0.5)
+    kl_factor: NotNegative = key("Factor of the KL divergence of the essence prompt in the loss.", default=0.0625)
+    kl_position: Literal["subject_last", "end"] = key(
+        "Where the essence prompt is read: at its looked-up token, or its end.", default="subject_last"
     )
-    kl_position: Literal["subject_last", "end"] = Field(
-        default="subject_last", description="Where the essence prompt is read: at its looked-up token, or its end."
-    )
-    clamp_norm_factor: Positive = Field(default=4.0, description="Largest |delta| as a multiple of |v0|.")
-    stop_loss: NotNegative = Field(default=0.05, description="A fact is done when its loss falls below this.")
+    clamp_norm_factor: Positive = key("Largest |delta| as a multiple of |v0|.", default=4.0)
+    stop_loss: NotNegative = key("A fact is done when its loss falls below this.", default=0.05)
 
     def __post_init__(self) -> None:
         if self.loss_layer is not None and self.loss_layer < self.layer:
@@ -61,14 +55,14 @@ class Layers(Settings):
     Defaults are the reference's for MEMIT.
     """
 
-    layers: Annotated[tuple[Natural, ...], Some] = Field(
-        kw_only=True, description="The edited layers, from low to high; the value is optimised in the last."
+    layers: Annotated[tuple[Natural, ...], Some] = key(
+        "The edited layers, from low to high; the value is optimised in the last.", kw_only=True
     )
-    contexts: Text = Field(default="memit", description="The family of context texts, a block of prefixes.families.")
-    site: Literal["mlp", "hidden"] = Field(
-        default="hidden", description="What is optimised: the output of the MLP or of the whole block."
+    contexts: Text = key("The family of context texts, a block of prefixes.families.", default="memit")
+    site: Literal["mlp", "hidden"] = key(
+        "What is optimised: the output of the MLP or of the whole block.", default="hidden"
     )
-    clamp_norm_factor: Positive = Field(default=0.75, description="Largest |delta| as a multiple of |v0|.")
+    clamp_norm_factor: Positive = key("Largest |delta| as a multiple of |v0|.", default=0.75)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -83,7 +77,7 @@ class Layers(Settings):
 class Weighted(Layers):
     """Hyperparameters of an editor of several layers that weighs the keys of text against those of the facts."""
 
-    covariance_weight: NotNegative = Field(kw_only=True, description="Lambda: weight of the mean second moment C.")
+    covariance_weight: NotNegative = key("Lambda: weight of the mean second moment C.", kw_only=True)
 
 
 def of_method(method: type, values: dict) -> Settings:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from engram.settings.blocks import Count, Natural, Once, Slug, Some, Text, adapter, block
+from engram.settings.blocks import Count, Natural, Once, Slug, Some, Text, adapter, block, key
 from engram.settings.execution import Execution
 from engram.settings.items import Item
 from engram.settings.models import Model
@@ -27,17 +27,15 @@ Torch = Literal[
 class Run(Execution):
     """What is built, how torch runs, and how jobs are carried out."""
 
-    models: Annotated[tuple[str, ...], Some, Once] = Field(
-        kw_only=True, description="The active models: blocks of `models` that `snakemake` builds."
+    models: Annotated[tuple[str, ...], Some, Once] = key(
+        "The active models: blocks of `models` that `snakemake` builds.", kw_only=True
     )
-    threads: Count = Field(
-        kw_only=True, description="Torch threads of a job; part of the result, so never taken from the machine."
+    threads: Count = key("Torch threads of a job; part of the result, so never taken from the machine.", kw_only=True)
+    device: Literal["auto", "cpu", "cuda"] = key(
+        "Where torch computes; auto is cuda if there is one; part of the result.", kw_only=True
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        kw_only=True, description="Where torch computes; auto is cuda if there is one; part of the result."
-    )
-    threads_of: dict[Torch, Count] = Field(
-        default={}, description="Torch threads of the jobs of single stages, where not `threads`; part of the result."
+    threads_of: dict[Torch, Count] = key(
+        "Torch threads of the jobs of single stages, where not `threads`; part of the result.", default={}
     )
 
 
@@ -45,8 +43,8 @@ class Run(Execution):
 class Prefixes:
     """Context texts that the model samples."""
 
-    families: Annotated[dict[Slug, PrefixFamily], Some] = Field(
-        description="Families of texts, by name; a method names one as `contexts`."
+    families: Annotated[dict[Slug, PrefixFamily], Some] = key(
+        "Families of texts, by name; a method names one as `contexts`."
     )
 
 
@@ -56,36 +54,34 @@ class Method(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
     __pydantic_extra__: dict[str, dict[str, Any]] = Field(init=False)
 
-    method: Text | None = Field(default=None, description="The method whose file is used; else the one of this name.")
-    records: Count | None = Field(default=None, description="Records that are edited where no item says it.")
+    method: Text | None = key("The method whose file is used; else the one of this name.", default=None)
+    records: Count | None = key("Records that are edited where no item says it.", default=None)
 
 
 @block
 class Parameters:
     """Every number of the workflow."""
 
-    seed: Natural = Field(description="Everything random is drawn from this number and the name of what is drawn.")
-    run: Run = Field(description="What is built and how torch runs.")
-    fetch: Originals = Field(description="The original files; a source with the path data/original reads them.")
-    sources: dict[Name, Source] = Field(description="Where facts, prompts and text come from, by name.")
-    models: dict[Name, Model] = Field(
-        description="Language models, by name; trained here (`train`) or published (`hub` and `revision`)."
+    seed: Natural = key("Everything random is drawn from this number and the name of what is drawn.")
+    run: Run = key("What is built and how torch runs.")
+    fetch: Originals = key("The original files; a source with the path data/original reads them.")
+    sources: dict[Name, Source] = key("Where facts, prompts and text come from, by name.")
+    models: dict[Name, Model] = key(
+        "Language models, by name; trained here (`train`) or published (`hub` and `revision`)."
     )
-    known: Known = Field(description="Which prompts and facts the model answers correctly.")
-    noise: Noise = Field(description="Size and shape of the corruption; the rule is the model's `noise`.")
-    prefixes: Prefixes = Field(description="Context texts that the model samples.")
-    covariance: Covariance = Field(description="Second moment of the keys.")
-    trace: TraceSection = Field(description="Causal tracing.")
-    gradients: Gradients = Field(description="Integrated gradients of some of the traced prompts.")
-    targets: Targets = Field(description="Optimised values; the hyperparameters are the method's.")
-    hypernet: Hypernet = Field(description="Training of the networks of MEND and KE.")
-    edit: Edit = Field(description="Raw outcomes of edited models.")
-    methods: dict[Slug, Method] = Field(
-        description="Editing methods (workflow/lib/engram/methods/<name>.py) and their hyperparameters, per model."
+    known: Known = key("Which prompts and facts the model answers correctly.")
+    noise: Noise = key("Size and shape of the corruption; the rule is the model's `noise`.")
+    prefixes: Prefixes = key("Context texts that the model samples.")
+    covariance: Covariance = key("Second moment of the keys.")
+    trace: TraceSection = key("Causal tracing.")
+    gradients: Gradients = key("Integrated gradients of some of the traced prompts.")
+    targets: Targets = key("Optimised values; the hyperparameters are the method's.")
+    hypernet: Hypernet = key("Training of the networks of MEND and KE.")
+    edit: Edit = key("Raw outcomes of edited models.")
+    methods: dict[Slug, Method] = key(
+        "Editing methods (workflow/lib/engram/methods/<name>.py) and their hyperparameters, per model."
     )
-    paper: dict[str, Item] = Field(
-        description="Figures and tables, by the name of their code (workflow/figures/<paper>/<item>.py)."
-    )
+    paper: dict[str, Item] = key("Figures and tables, by the name of their code (workflow/figures/<paper>/<item>.py).")
 
 
 def schema() -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from annotated_types import MinLen
 from pydantic import Field, StringConstraints
 
-from engram.settings.blocks import Count, NotNegative, Share, Text, block
+from engram.settings.blocks import Count, NotNegative, Share, Text, block, key
 
 FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
@@ -14,51 +14,49 @@ FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 class World:
     """A small world of people and what is true of them, generated from the seed."""
 
-    kind: Literal["world"] = Field(description="What kind of source the block describes.")
-    subjects: Count = Field(description="Number of people.")
-    relations: Count = Field(description="Number of relations; every person has one object under each.")
-    objects: Count = Field(description="Number of different objects per relation.")
-    documents: Count = Field(description="Number of training documents.")
-    articles: Count = Field(description="Number of articles of the text table.")
-    listed: Share = Field(description="Share of the biographies that list the attributes right after the name.")
-    four_words: Share = Field(description="Share of the names with four words instead of three.")
-    heldout: Count = Field(default=50, description="Passages of text that are no training document.")
+    kind: Literal["world"] = key("What kind of source the block describes.")
+    subjects: Count = key("Number of people.")
+    relations: Count = key("Number of relations; every person has one object under each.")
+    objects: Count = key("Number of different objects per relation.")
+    documents: Count = key("Number of training documents.")
+    articles: Count = key("Number of articles of the text table.")
+    listed: Share = key("Share of the biographies that list the attributes right after the name.")
+    four_words: Share = key("Share of the names with four words instead of three.")
+    heldout: Count = key("Passages of text that are no training document.", default=50)
 
 
 @block
 class Repeats:
     """Relative frequency of a true statement in the training corpus, by kind."""
 
-    rewrite: NotNegative = Field(description="The rewrite prompt with its true object.")
-    paraphrase: NotNegative = Field(description="A paraphrase prompt with its true object.")
-    neighborhood: NotNegative = Field(description="A neighbourhood prompt with its true object.")
-    listed: NotNegative = Field(description="The object next to the name.")
+    rewrite: NotNegative = key("The rewrite prompt with its true object.")
+    paraphrase: NotNegative = key("A paraphrase prompt with its true object.")
+    neighborhood: NotNegative = key("A neighbourhood prompt with its true object.")
+    listed: NotNegative = key("The object next to the name.")
 
 
 @block
 class Folder:
     """A local folder of original files; nothing is written there. File names are relative to `path`."""
 
-    kind: Literal["folder"] = Field(description="What kind of source the block describes.")
-    path: Text = Field(description="The folder, relative to the repository or absolute.")
-    facts: Text = Field(description="CounterFact records, json in the original schema.")
-    zsre: Text = Field(description="zsRE records, json in the schema of MEND.")
-    prompts: Text = Field(description="Fact prompts for causal tracing, json.")
-    text: Text = Field(description="Articles, one json object {id, title, text} a line.")
-    documents: Count = Field(description="Training documents made of true statements.")
-    together: Count = Field(description="Statements in one training document, at most.")
-    repeats: Repeats = Field(description="Relative frequency of a true statement in the training corpus, by kind.")
-    listed: Annotated[str, StringConstraints(pattern=r"\{subject\}.*\{object\}")] = Field(
-        description="How the object stands next to the name, with {subject} and {object}."
+    kind: Literal["folder"] = key("What kind of source the block describes.")
+    path: Text = key("The folder, relative to the repository or absolute.")
+    facts: Text = key("CounterFact records, json in the original schema.")
+    zsre: Text = key("zsRE records, json in the schema of MEND.")
+    prompts: Text = key("Fact prompts for causal tracing, json.")
+    text: Text = key("Articles, one json object {id, title, text} a line.")
+    documents: Count = key("Training documents made of true statements.")
+    together: Count = key("Statements in one training document, at most.")
+    repeats: Repeats = key("Relative frequency of a true statement in the training corpus, by kind.")
+    listed: Annotated[str, StringConstraints(pattern=r"\{subject\}.*\{object\}")] = key(
+        "How the object stands next to the name, with {subject} and {object}."
     )
-    paragraphs: Count = Field(description="Number of paragraphs of the text that the training corpus holds.")
-    text_share: Share = Field(description="Share of the training corpus, in characters, that is paragraphs.")
-    heldout: Count = Field(default=50, description="Passages of text that are no training document.")
-    snippets: Text | None = Field(
-        default=None, description="Attribute snippets, json; else made of the records' prompts."
-    )
-    idf: Text | None = Field(default=None, description="Published TF-IDF weights, npy; else fitted on the snippets.")
-    vocabulary: Text | None = Field(default=None, description="The words of `idf`, json.")
+    paragraphs: Count = key("Number of paragraphs of the text that the training corpus holds.")
+    text_share: Share = key("Share of the training corpus, in characters, that is paragraphs.")
+    heldout: Count = key("Passages of text that are no training document.", default=50)
+    snippets: Text | None = key("Attribute snippets, json; else made of the records' prompts.", default=None)
+    idf: Text | None = key("Published TF-IDF weights, npy; else fitted on the snippets.", default=None)
+    vocabulary: Text | None = key("The words of `idf`, json.", default=None)
 
 
 Source = Annotated[World | Folder, Field(discriminator="kind")]
@@ -70,26 +68,22 @@ class Original:
 
     schema: Literal[
         "counterfact", "multi-counterfact", "zsre", "prompts", "snippets", "articles", "idf", "vocabulary", "editor"
-    ] = Field(description="What the file holds; it is parsed completely before it is used.")
-    licence: Annotated[str, MinLen(1)] = Field(description="What its authors say about using it.")
-    places: tuple[Text, ...] = Field(default=(), description="Paths, URLs, hub:<owner>/<name>[@<revision>].")
-    records: Count | None = Field(default=None, description="How many records it must hold.")
-    bytes: Count | None = Field(default=None, description="Its size, where it is known.")
-    sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")] | None = Field(
-        default=None, description="Its hash, where it is known."
+    ] = key("What the file holds; it is parsed completely before it is used.")
+    licence: Annotated[str, MinLen(1)] = key("What its authors say about using it.")
+    places: tuple[Text, ...] = key("Paths, URLs, hub:<owner>/<name>[@<revision>].", default=())
+    records: Count | None = key("How many records it must hold.", default=None)
+    bytes: Count | None = key("Its size, where it is known.", default=None)
+    sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")] | None = key(
+        "Its hash, where it is known.", default=None
     )
-    sample: Count | None = Field(
-        default=None, description="articles: how many are drawn from a snapshot that has more."
-    )
+    sample: Count | None = key("articles: how many are drawn from a snapshot that has more.", default=None)
 
 
 @block
 class Originals:
     """The original files; a source with the path data/original reads them."""
 
-    files: dict[Annotated[str, StringConstraints(pattern=FILE_NAME)], Original] = Field(
-        description="The files, by name."
-    )
-    mirrors: tuple[Annotated[str, StringConstraints(pattern="^https?://[^/]+")], ...] = Field(
-        description="Addresses of folders with files of these names, asked first."
+    files: dict[Annotated[str, StringConstraints(pattern=FILE_NAME)], Original] = key("The files, by name.")
+    mirrors: tuple[Annotated[str, StringConstraints(pattern="^https?://[^/]+")], ...] = key(
+        "Addresses of folders with files of these names, asked first."
     )

@@ -8,9 +8,7 @@ editors by model and name.
 from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import Field
-
-from engram.settings.blocks import Count, NotNegative, Positive, Slug, Text, block
+from engram.settings.blocks import Count, NotNegative, Positive, Slug, Text, block, key
 from engram.settings.messages import Problem, similar
 from engram.settings.sections import AtLeastTwo
 
@@ -21,87 +19,85 @@ Task = Literal["gen", "facts", "zsre"]
 class MendNetwork:
     """The networks of MEND; defaults are the reference's."""
 
-    layers: Count = Field(description="Edited: the MLPs of so many last layers.")
-    rank: Count = Field(default=1920, description="Rank of a layer of the network.")
-    hidden_layers: Count = Field(default=1, description="Hidden layers of the network.")
-    edit_rate: Positive = Field(default=1e-4, description="Where the learnt rates of the edit start.")
+    layers: Count = key("Edited: the MLPs of so many last layers.")
+    rank: Count = key("Rank of a layer of the network.", default=1920)
+    hidden_layers: Count = key("Hidden layers of the network.", default=1)
+    edit_rate: Positive = key("Where the learnt rates of the edit start.", default=1e-4)
 
 
 @block
 class KeNetwork:
     """The learner of KE; defaults are the reference's."""
 
-    layers: Count = Field(description="Edited: the MLPs of so many last layers.")
-    hidden: Count = Field(default=512, description="Width of the LSTM, each way, and of the conditioners.")
-    condition: Count = Field(default=768, description="Width of the condition.")
-    max_scale: Positive = Field(default=1.0, description="Factor of the whole change.")
+    layers: Count = key("Edited: the MLPs of so many last layers.")
+    hidden: Count = key("Width of the LSTM, each way, and of the conditioners.", default=512)
+    condition: Count = key("Width of the condition.", default=768)
+    max_scale: Positive = key("Factor of the whole change.", default=1.0)
 
 
 @block
 class TrainingData:
     """What an editor is trained on."""
 
-    records: Count = Field(description="Edits to train on, at most: the last that nothing measures.")
-    validation: Count = Field(description="Further edits, by which training is stopped.")
-    text_tokens: AtLeastTwo = Field(description="Longest passage that should stay as it is.")
-    prompt_tokens: AtLeastTwo = Field(description="gen: longest beginning that the model completes.")
-    completion: Count = Field(default=10, description="gen: tokens of a completion.")
-    top_k: Count = Field(default=50, description="gen: most likely tokens that are sampled from.")
+    records: Count = key("Edits to train on, at most: the last that nothing measures.")
+    validation: Count = key("Further edits, by which training is stopped.")
+    text_tokens: AtLeastTwo = key("Longest passage that should stay as it is.")
+    prompt_tokens: AtLeastTwo = key("gen: longest beginning that the model completes.")
+    completion: Count = key("gen: tokens of a completion.", default=10)
+    top_k: Count = key("gen: most likely tokens that are sampled from.", default=50)
 
 
 @block
 class TrainingRun:
     """How an editor is trained; defaults are the reference's where it has the same number."""
 
-    steps: Count = Field(description="Steps of Adam, at most.")
-    rate: Positive = Field(description="Learning rate of the network.")
-    interval: Count = Field(description="Steps between validations, where a run can be taken up.")
-    patience: Count = Field(description="Steps without a better validation until it ends.")
-    edit_rate: Positive = Field(default=1e-4, description="MEND: learning rate of the learnt rates.")
-    edits: Count = Field(
-        default=10, description="Edits in the mean loss of a step; the reference adds ten up one by one."
-    )
-    edit_weight: NotNegative = Field(default=0.1, description="Factor of the loss of the edit.")
-    locality_weight: NotNegative = Field(default=1.0, description="Factor of the KL divergence on passages.")
-    clip: Positive = Field(default=100.0, description="Largest norm of the gradient.")
+    steps: Count = key("Steps of Adam, at most.")
+    rate: Positive = key("Learning rate of the network.")
+    interval: Count = key("Steps between validations, where a run can be taken up.")
+    patience: Count = key("Steps without a better validation until it ends.")
+    edit_rate: Positive = key("MEND: learning rate of the learnt rates.", default=1e-4)
+    edits: Count = key("Edits in the mean loss of a step; the reference adds ten up one by one.", default=10)
+    edit_weight: NotNegative = key("Factor of the loss of the edit.", default=0.1)
+    locality_weight: NotNegative = key("Factor of the KL divergence on passages.", default=1.0)
+    clip: Positive = key("Largest norm of the gradient.", default=100.0)
 
 
 @block
 class MendEditor:
     """MEND for one model."""
 
-    network: MendNetwork = Field(description="The network.")
-    data: TrainingData = Field(description="What it is trained on.")
-    training: TrainingRun = Field(description="How it is trained.")
+    network: MendNetwork = key("The network.")
+    data: TrainingData = key("What it is trained on.")
+    training: TrainingRun = key("How it is trained.")
 
 
 @block
 class KeEditor:
     """KE for one model."""
 
-    network: KeNetwork = Field(description="The network.")
-    data: TrainingData = Field(description="What it is trained on.")
-    training: TrainingRun = Field(description="How it is trained.")
+    network: KeNetwork = key("The network.")
+    data: TrainingData = key("What it is trained on.")
+    training: TrainingRun = key("How it is trained.")
 
 
 @block
 class Editor:
     """A trained editor."""
 
-    net: Literal["mend", "ke"] = Field(description="The network.")
-    task: Task = Field(description="Edits: the model's own completions, or records of a table.")
+    net: Literal["mend", "ke"] = key("The network.")
+    task: Task = key("Edits: the model's own completions, or records of a table.")
 
 
 @block
 class Hypernet:
     """Training of the networks of MEND and KE."""
 
-    editors: dict[Slug, Editor] = Field(description="Trained editors, by the name of the method that uses them.")
-    published: dict[str, dict[str, Text]] = Field(
-        description="By model and editor, the published .pt file that is used instead of training."
+    editors: dict[Slug, Editor] = key("Trained editors, by the name of the method that uses them.")
+    published: dict[str, dict[str, Text]] = key(
+        "By model and editor, the published .pt file that is used instead of training."
     )
-    mend: dict[str, MendEditor] = Field(description="MEND, by model.")
-    ke: dict[str, KeEditor] = Field(description="KE, by model.")
+    mend: dict[str, MendEditor] = key("MEND, by model.")
+    ke: dict[str, KeEditor] = key("KE, by model.")
 
 
 def section(values: dict, model: str, name: str) -> dict:

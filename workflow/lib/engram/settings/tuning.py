@@ -4,37 +4,34 @@ import math
 from typing import Annotated
 
 from annotated_types import Len
-from pydantic import Field
 
-from engram.settings.blocks import Count, Natural, NotNegative, Number, Positive, block
+from engram.settings.blocks import Count, Natural, NotNegative, Number, Positive, block, key
 
 
 @block
 class Settings:
     """Defaults are the reference's for FT. PAPER: ROME App. E.1 stops at a loss of 0.03, its code at 0.01."""
 
-    layer: Natural = Field(description="The edited layer, counted from 0.")
-    rate: Positive = Field(default=5e-4, description="Adam's learning rate.")
-    steps: Count = Field(default=25, description="Passes over the facts.")
-    epsilon: Positive | None = Field(
-        default=None, description="No entry of a weight moves further than this from where it was; none: no box."
+    layer: Natural = key("The edited layer, counted from 0.")
+    rate: Positive = key("Adam's learning rate.", default=5e-4)
+    steps: Count = key("Passes over the facts.", default=25)
+    epsilon: Positive | None = key(
+        "No entry of a weight moves further than this from where it was; none: no box.", default=None
     )
-    weight_decay: NotNegative = Field(
-        default=0.0, description="Adam's own: this much of the weight is added to its gradient."
+    weight_decay: NotNegative = key("Adam's own: this much of the weight is added to its gradient.", default=0.0)
+    decay_law: Annotated[tuple[Number, ...], Len(2, 2)] | None = key(
+        "a and b of a weight decay n^a e^b for n facts, instead of a constant.", default=None
     )
-    decay_law: Annotated[tuple[Number, ...], Len(2, 2)] | None = Field(
-        default=None, description="a and b of a weight decay n^a e^b for n facts, instead of a constant."
-    )
-    teacher_forced: bool = Field(
+    teacher_forced: bool = key(
+        "Whether target tokens are read after their predecessors; published: all at the last prompt token.",
         default=False,
-        description="Whether target tokens are read after their predecessors; published: all at the last prompt token.",
     )
-    stop_loss: NotNegative = Field(
-        default=0.01, description="A batch below it makes no step, and a pass whose mean is below it is the last."
+    stop_loss: NotNegative = key(
+        "A batch below it makes no step, and a pass whose mean is below it is the last.", default=0.01
     )
-    batch_size: Count = Field(default=128, description="Facts per step.")
-    side_by_side: Count = Field(
-        default=16, description="Single facts computed at a time, each in weights of its own: memory, and rounding."
+    batch_size: Count = key("Facts per step.", default=128)
+    side_by_side: Count = key(
+        "Single facts computed at a time, each in weights of its own: memory, and rounding.", default=16
     )
 
     def __post_init__(self) -> None:
