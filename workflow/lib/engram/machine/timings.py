@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from engram.drawing import published_numbers, style
+from engram.job import io
 from engram.settings import edits, families, items, methods
 from engram.settings.stages import STAGES
 
@@ -74,7 +75,7 @@ def by_edit(jobs: pd.DataFrame, values: dict, model: str, numbers: Path | str) -
     `numbers`: the published file.
     """
     seconds = jobs.set_index(["stage", "job"])["seconds"]
-    known = published_numbers.read(numbers, **PUBLISHED, model=model)
+    known = published_numbers.of(io.read_table(numbers), **PUBLISHED, model=model)
     printed = known.set_index(["dataset", "row", "facts", "column"])["value"]
     rows = []
     wanted = [row for row in edits.wanted(items.seen(values, model)) if row["method"] in values["methods"]]
