@@ -237,7 +237,7 @@ def test_names_of_files_stay_in_their_folder(tmp_path, name):
     wanted = fetching.Original(name, "prompts", "none", places=(f"http://127.0.0.1:9/{name}",))
     store = tmp_path / "in" / "store"
     with contextlib.suppress(ValueError, fetching.NotFound):  # refused, or nowhere
-        fetching.obtain(wanted, fetching.Where(store, patience=fetching.Patience(1, 0.1, 0.0), offline="test"))
+        fetching.obtain(wanted, fetching.Surroundings(store, patience=fetching.Patience(1, 0.1, 0.0), offline="test"))
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and store not in path.parents]
 
 

@@ -40,8 +40,8 @@ class Original:
 
 
 @dataclass(frozen=True)
-class Where:
-    """What the places are relative to."""
+class Surroundings:
+    """What the places of original files are relative to, and how long a server is waited for."""
 
     store: Path  # downloads are put here, and looked for here
     local: tuple[Path, ...] = ()  # folders that are looked into first; nothing is written there
@@ -52,8 +52,8 @@ class Where:
 
 
 @dataclass(frozen=True)
-class Found:
-    """A checked file: where it lies, which place gave it, and its records {id, sha256}."""
+class CheckedFile:
+    """An original file that was checked: where it lies, which place gave it, and its records {id, sha256}."""
 
     path: Path
     place: str
@@ -70,7 +70,7 @@ def original(section: dict, name: str) -> Original:
     return Original(name, **vars(build(sources.Original, section["files"][name], f"fetch.files.{name}")))
 
 
-def where(section: dict, store: Path, environment: Mapping[str, str]) -> Where:
+def where(section: dict, store: Path, environment: Mapping[str, str]) -> Surroundings:
     """The places' surroundings by the section `fetch` and the variables ENGRAM_DATA_DIR, HF_HUB_OFFLINE and
     ENGRAM_RUN (run.fetch).
     """
@@ -79,24 +79,24 @@ def where(section: dict, store: Path, environment: Mapping[str, str]) -> Where:
         raise NotFound(f"ENGRAM_DATA_DIR: {given} is not a folder")
     counts = {count: name for name, count in section["counts"].items()}
     local, offline = (Path(given),) if given else (), original_files.offline(environment)
-    return Where(store, local, tuple(section["mirrors"]), execution.current(environment).fetch, offline, counts)
+    return Surroundings(store, local, tuple(section["mirrors"]), execution.current(environment).fetch, offline, counts)
 
 
-def obtain(wanted: Original, where: Where) -> Found:
+def obtain(wanted: Original, where: Surroundings) -> CheckedFile:
     """The file from the first place that has it, checked. NotFound if none has it."""
     if not re.fullmatch(NAME, wanted.name):
         raise ValueError(f"{wanted.name!r} is not the name of a file: letters, digits, dots, dashes")
     failed = []
     for place, attempt in _places(wanted, where):
         try:
-            found = attempt()
+            file = attempt()
         except (NotHere, ValueError, OSError) as error:
             failed.append(f"  {place}: {str(error).replace(chr(10), chr(10) + '    ')}")
         else:
             for line in failed:
                 if not line.endswith(ABSENT):  # a file that is here and wrong is said, though another place has it
                     print(f"{wanted.name}: passed over\n{line}", file=sys.stderr)
-            return found
+            return file
     reasons = "\n".join(failed)
     raise NotFound(
         f"{wanted.name}: no place has it\n{reasons}\n  right: put the file into {where.store}/ or the folder that "
@@ -104,14 +104,14 @@ def obtain(wanted: Original, where: Where) -> Found:
     )
 
 
-def _places(wanted: Original, where: Where) -> Sequence[tuple[str, Callable[[], Found]]]:
+def _places(wanted: Original, where: Surroundings) -> Sequence[tuple[str, Callable[[], CheckedFile]]]:
     """(name, how to get the file there) in the order in which they are tried."""
     names = original_files.local_names(wanted.name, wanted.sample)
     paths: list[Path | str] = []
     for folder in (*where.local, where.store):
         drawn = [original_files.kept_name(wanted.name, wanted.sample)] if folder == where.store else []
-        found = [folder / name for name in dict.fromkeys([*drawn, *names])]
-        paths += [path for path in found if path.exists()] or found[:1]
+        candidates = [folder / name for name in dict.fromkeys([*drawn, *names])]
+        paths += [path for path in candidates if path.exists()] or candidates[:1]
     remote = [f"{mirror.rstrip('/')}/{wanted.name}" for mirror in where.mirrors]
     for place in wanted.places:
         (remote if re.match(r"[a-z]+:", place) else paths).append(place)
@@ -119,7 +119,7 @@ def _places(wanted: Original, where: Where) -> Sequence[tuple[str, Callable[[], 
     return [*local, *((place, partial(_remote, place, wanted, where)) for place in remote)]
 
 
-def _local(path: Path, wanted: Original, where: Where) -> Found:
+def _local(path: Path, wanted: Original, where: Surroundings) -> CheckedFile:
     if not path.exists():
         raise NotHere(ABSENT)
     if wanted.sample and (path.is_dir() or path.suffix != ".jsonl" or wikipedia_snapshots.count(path) != wanted.sample):
@@ -134,7 +134,7 @@ def _local(path: Path, wanted: Original, where: Where) -> Found:
     return _checked(path, came or "local folder", wanted, where)
 
 
-def _remote(place: str, wanted: Original, where: Where) -> Found:
+def _remote(place: str, wanted: Original, where: Surroundings) -> CheckedFile:
     if where.offline:
         raise NotHere(f"not asked: {where.offline}")
     repository = re.fullmatch(HUB, place)
@@ -157,7 +157,7 @@ def _asked(repository: re.Match[str]) -> tuple[Iterator[dict], int]:
         raise NotHere(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}") from error
 
 
-def _drawn(rows: Iterable[dict], total: int, place: str, wanted: Original, where: Where) -> Found:
+def _drawn(rows: Iterable[dict], total: int, place: str, wanted: Original, where: Surroundings) -> CheckedFile:
     """A sample of the articles `rows`, put into the store."""
     where.store.mkdir(parents=True, exist_ok=True)
     part = _part(where, wanted)
@@ -171,10 +171,10 @@ def _drawn(rows: Iterable[dict], total: int, place: str, wanted: Original, where
     return _kept(part, place, wanted, where)
 
 
-def _kept(part: Path, place: str, wanted: Original, where: Where) -> Found:
+def _kept(part: Path, place: str, wanted: Original, where: Surroundings) -> CheckedFile:
     """The finished part under its own name, if it is what is wanted; else it is removed."""
     try:
-        found = _checked(part, place, wanted, where)
+        file = _checked(part, place, wanted, where)
     except NotHere:
         download.discard(part)
         raise
@@ -182,10 +182,10 @@ def _kept(part: Path, place: str, wanted: Original, where: Where) -> Found:
     _origin_file(path).write_text(f"{place}\n", encoding="utf-8")
     os.replace(part, path)
     download.discard(part)
-    return Found(path, place, found.count, found.records)
+    return CheckedFile(path, place, file.count, file.records)
 
 
-def _part(where: Where, wanted: Original) -> Path:
+def _part(where: Surroundings, wanted: Original) -> Path:
     return where.store / f"{original_files.kept_name(wanted.name, wanted.sample)}.part"
 
 
@@ -199,7 +199,7 @@ def _origin(path: Path) -> str | None:
     return file.read_text(encoding="utf-8").strip() if file.exists() else None
 
 
-def _checked(path: Path, place: str, wanted: Original, where: Where) -> Found:
+def _checked(path: Path, place: str, wanted: Original, where: Surroundings) -> CheckedFile:
     """The file if it is what is wanted. NotHere or ValueError says what it is instead."""
     with open(path, "rb") as file:
         head = file.read(512)
@@ -217,10 +217,10 @@ def _checked(path: Path, place: str, wanted: Original, where: Where) -> Found:
     expected = wanted.sample or wanted.records
     if expected is not None and count != expected:
         raise NotHere(f"{count:,} records, expected {expected:,}{_whose(count, wanted, where)}")
-    return Found(path, place, count, records)
+    return CheckedFile(path, place, count, records)
 
 
-def _instead(path: Path, wanted: Original, where: Where) -> str:
+def _instead(path: Path, wanted: Original, where: Surroundings) -> str:
     """What a file of another size or hash is: one that cannot be read, or a whole one with other records."""
     try:
         count, _ = original_formats.index(path, wanted.schema)
@@ -229,6 +229,6 @@ def _instead(path: Path, wanted: Original, where: Where) -> str:
     return _whose(count, wanted, where) or f": another version of it, with {count:,} records"
 
 
-def _whose(count: int, wanted: Original, where: Where) -> str:
+def _whose(count: int, wanted: Original, where: Surroundings) -> str:
     other = where.counts.get(count)
     return f": this is {other} under the name of {wanted.name}" if other and other != wanted.name else ""

@@ -40,7 +40,7 @@ def multi_counterfact(file: Path) -> list[dict]:
                 f"{other['target_new']!r} (prompt {statement[1]!r})",
             )
     if clashes:
-        problems.found.insert(
+        problems.lines.insert(
             0,
             f"{file}: this is plain CounterFact under the name of MultiCounterFact: {clashes:,} records "
             "contradict earlier ones, which MultiCounterFact has not",
@@ -63,8 +63,8 @@ def _facts(file: Path, problems: Problems) -> list[dict]:
 
 def _label(index: int, values: object, *names: str) -> str:
     """How messages call a record: its number, and what the file calls it."""
-    found = [f"{name} {values.get(name, '?') if isinstance(values, dict) else '?'}" for name in names]
-    return f"record {index} ({', '.join(found)})"
+    words = [f"{name} {values.get(name, '?') if isinstance(values, dict) else '?'}" for name in names]
+    return f"record {index} ({', '.join(words)})"
 
 
 def _fact(record: Record) -> dict:

@@ -23,10 +23,10 @@ def read(path: Path) -> dict[str, Wording]:
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     if list(frame) != COLUMNS:
         raise ValueError(f"{path}: columns {list(frame)}; right is {COLUMNS}")
-    found: dict[str, Wording] = {}
+    wordings: dict[str, Wording] = {}
     for line, row in enumerate(frame.itertuples(index=False), 2):
         wording = Wording(row.subject_first, row.relation_first)
-        if row.relation_id in found:
+        if row.relation_id in wordings:
             raise ValueError(
                 f"{path}, line {line}: relation {row.relation_id} a second time; right is one line for each"
             )
@@ -35,8 +35,8 @@ def read(path: Path) -> dict[str, Wording]:
                 f"{path}, line {line}: {list(wording)}; right is each with one {{}}, the first beginning with it, "
                 "the second not"
             )
-        found[row.relation_id] = wording
-    return found
+        wordings[row.relation_id] = wording
+    return wordings
 
 
 def begins(template: str) -> bool:

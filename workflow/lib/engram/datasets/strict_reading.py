@@ -29,17 +29,17 @@ class Problems:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.found: list[str] = []
+        self.lines: list[str] = []
 
     def add(self, place: str, text: str) -> None:
         """Note what is wrong at `place`, a record or line; empty for the file as a whole."""
-        self.found.append(f"{self.file}: {place}: {text}" if place else f"{self.file}: {text}")
+        self.lines.append(f"{self.file}: {place}: {text}" if place else f"{self.file}: {text}")
 
     def check(self) -> None:
         """ValueError with the first problems and the number of all, if there are any."""
-        if self.found:
-            more = len(self.found) - SHOWN
-            lines = self.found[:SHOWN] + ([f"{self.file}: and {more:,} more problems"] if more > 0 else [])
+        if self.lines:
+            more = len(self.lines) - SHOWN
+            lines = self.lines[:SHOWN] + ([f"{self.file}: and {more:,} more problems"] if more > 0 else [])
             raise ValueError("\n".join(lines))
 
     def unique(self, field: str, rows: list[dict], name: str | None = None) -> None:

@@ -23,13 +23,13 @@ SUFFIXES = (".jsonl", ".parquet", ".arrow")
 def files(place: Path) -> list[Path]:
     """The files of a snapshot, in the order of their names. ValueError if there is none, or several kinds of them."""
     if place.is_file():
-        found = [place]
+        paths = [place]
     else:
-        found = sorted(path for path in place.rglob("*") if path.suffix in SUFFIXES and path.is_file())
-    kinds = {path.suffix for path in found}
+        paths = sorted(path for path in place.rglob("*") if path.suffix in SUFFIXES and path.is_file())
+    kinds = {path.suffix for path in paths}
     if len(kinds) != 1 or not kinds <= set(SUFFIXES):
         raise ValueError(f"{place}: expected files of one kind, {', '.join(SUFFIXES)}; found {sorted(kinds) or 'none'}")
-    return found
+    return paths
 
 
 def count(place: Path) -> int:
@@ -111,20 +111,20 @@ def sample(stream: Iterable[dict], total: int, size: int) -> list[dict]:
     order = list(range(total))
     random.Random(1).shuffle(order)
     place = {row: at for at, row in enumerate(order[:size])}
-    found: list = [None] * size
+    drawn: list = [None] * size
     number = -1
     for number, row in enumerate(stream):
         if number in place:
-            found[place[number]] = row
+            drawn[place[number]] = row
     if number + 1 != total:
         raise ValueError(f"the snapshot gave {number + 1:,} articles of {total:,}")
-    return found
+    return drawn
 
 
-def write(found: list[dict], target: Path) -> None:
+def write(articles: list[dict], target: Path) -> None:
     """Articles as a file of one json object a line."""
     with open(target, "w", encoding="utf-8", newline="\n") as stream:
-        stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in found)
+        stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in articles)
 
 
 def hub(repository: str, revision: str = "main") -> tuple[Iterator[dict], int]:
