@@ -1,1 +1,1 @@
-"""What all stages' scripts share: command line, guard, whole files, seeds, resumed shards, record of lineage."""
+"""What stages' scripts share: command line, guard, whole files, schemas of tables, seeds, shards, record of lineage."""
