@@ -7,7 +7,7 @@ import pytest
 
 from engram.datasets import fetching
 from engram.datasets.download import Patience
-from engram.datasets.fetching import Original, Where
+from engram.datasets.fetching import Original, Surroundings
 
 
 def fact(number: int, **request) -> dict:
@@ -42,8 +42,8 @@ def wanted(*addresses, body=BODY, **more) -> Original:
     return Original("facts.json", places=addresses, **about | more)
 
 
-def where(folder, **more) -> Where:
-    return Where(folder / "store", patience=Patience(attempts=3, timeout=0.5, pause=0.01), **more)
+def where(folder, **more) -> Surroundings:
+    return Surroundings(folder / "store", patience=Patience(attempts=3, timeout=0.5, pause=0.01), **more)
 
 
 def left(folder) -> set[str]:

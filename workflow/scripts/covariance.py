@@ -10,6 +10,7 @@ from engram.job import arguments, io, schemas, shards
 from engram.model import loading, runtime
 from engram.model.loading import LM
 from engram.settings.blocks import build
+from engram.settings.sections import Covariance
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -19,9 +20,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     device = runtime.setup(job)
     lm = loading.open_lm(job, device)
-    settings = build(covariance.Settings, job.config["covariance"], "covariance")
+    settings = build(Covariance, job.config["covariance"], "covariance")
     articles = io.read_table(job.inputs.text, schemas.ARTICLES)[: settings.articles]
-    limit: int = lm.model.config.max_position_embeddings  # type: ignore[union-attr, assignment]  # an attribute of any module may be one of its parameters
+    limit: int = lm.model.config.max_position_embeddings  # type: ignore[union-attr, assignment]  # of any module
     with shards.store(job) as store:
         moments = covariance.second_moments(
             lm,

@@ -1,6 +1,7 @@
 """The comparison of runs from before and after a column was renamed sees a changed value, and a missing file."""
 
 import pandas as pd
+
 import renamed_columns
 
 ROWS = pd.DataFrame({"case_id": [0, 1], "answer": ["harp", "Rome"], "loc_answer": ["a", "b"]})

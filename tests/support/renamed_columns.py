@@ -1,6 +1,6 @@
 """Shows that columns which were renamed hold the values that they held: compares two finished runs.
 
-    python tests/workflow/renamed_columns.py --against OTHER_RUN
+    python tests/support/renamed_columns.py --against OTHER_RUN
 
 OTHER_RUN is a checkout with a finished run from before. Of every file in RENAMED, the table there, its columns renamed,
 must be the table here; in a figure's csv that prints names of columns, the names. Prints a line per file; the exit
