@@ -64,12 +64,18 @@ TESTED_ELSEWHERE = {  # reason: {module: the file of tests that would fail witho
     "it is a part of what is checked whole": {
         "datasets/strict_reading": "datasets/test_malformed",
         "datasets/world_vocabulary": "datasets/test_world",
-        "settings/config": "settings/test_hyperparameters",
+        "settings/blocks": "settings/test_families",
+        "settings/hyperparameters": "settings/test_params",
+        "settings/messages": "settings/test_params",
+        "settings/models": "settings/test_params",
         "settings/objective": "settings/test_families",
         "settings/original_files": "settings/test_params",
+        "settings/sections": "settings/test_params",
+        "settings/sources": "settings/test_params",
         "settings/sweeps": "settings/test_edits",
         "settings/trace_variants": "settings/test_params",
         "settings/trained_editors": "scripts/test_train_editors",
+        "settings/tuning": "editing/tuning/test_finetune",
     },
 }
 
