@@ -54,7 +54,7 @@ def test_a_prompt_is_read_once_for_both_targets():
     """Prompts of six texts; two of them differ by nothing, and a target of one token needs its prompt alone."""
     model = lm("gpt2")
     queries, _ = records.queries(model.tokenizer, RECORDS[:1], "counterfact")
-    todo, which = scoring.sequences(queries, [NOTHING])
+    todo, which = scoring.readings(queries, [NOTHING])
     read = [sequence.ids for sequence in todo]
     assert len(queries) == 12 and sum(len(sequence.asked) for sequence in todo) == sum(
         len(q.target_ids) for q in queries
@@ -65,8 +65,8 @@ def test_a_prompt_is_read_once_for_both_targets():
     assert not any(a != b and b[: len(a)] == a for a in read for b in read), "nothing is read twice"
     assert len(read) == len(set(read)) <= 2 * 5 and set(which) == {0}
     three, _ = records.queries(model.tokenizer, RECORDS, "counterfact")
-    assert len(scoring.sequences(three, [NOTHING] * 3)[0]) < sum(
-        len(scoring.sequences(records.queries(model.tokenizer, RECORDS[i : i + 1], "counterfact")[0], [NOTHING])[0])
+    assert len(scoring.readings(three, [NOTHING] * 3)[0]) < sum(
+        len(scoring.readings(records.queries(model.tokenizer, RECORDS[i : i + 1], "counterfact")[0], [NOTHING])[0])
         for i in range(3)
     ), "one model reads a prompt of several records once"
 

@@ -1,11 +1,15 @@
-"""Where each architecture keeps its parts: a table with one row of module names per model_type."""
+"""Where each architecture keeps its modules: one row of names for every `model_type` of transformers.
+
+A new architecture needs a row here and one in engram.model.block_parts.PARTS, which says what is inside a block.
+engram.model.loading.LM finds modules by these names.
+"""
 
 from dataclasses import dataclass, fields, replace
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """Module names of one architecture; `{}` is the layer. What is inside a block: engram.model.block_parts."""
+    """The names of an architecture's modules, as paths from the model; `{}` stands for the number of the layer."""
 
     block: str
     attn: str
@@ -15,15 +19,24 @@ class Architecture:
     norm: str  # before the head; the module may be missing
     head: str
     qkv: tuple[str, ...]  # the projections in attn that make queries, keys and values
-    maps: tuple[
-        str, ...
-    ] = ()  # linear maps of the MLP where no module holds them (then mlp is the last one); else all in mlp
+    maps: tuple[str, ...] = ()  # the MLP's linear maps where the block has no module for its MLP: `mlp` is the last one
     project: str | None = None  # between norm and head; the module may be missing
     conv1d: bool = False  # weights stored [in, out] (GPT-2) instead of [out, in]
     block_tuple: bool = False  # a block returns a tuple instead of a tensor
 
 
-_OPT = "model.decoder"
+_QKV = ("q_proj", "k_proj", "v_proj")
+_GPT2 = Architecture(
+    "transformer.h.{}",
+    "transformer.h.{}.attn",
+    "transformer.h.{}.mlp",
+    "transformer.h.{}.mlp.c_proj",
+    "transformer.wte",
+    "transformer.ln_f",
+    "lm_head",
+    ("c_attn",),
+    conv1d=True,
+)
 _LLAMA = Architecture(
     "model.layers.{}",
     "model.layers.{}.self_attn",
@@ -32,31 +45,12 @@ _LLAMA = Architecture(
     "model.embed_tokens",
     "model.norm",
     "lm_head",
-    ("q_proj", "k_proj", "v_proj"),
+    _QKV,
 )
+_OPT_BLOCK = "model.decoder.layers.{}"
 ARCHITECTURES = {
-    "gpt2": Architecture(
-        "transformer.h.{}",
-        "transformer.h.{}.attn",
-        "transformer.h.{}.mlp",
-        "transformer.h.{}.mlp.c_proj",
-        "transformer.wte",
-        "transformer.ln_f",
-        "lm_head",
-        ("c_attn",),
-        conv1d=True,
-    ),
-    "gptj": Architecture(
-        "transformer.h.{}",
-        "transformer.h.{}.attn",
-        "transformer.h.{}.mlp",
-        "transformer.h.{}.mlp.fc_out",
-        "transformer.wte",
-        "transformer.ln_f",
-        "lm_head",
-        ("q_proj", "k_proj", "v_proj"),
-        block_tuple=True,
-    ),
+    "gpt2": _GPT2,
+    "gptj": replace(_GPT2, value="transformer.h.{}.mlp.fc_out", qkv=_QKV, conv1d=False, block_tuple=True),
     "gpt_neox": Architecture(
         "gpt_neox.layers.{}",
         "gpt_neox.layers.{}.attention",
@@ -71,22 +65,25 @@ ARCHITECTURES = {
     "phi": replace(_LLAMA, value="model.layers.{}.mlp.fc2", norm="model.final_layernorm"),
     "phi3": replace(_LLAMA, qkv=("qkv_proj",)),
     "opt": Architecture(
-        f"{_OPT}.layers.{{}}",
-        f"{_OPT}.layers.{{}}.self_attn",
-        f"{_OPT}.layers.{{}}.fc2",
-        f"{_OPT}.layers.{{}}.fc2",
-        f"{_OPT}.embed_tokens",
-        f"{_OPT}.final_layer_norm",
+        _OPT_BLOCK,
+        f"{_OPT_BLOCK}.self_attn",
+        f"{_OPT_BLOCK}.fc2",
+        f"{_OPT_BLOCK}.fc2",
+        "model.decoder.embed_tokens",
+        "model.decoder.final_layer_norm",
         "lm_head",
-        ("q_proj", "k_proj", "v_proj"),
-        (f"{_OPT}.layers.{{}}.fc1", f"{_OPT}.layers.{{}}.fc2"),
-        f"{_OPT}.project_out",
+        _QKV,
+        (f"{_OPT_BLOCK}.fc1", f"{_OPT_BLOCK}.fc2"),
+        "model.decoder.project_out",
     ),
 }
 
 
 def architecture_of(name: str, kind: str) -> Architecture:
-    """The row of a model_type. ValueError, with what is to be added, if there is none."""
+    """The names of modules for the `model_type` `kind`; ValueError says what to add if the table has no such row.
+
+    `name` is the model's, for the error.
+    """
     if kind not in ARCHITECTURES:
         names = ", ".join(field.name for field in fields(Architecture))
         raise ValueError(

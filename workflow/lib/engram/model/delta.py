@@ -1,19 +1,26 @@
-"""What an editor changes, and running many differently edited models as one batch.
+"""What an editor changes in a model, `Delta`, and running many differently edited models as one batch.
 
 A linear weight is spoken of as [out, in], whichever way the architecture stores it.
 Shapes: B rows, T tokens, d values, D keys, r rank, N different deltas of a batch, m most rows that one of them has.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 from transformers.pytorch_utils import Conv1D
 
-from engram.model.hooks import hooked, with_first
+from engram.model.hooks import Hook, hooked, with_first
+from engram.model.loading import LM
 
 LINEAR = (torch.nn.Linear, Conv1D)
+Key = int | str
+Change = tuple[Tensor, Tensor] | Tensor
+Term = Callable[[Tensor, Tensor], Tensor]  # (a module's input, its output) -> the changed output
 
 
 @dataclass(frozen=True)
@@ -25,20 +32,19 @@ class Delta:
     weight as [out, in]) is added as it is.
     """
 
-    parts: dict[int | str, tuple[torch.Tensor, torch.Tensor] | torch.Tensor]
+    parts: dict[Key, Change]
 
-    def dense(self, key) -> torch.Tensor:
+    def dense(self, key: Key) -> Tensor:
         """The change under `key` as a tensor of the weight's shape."""
-        part = self.parts[key]
-        return part[0] @ part[1].T if isinstance(part, tuple) else part
+        return _dense(self.parts[key])
 
     def __add__(self, other: "Delta") -> "Delta":
         """Both changes together. Low-rank ones stay so as long as their sides are smaller than the weight."""
         both = {key: _sum(self.parts[key], part) if key in self.parts else part for key, part in other.parts.items()}
         return Delta(self.parts | both)
 
-    def norm(self, key) -> float:
-        """Frobenius norm of the change under `key`; that of a low-rank one is not formed as a matrix."""
+    def norm(self, key: Key) -> float:
+        """Frobenius norm of the change under `key`; a low-rank change is not formed as a matrix."""
         part = self.parts[key]
         if not isinstance(part, tuple):
             return float(torch.linalg.vector_norm(part.double()))
@@ -46,13 +52,16 @@ class Delta:
         return float(((left.T @ left) * (right.T @ right)).sum().clamp(min=0).sqrt())
 
 
-def _sum(one, other):
-    if isinstance(one, tuple) and isinstance(other, tuple):
-        left, right = (torch.cat(sides, 1) for sides in zip(one, other))
+def _dense(change: Change) -> Tensor:
+    return change[0] @ change[1].T if isinstance(change, tuple) else change
+
+
+def _sum(change: Change, other: Change) -> Change:
+    if isinstance(change, tuple) and isinstance(other, tuple):
+        left, right = (torch.cat(sides, 1) for sides in zip(change, other))
         small = left.shape[1] * (len(left) + len(right)) < len(left) * len(right)
         return (left, right) if small else left @ right.T
-    dense = [part[0] @ part[1].T if isinstance(part, tuple) else part for part in (one, other)]
-    return dense[0] + dense[1]
+    return _dense(change) + _dense(other)
 
 
 NOTHING = Delta({})
@@ -60,26 +69,26 @@ NOTHING = Delta({})
 
 @dataclass(frozen=True)
 class Place:
-    """One parameter of a model: its name, the module that holds it, its name there."""
+    """Where a model keeps a parameter: the parameter's name, the module that holds it, its name in that module."""
 
     name: str
     module: torch.nn.Module
     attribute: str
 
     @property
-    def weight(self) -> torch.Tensor:
+    def weight(self) -> Tensor:
         """The parameter; a linear weight as a view [out, in]."""
         value = getattr(self.module, self.attribute)
         return value.T if isinstance(self.module, Conv1D) and self.attribute == "weight" else value
 
     @property
     def stackable(self) -> bool:
-        """Whether rows of one batch may have different changes here: linear maps and layer norms."""
+        """Whether rows of one batch may have different changes of this parameter: linear maps and layer norms."""
         return isinstance(self.module, (*LINEAR, torch.nn.LayerNorm)) and self.attribute in ("weight", "bias")
 
 
-def place(lm, key) -> Place:
-    """Where the model keeps what a delta calls `key`. ValueError for a name without a parameter."""
+def place(lm: LM, key: Key) -> Place:
+    """Where the model keeps the parameter that a delta calls `key`; ValueError for a name without a parameter."""
     name = f"{lm.arch.value.format(key)}.weight" if isinstance(key, int) else key
     path, _, attribute = name.rpartition(".")
     try:
@@ -92,13 +101,12 @@ def place(lm, key) -> Place:
 
 
 @contextmanager
-def applied(lm, delta: Delta):
-    """The model with `delta` in its weights. They are exchanged for changed copies, and the originals put back."""
-    places = {key: place(lm, key) for key in delta.parts}
-    copies = {}
+def applied(lm: LM, delta: Delta) -> Iterator[LM]:
+    """The model with `delta` in its weights: they are exchanged for changed copies, and the originals put back."""
+    copies: dict[torch.nn.Parameter, Tensor] = {}
     with torch.no_grad():
-        for key, at in places.items():
-            original = getattr(at.module, at.attribute)
+        for key, at in {key: place(lm, key) for key in delta.parts}.items():
+            original = at.module.get_parameter(at.attribute)
             copy = copies.setdefault(original, original.clone())
             change = delta.dense(key).to(copy)
             copy.add_(change if at.weight is original else change.T)
@@ -117,31 +125,33 @@ def applied(lm, delta: Delta):
             module._parameters[name] = original
 
 
-def distinct(deltas: list[Delta]) -> tuple[list[Delta], list[int]]:
-    """The different objects among `deltas`, in order of appearance, and for every entry its position there."""
+def distinct(deltas: Sequence[Delta]) -> tuple[list[Delta], list[int]]:
+    """The different objects among `deltas`, in order of appearance, and for every entry its index among them."""
     known: dict[int, int] = {}
     index = [known.setdefault(id(delta), len(known)) for delta in deltas]
     return [deltas[index.index(number)] for number in range(len(known))], index
 
 
-def groups(lm, deltas: list[Delta], budget: int) -> list[list[int]]:
-    """Positions of `deltas` that may share a batch: stacks of dense changes stay below `budget` bytes, and a change of
-    a weight that cannot be stacked is alone.
+def groups(lm: LM, deltas: Sequence[Delta], budget: int) -> list[list[int]]:
+    """Groups of the indices of `deltas` that may share a batch (see `edited`).
+
+    Stacks of dense changes stay below `budget` bytes; a change of a weight that cannot be stacked is alone.
     """
-    found, room = [], 0
+    found: list[list[int]] = []
+    left = 0
     for number, delta in enumerate(deltas):
         alone = not all(place(lm, key).stackable for key in delta.parts)
         size = sum(part.nbytes for part in delta.parts.values() if not isinstance(part, tuple))
-        if alone or not found or size > room:
+        if alone or not found or size > left:
             found.append([])
-            room = budget
+            left = budget
         found[-1].append(number)
-        room = -1 if alone else room - size
+        left = -1 if alone else left - size
     return found
 
 
 @contextmanager
-def edited(lm, deltas: list[Delta]):
+def edited(lm: LM, deltas: Sequence[Delta]) -> Iterator[LM]:
     """A batch in which row i of the input runs through the model edited by `deltas[i]`; shared weights are used once.
 
     Low-rank changes are one term per row, their ranks padded with zeros; dense ones a stacked matrix per different
@@ -168,17 +178,16 @@ def edited(lm, deltas: list[Delta]):
         yield lm
 
 
-def _hook(at: Place, parts: list, rows: torch.Tensor):
-    """The forward hook that adds the change of one parameter, `parts[rows[i]]` to row i."""
-    terms = []
-    low = [part if isinstance(part, tuple) else None for part in parts]
-    if any(low):
-        terms.append(_low_rank(at.weight, low, rows))
-    full = [None if isinstance(part, tuple) else part for part in parts]
-    if any(part is not None for part in full):
-        terms.append(_dense(at, full, rows))
+def _hook(at: Place, changes: list[Change | None], rows: Tensor) -> Hook:
+    """The forward hook that adds the change of one parameter, `changes[rows[i]]`, to row i."""
+    low = [change if isinstance(change, tuple) else None for change in changes]
+    full = [None if isinstance(change, tuple) else change for change in changes]
+    terms: list[Term] = [_low_rank_term(at.weight, low, rows)] if any(low) else []
+    if any(change is not None for change in full):
+        vector = at.attribute == "bias" or isinstance(at.module, torch.nn.LayerNorm)
+        terms.append((_vector_term if vector else _matrix_term)(at, full, rows))
 
-    def hook(module, inputs, output):
+    def hook(module: torch.nn.Module, inputs: Any, output: Any) -> Any:
         for term in terms:
             output = with_first(output, term(inputs[0], output))
         return output
@@ -186,18 +195,17 @@ def _hook(at: Place, parts: list, rows: torch.Tensor):
     return hook
 
 
-def _low_rank(weight: torch.Tensor, parts: list, rows: torch.Tensor):
+def _low_rank_term(weight: Tensor, changes: Sequence[tuple[Tensor, Tensor] | None], rows: Tensor) -> Term:
     """Adds left @ (right.T @ x): left [B, d, r], right [B, D, r], or one of each where all rows share them."""
-    rank = max(part[0].shape[1] for part in parts if part)
-    left, right = (weight.new_zeros(len(parts), size, rank, device=rows.device) for size in weight.shape)
-    for number, part in enumerate(parts):
-        if part:
-            for side, values in zip((left, right), part):
-                side[number, :, : values.shape[1]] = values
-    if len(parts) > 1:
+    rank = max(change[0].shape[1] for change in changes if change)
+    left, right = (weight.new_zeros(len(changes), size, rank, device=rows.device) for size in weight.shape)
+    for number, change in enumerate(changes):
+        for side, values in zip((left, right), change or ()):
+            side[number, :, : values.shape[1]] = values
+    if len(changes) > 1:
         left, right = left[rows], right[rows]
     left = left.transpose(1, 2).contiguous()
-    if len(parts) == 1:
+    if len(changes) == 1:
         return lambda x, output: output + x @ right[0] @ left[0]
     if rank == 1:
         right = right.transpose(1, 2)
@@ -205,30 +213,35 @@ def _low_rank(weight: torch.Tensor, parts: list, rows: torch.Tensor):
     return lambda x, output: torch.baddbmm(output, torch.bmm(x, right), left)
 
 
-def _dense(at: Place, parts: list, rows: torch.Tensor):
-    """Adds change[row] @ x of a linear weight, change[row] of a bias, change[row] * normed x of a layer norm."""
-    changed = [number for number, part in enumerate(parts) if part is not None]
+def _vector_term(at: Place, changes: Sequence[Tensor | None], rows: Tensor) -> Term:
+    """Adds change[row] of a bias, or change[row] * normed x of a layer norm's weight."""
     zero = torch.zeros_like(at.weight, device=rows.device)
-    if at.attribute == "bias" or isinstance(at.module, torch.nn.LayerNorm):
-        stack = torch.stack([zero if part is None else part.to(zero) for part in parts])[rows]
+    stack = torch.stack([zero if change is None else change.to(zero) for change in changes])[rows]
 
-        def own(output):  # a norm inside of an attention reads [B, T, heads, width]
-            return stack.view(len(stack), *[1] * (output.ndim - 2), -1)
+    def term(x: Tensor, output: Tensor) -> Tensor:
+        own = stack.view(len(stack), *[1] * (output.ndim - 2), -1)  # a norm inside an attention reads [B, T, H, k]
+        if at.attribute == "weight" and isinstance(at.module, torch.nn.LayerNorm):
+            own = F.layer_norm(x, at.module.normalized_shape, eps=at.module.eps) * own
+        return output + own
 
-        if at.attribute == "bias":
-            return lambda x, output: output + own(output)
-        return lambda x, output: output + F.layer_norm(x, at.module.normalized_shape, eps=at.module.eps) * own(output)
-    stack = torch.stack([parts[number].to(zero).T for number in changed])  # [N, D, d]
+    return term
+
+
+def _matrix_term(at: Place, changes: Sequence[Tensor | None], rows: Tensor) -> Term:
+    """Adds change[row] @ x of a linear weight."""
+    changed = {number: change for number, change in enumerate(changes) if change is not None}
+    zero = torch.zeros_like(at.weight, device=rows.device)
+    stack = torch.stack([change.to(zero).T for change in changed.values()])  # [N, D, d]
     members = [(rows == number).nonzero()[:, 0] for number in changed]
     most = max(len(member) for member in members)
     slots = torch.stack([F.pad(member, (0, most - len(member))) for member in members])  # [N, m]; filled up with row 0
     back = torch.zeros_like(rows)
     for number, member in enumerate(members):
         back[member] = number * most + torch.arange(len(member), device=rows.device)
-    has = torch.isin(rows, rows.new_tensor(changed))[:, None, None]
+    has_change = torch.isin(rows, rows.new_tensor(list(changed)))[:, None, None]
 
-    def term(x, output):
+    def term(x: Tensor, output: Tensor) -> Tensor:
         added = torch.bmm(x[slots].flatten(1, 2), stack).view(slots.numel(), x.shape[1], -1)
-        return torch.where(has, output + added[back], output)
+        return torch.where(has_change, output + added[back], output)
 
     return term

@@ -6,17 +6,18 @@
 import math
 
 import torch
+from torch import Tensor
 
 _LINEAR = 2 * math.sqrt(2 / math.pi)
 _CUBIC = 0.044715 * _LINEAR
 
 
-def gate(x: torch.Tensor) -> torch.Tensor:
-    """sigmoid(2 z) of x, any shape."""
+def gate(x: Tensor) -> Tensor:
+    """The factor sigmoid(2 z) of x, any shape: tanh-GELU of x is x times it."""
     return torch.addcmul(x.new_tensor(_LINEAR), x, x, value=_CUBIC).mul_(x).sigmoid_()
 
 
-def slope(x: torch.Tensor, gated: torch.Tensor) -> torch.Tensor:
-    """d/dx of x · gate(x), from x and `gated` = gate(x): g + x g (1 - g) 2 z'."""
-    found = torch.addcmul(x.new_tensor(_LINEAR), x, x, value=3 * _CUBIC).mul_(x)  # 2 z'(x) · x
-    return found.addcmul_(found, gated, value=-1).add_(1).mul_(gated)
+def slope(x: Tensor, gated: Tensor) -> Tensor:
+    """The derivative of tanh-GELU at x, any shape, from x and `gated` = g = gate(x): g + x g (1 - g) 2 z'(x)."""
+    inner = torch.addcmul(x.new_tensor(_LINEAR), x, x, value=3 * _CUBIC).mul_(x)  # 2 z'(x) · x
+    return inner.addcmul_(inner, gated, value=-1).add_(1).mul_(gated)

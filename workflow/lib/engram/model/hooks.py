@@ -1,31 +1,40 @@
-"""Interventions on a model as `with` blocks: what is hooked or replaced is restored on the way out, also after an
-error.
+"""Interventions on a model as `with` blocks: what is hooked or replaced is restored on the way out, after an error too.
 
+Changed weights as a `with` block: engram.model.delta.
 Shapes: B rows, T tokens, d residual width.
 """
 
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any, Literal, TypeVar
 
 import torch
+from torch import Tensor
+
+from engram.model.loading import LM
+
+Hook = Callable[[torch.nn.Module, Any, Any], Any]  # (module, positional inputs, output) -> new output, None: the same
+Name = TypeVar("Name", bound=Hashable)
+Result = TypeVar("Result")
 
 
 class Stop(Exception):
-    """Raised inside a forward that need not go on."""
+    """Raised by a hook when a forward need not go on; `call_until_stop` catches it."""
 
 
-def first(output):
+def first(output: Any) -> Tensor:
     """The tensor of a module's output, which is the tensor itself or the head of a tuple."""
     return output[0] if isinstance(output, tuple) else output
 
 
-def with_first(output, tensor):
-    """`output` with its tensor replaced."""
+def with_first(output: Any, tensor: Tensor) -> Any:
+    """A module's `output`, a tensor or a tuple that begins with one, with `tensor` in the place of that tensor."""
     return (tensor, *output[1:]) if isinstance(output, tuple) else tensor
 
 
 @contextmanager
-def hooked(*pairs):
-    """Forward hooks `(module, hook)` for the duration of the block."""
+def hooked(*pairs: tuple[torch.nn.Module, Hook]) -> Iterator[None]:
+    """Forward hooks, given as pairs (module, hook), for the duration of the block."""
     handles = [module.register_forward_hook(hook) for module, hook in pairs]
     try:
         yield
@@ -35,15 +44,17 @@ def hooked(*pairs):
 
 
 @contextmanager
-def captured(modules: dict, side: str = "output", stop=None):
-    """Yields a dict that after a forward holds, under each name, the module's input or output [B, T, *].
+def captured(
+    modules: Mapping[Name, torch.nn.Module], side: Literal["input", "output"] = "output", stop: Name | None = None
+) -> Iterator[dict[Name, Tensor]]:
+    """Yields a dict that after a forward holds, under each name, that module's input or output [B, T, *].
 
     `stop` names the last module needed: the forward ends there (wrap the call in `call_until_stop`).
     """
-    kept = {}
+    kept: dict[Name, Tensor] = {}
 
-    def keep(name):
-        def hook(_module, inputs, output):
+    def keep(name: Name) -> Hook:
+        def hook(_module: torch.nn.Module, inputs: Any, output: Any) -> None:
             kept[name] = inputs[0] if side == "input" else first(output)
             if name == stop:
                 raise Stop
@@ -54,8 +65,8 @@ def captured(modules: dict, side: str = "output", stop=None):
         yield kept
 
 
-def call_until_stop(call, *args, **kwargs):
-    """`call(...)`, or None where a hook stopped it."""
+def call_until_stop(call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result | None:
+    """What `call(*args, **kwargs)` returns, or None where a hook raised Stop."""
     try:
         return call(*args, **kwargs)
     except Stop:
@@ -63,26 +74,24 @@ def call_until_stop(call, *args, **kwargs):
 
 
 @contextmanager
-def resumed(lm, layer: int, hidden: torch.Tensor):
-    """Forwards start after block `layer`, whose output is taken to be `hidden` [B, T, d]; blocks below it do nothing.
+def resumed(lm: LM, layer: int, hidden: Tensor) -> Iterator[None]:
+    """Forwards inside the block start after block `layer`, whose output is taken to be `hidden` [B, T, d].
 
-    Exact: what a block computes is left out, not approximated. The rows fed to the model must have the shape of
-    `hidden`.
+    Exact: the blocks up to `layer` are left out, not approximated. Token ids fed to the model must be [B, T] as well.
     """
     blocks = [lm.module("block", index) for index in range(layer + 1)]
-    as_tuple = lm.arch.block_tuple
 
-    def passing(tensor_of):
-        def forward(hidden_states, *_args, **_kwargs):
-            out = tensor_of(hidden_states)
-            return (out, None) if as_tuple else out
+    def returning(output_of: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
+        def forward(hidden_states: Tensor, *_args: Any, **_kwargs: Any) -> Any:
+            output = output_of(hidden_states)
+            return (output, None) if lm.arch.block_tuple else output
 
         return forward
 
     try:
-        for block in blocks[:-1]:
-            block.forward = passing(lambda states: states)
-        blocks[-1].forward = passing(lambda _states: hidden)
+        for block in blocks:
+            block.__dict__["forward"] = returning(lambda states: states)
+        blocks[-1].__dict__["forward"] = returning(lambda _states: hidden)
         yield
     finally:
         for block in blocks:

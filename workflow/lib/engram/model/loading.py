@@ -1,114 +1,131 @@
-"""Loading a language model, and the model with its tokenizer and its row of the table of architectures.
+"""A language model that one can reach into, `LM`, and how it is loaded from a folder or from the hub.
 
-Shapes: d = width of the residual stream, D = width of the keys (input of the MLP's last projection), V = vocabulary.
+How an architecture names its modules: engram.model.architectures; what is inside a block: engram.model.block_parts.
+Spread over several GPUs: engram.model.placement. In another dtype for tracing: engram.model.precision.
+Shapes: B rows, T tokens, d = width of the residual stream, D = width of the keys (input of the MLP's last projection),
+h = width that the head reads, V = vocabulary.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from engram.job.arguments import Job
 from engram.model import opt, placement
 from engram.model.architectures import Architecture, architecture_of
 
 logging.disable_progress_bar()
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-CLASSES = {"opt": opt.OPTForCausalLM}  # what is loaded in the place of transformers' own class
+CLASSES = {"opt": opt.OPTForCausalLM}  # loaded in place of transformers' own class
 
 
 @dataclass(frozen=True)
 class LM:
-    """A causal language model in eval mode with its tokenizer and its row of the architecture table."""
+    """A causal language model in eval mode, without gradients, with its tokenizer and its names of modules."""
 
     name: str
-    model: torch.nn.Module
-    tokenizer: object
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
     arch: Architecture
 
     @property
     def layers(self) -> int:
+        """The number of blocks."""
         return self.model.config.num_hidden_layers
 
     @property
     def width(self) -> int:
+        """The width d of the residual stream."""
         return self.model.config.hidden_size
 
     @property
     def embed_width(self) -> int:
-        """Width of the token embeddings: that of the residual stream, but for an OPT that projects them."""
-        return self.module("embed").weight.shape[1]
+        """The width of the token embeddings: d, except in an OPT that projects them."""
+        return self.module("embed").get_parameter("weight").shape[1]
 
     @property
     def device(self) -> torch.device:
+        """The device of the first weight, where states live (engram.model.placement)."""
         return next(self.model.parameters()).device
 
-    def hidden(self, ids: torch.Tensor, **kwargs) -> torch.Tensor:
-        """Hidden states [B, T, d] after the final norm, ready for the head; `ids` [B, T]."""
+    def hidden(self, ids: Tensor, **kwargs: Any) -> Tensor:
+        """Hidden states [B, T, h] of token ids [B, T] as the head reads them, after the final norm; no cache is kept.
+
+        `kwargs` go to the model's own forward.
+        """
         return self.model.base_model(input_ids=ids, use_cache=False, **kwargs).last_hidden_state
 
-    def final(self, x: torch.Tensor) -> torch.Tensor:
-        """What the head reads [.., h] of the last block's output x [.., d]: normed, and projected where its width
-        differs.
-        """
-        for name in (self.arch.norm, self.arch.project):
-            module = name and _there(self.model, name)
-            x = module(x) if module is not None else x
+    def final(self, x: Tensor) -> Tensor:
+        """What the head reads [.., h] of the last block's output x [.., d]: normed, and projected where h is not d."""
+        for path in filter(None, (self.arch.norm, self.arch.project)):
+            parent, _, name = path.rpartition(".")
+            module = getattr(self.model.get_submodule(parent), name)  # None where this model has no such module
+            x = x if module is None else module(x)
         return x
 
-    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Logits [.., V] of what `hidden` or `final` returned."""
-        found = self.module("head")(hidden)
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits [.., V] of states [.., h] that `hidden` or `final` returned, capped where the model caps them."""
+        logits = self.module("head")(hidden)
         cap = getattr(self.model.config, "final_logit_softcapping", None)
-        return found if cap is None else cap * torch.tanh(found / cap)
+        return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def module(self, part: str, layer: int | None = None) -> torch.nn.Module:
-        """The module of `part` (a field of Architecture, e.g. "mlp") in `layer`."""
+        """The module of `part` (a field of Architecture, such as "mlp") in `layer`."""
         return self.model.get_submodule(getattr(self.arch, part).format(layer))
 
-    def value_weight(self, layer: int) -> torch.Tensor:
-        """W of the MLP's last projection as [d, D], whatever way it is stored (a view: writing to it edits the
-        model).
-        """
-        weight = self.module("value", layer).weight
+    def value_weight(self, layer: int) -> Tensor:
+        """W [d, D] of the MLP's last projection in `layer`, however it is stored; writing to it edits the model."""
+        weight = self.module("value", layer).get_parameter("weight")
         return weight.T if self.arch.conv1d else weight
 
     def key_width(self, layer: int) -> int:
+        """The width D of the keys in `layer`."""
         return self.value_weight(layer).shape[1]
 
 
-def open_lm(job, device) -> LM:
-    """The model of a stage: from the folder of its input `weights` if it was trained here, else from the hub."""
+def open_lm(job: Job, device: str | torch.device) -> LM:
+    """The model that a stage works on: from the folder of its input `weights` if it was trained here, else by `hub`."""
     block = job.config["model"]
-    more = {"dtype": DTYPES[block.get("dtype", "float32")], "devices": block.get("devices", "one")}
+    options = {"dtype": DTYPES[block.get("dtype", "float32")], "devices": block.get("devices", "one")}
     if job.inputs.weights is not None:
-        return load(block["name"], job.inputs.weights.parent, device, **more)
-    return load(block["name"], block["hub"], device, block["revision"], **more)
+        return load(block["name"], job.inputs.weights.parent, device, **options)
+    return load(block["name"], block["hub"], device, block["revision"], **options)
 
 
 def load(
-    name: str, place: str | Path, device="cpu", revision: str | None = None, dtype=torch.float32, devices: str = "one"
+    name: str,
+    source: str | Path,
+    device: str | torch.device = "cpu",
+    revision: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    devices: str = "one",
 ) -> LM:
-    """Load a model from a folder written by save_pretrained, or from the hub at a pinned revision.
+    """The model `name`, loaded from a folder written by save_pretrained or from the hub at a pinned revision.
 
-    Safetensors only, no remote code. ValueError for an architecture without a row in ARCHITECTURES, before its weights
-    are read. `devices`: one, which is `device`, or auto: spread over all GPUs (engram.model.placement).
+    Safetensors only, no remote code. `devices`: "one" puts the model on `device`, "auto" spreads it over all GPUs
+    (engram.model.placement). ValueError for an architecture without a row in ARCHITECTURES, before weights are read.
     """
-    where = {"revision": revision, "trust_remote_code": False}
-    kind = AutoConfig.from_pretrained(place, **where).model_type
+    origin: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
+    kind = AutoConfig.from_pretrained(source, **origin).model_type
     architecture_of(name, kind)
     spread = placement.spread_options(name, device) if devices == "auto" else {}
-    tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True, **where)
-    model = CLASSES.get(kind, AutoModelForCausalLM).from_pretrained(
-        place, dtype=dtype, use_safetensors=True, **where, **spread
-    )
-    return wrap(name, placement.joined(model) if spread else model.to(device), tokenizer)
+    tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True, **origin)
+    loader: Any = CLASSES.get(kind, AutoModelForCausalLM)
+    model = loader.from_pretrained(source, dtype=dtype, use_safetensors=True, **origin, **spread)
+    return wrap(name, placement.join_states(model) if spread else model.to(device), tokenizer)
 
 
-def wrap(name: str, model, tokenizer) -> LM:
-    """The LM of a model in memory: eval mode, gradients off."""
+def wrap(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> LM:
+    """The LM of a model in memory, which is put into eval mode and asks for no gradients.
+
+    ValueError for an architecture without a row in ARCHITECTURES, or of another class than `load` makes.
+    """
     kind = model.config.model_type
     arch = architecture_of(name, kind)
     if not isinstance(model, CLASSES.get(kind, torch.nn.Module)):
@@ -117,9 +134,3 @@ def wrap(name: str, model, tokenizer) -> LM:
             "engram.model.loading.CLASSES, which `load` takes"
         )
     return LM(name, model.eval().requires_grad_(False), tokenizer, arch)
-
-
-def _there(model, path: str):
-    """The module at `path`, or None where the model has None there."""
-    parent, _, name = path.rpartition(".")
-    return getattr(model.get_submodule(parent), name)

@@ -1,8 +1,10 @@
-"""The precision of causal tracing: the dtype of the model, and whether a GPU may round the factors of a product to
-tf32.
+"""The precision of causal tracing: the dtype of the model, and whether a GPU may round factors of products to tf32.
+
+The dtype in which a model is loaded: engram.model.loading.DTYPES.
 """
 
 import copy
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -15,16 +17,16 @@ PRECISIONS = {
     "tf32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float64": torch.float64,
-    "loaded": None,
-}  # as the model's weights are
+    "loaded": None,  # as the model's weights are
+}
 
 
 @contextmanager
-def at(lm: LM, precision: str):
-    """`lm` itself if its parameters are in that precision already, else a copy; tf32 products inside the `with` only.
+def at(lm: LM, precision: str) -> Iterator[LM]:
+    """The model in `precision`, one of PRECISIONS: `lm` if its weights are in that dtype already, else a copy.
 
-    As when a checkpoint is loaded in a dtype, only parameters change: tables of positions stay as they are. ValueError
-    for an unknown precision, and for tf32 where no GPU is.
+    Products are in tf32 inside the block alone. As when a checkpoint is loaded in a dtype, only parameters change:
+    tables of positions stay as they are. ValueError for an unknown precision, and for tf32 without a GPU.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"trace.precision is {precision!r}, expected one of {', '.join(PRECISIONS)}")
@@ -47,5 +49,6 @@ def _cast(lm: LM, dtype: torch.dtype | None) -> LM:
     model = copy.deepcopy(lm.model, parameters)  # the memo: no second copy in the old dtype
     for module in model.modules():
         if hasattr(module, "scalar_embed_scale"):  # Gemma's factor, which loading makes in that dtype
-            module.embed_scale = torch.tensor(module.scalar_embed_scale, dtype=dtype, device=module.embed_scale.device)
+            device = module.get_buffer("embed_scale").device
+            module.embed_scale = torch.tensor(module.scalar_embed_scale, dtype=dtype, device=device)
     return replace(lm, model=model)

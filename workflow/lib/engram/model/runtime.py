@@ -1,10 +1,11 @@
-"""How torch runs: threads from params, products in full float32, deterministic algorithms, one device."""
+"""How torch runs in this process: threads, products in full float32, deterministic algorithms, one device."""
 
 import os
 from typing import Literal
 
 import torch
 
+from engram.job.arguments import Job
 from engram.settings.blocks import Count, block, build, key
 
 
@@ -16,9 +17,10 @@ class Runtime:
     device: Literal["auto", "cpu", "cuda"] = key("auto is cuda if there is one.", default="auto")
 
 
-def setup(job) -> torch.device:
-    """Configure this process for `job` (an arguments.Job) and note the device in its lineage. ValueError if the device
-    is absent.
+def setup(job: Job) -> torch.device:
+    """The device on which a stage computes, after `start` with its settings; the device is noted in the job's lineage.
+
+    ValueError if the device that `run.device` asks for is absent.
     """
     settings = build(Runtime, job.config["run"], "run")
     device = start(settings)
@@ -27,11 +29,12 @@ def setup(job) -> torch.device:
 
 
 def start(settings: Runtime) -> torch.device:
-    """Set threads, full float32 products and deterministic algorithms for this process; returns the device to use."""
+    """The device to use, after threads, full float32 products and deterministic algorithms are set for this process."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(settings.threads)
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # every `empty` is written before it is read
+    # every `empty` is written before it is read; mypy does not know the module's property
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     wanted = settings.device

@@ -1,5 +1,4 @@
-"""From text to token ids: what stands at the beginning and what follows, subject ranges by character offsets, padded
-batches.
+"""From text to token ids: what stands at the beginning and what follows, where a subject lies, padded batches.
 
 A text that a model reads from its beginning has the start token in front, if the tokenizer puts one there by itself
 (`prompt`); what follows a text has none, nor the space that some tokenizers put before a text (`following`).
@@ -8,25 +7,33 @@ PAPER: ROME and MEMIT take what the tokenizer of GPT-2, GPT-J and GPT-NeoX gives
 Shapes: B rows, T tokens.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 _BEFORE = "\n"  # text that merges with nothing after it
 
 
-def encode(tokenizer, text: str) -> list[int]:
+def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Token ids of `text` alone, without any special token."""
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def start(tokenizer) -> list[int]:
-    """The ids that the tokenizer puts in front of a text: one start token, or none."""
+def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    """The text of token ids that stand at the beginning, the start token left out; see `decode_following`."""
+    return str(tokenizer.decode(list(ids)))
+
+
+def start(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The ids that the tokenizer puts in front of a text: one start token, or none. ValueError if it cannot be seen."""
     return list(_start(tokenizer))
 
 
 @lru_cache(maxsize=8)
-def _start(tokenizer) -> tuple[int, ...]:
+def _start(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     plain, full = encode(tokenizer, "a"), tokenizer("a")["input_ids"]
     for count in range(len(full) - len(plain) + 1):
         if full[count : count + len(plain)] == plain:
@@ -37,12 +44,12 @@ def _start(tokenizer) -> tuple[int, ...]:
     )
 
 
-def prompt(tokenizer, text: str) -> list[int]:
-    """Token ids of a text that is read from its beginning: behind the start token, where there is one."""
+def prompt(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of a text that is read from its beginning: the start token, where there is one, and the text's own."""
     return start(tokenizer) + encode(tokenizer, text)
 
 
-def following(tokenizer, text: str) -> list[int]:
+def following(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Token ids of `text` as it follows another. ValueError if it would merge with whatever is before it."""
     if _joins(tokenizer):
         return encode(tokenizer, text)
@@ -52,16 +59,16 @@ def following(tokenizer, text: str) -> list[int]:
     return both[len(before) :]
 
 
-def decode_following(tokenizer, ids) -> str:
-    """What token ids say where they follow others: with the space that a decoder takes from the beginning of a text."""
+def decode_following(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    """The text of token ids that follow others: a space that a decoder takes from the beginning of a text is kept."""
     if _keeps_spaces(tokenizer):
-        return tokenizer.decode(ids)
+        return decode(tokenizer, ids)
     before = encode(tokenizer, _BEFORE)
-    return tokenizer.decode([*before, *ids])[len(tokenizer.decode(before)) :]
+    return decode(tokenizer, [*before, *ids])[len(decode(tokenizer, before)) :]
 
 
 @lru_cache(maxsize=8)
-def _joins(tokenizer) -> bool:
+def _joins(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether texts that follow each other have the tokens that they have alone."""
     return all(
         encode(tokenizer, _BEFORE + text) == encode(tokenizer, _BEFORE) + encode(tokenizer, text)
@@ -70,19 +77,23 @@ def _joins(tokenizer) -> bool:
 
 
 @lru_cache(maxsize=8)
-def _keeps_spaces(tokenizer) -> bool:
-    return tokenizer.decode(following(tokenizer, " a")) == " a"
+def _keeps_spaces(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the decoder keeps a space at the beginning of a text."""
+    return decode(tokenizer, following(tokenizer, " a")) == " a"
 
 
-def token_range(tokenizer, text: str, begin: int, end: int) -> tuple[int, int]:
-    """Tokens [b, e), of what `prompt` makes of `text`, that hold its characters [begin, end). ValueError if no token
-    does.
+def token_range(tokenizer: PreTrainedTokenizerBase, text: str, begin: int, end: int) -> tuple[int, int]:
+    """Tokens [b, e), of what `prompt` makes of `text`, that hold its characters [begin, end).
+
+    ValueError if no token does.
     """
-    found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    return _inside(tokenizer, text, found["offset_mapping"], begin, end)
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    return _inside(tokenizer, text, encoded["offset_mapping"], begin, end)
 
 
-def _inside(tokenizer, text: str, offsets: list[tuple[int, int]], begin: int, end: int) -> tuple[int, int]:
+def _inside(
+    tokenizer: PreTrainedTokenizerBase, text: str, offsets: list[tuple[int, int]], begin: int, end: int
+) -> tuple[int, int]:
     inside = [i for i, (a, b) in enumerate(offsets) if b > begin and a < end and a < b]
     if not inside:
         raise ValueError(f"no token of {text!r} holds the characters {begin}..{end}")
@@ -90,9 +101,10 @@ def _inside(tokenizer, text: str, offsets: list[tuple[int, int]], begin: int, en
     return shift + inside[0], shift + inside[-1] + 1
 
 
-def subject_range(tokenizer, text: str, subject: str) -> tuple[int, int]:
-    """Tokens [b, e) of the first occurrence of `subject` in what `prompt` makes of the text. ValueError if it is
-    absent.
+def subject_range(tokenizer: PreTrainedTokenizerBase, text: str, subject: str) -> tuple[int, int]:
+    """Tokens [b, e) of the first occurrence of `subject` in what `prompt` makes of the text.
+
+    ValueError if it is absent.
     """
     begin = text.find(subject)
     if begin < 0 or not subject:
@@ -100,7 +112,9 @@ def subject_range(tokenizer, text: str, subject: str) -> tuple[int, int]:
     return token_range(tokenizer, text, begin, begin + len(subject))
 
 
-def filled(tokenizer, templates: list[str], subject: str) -> list[tuple[list[int], int, int]]:
+def filled(
+    tokenizer: PreTrainedTokenizerBase, templates: Sequence[str], subject: str
+) -> list[tuple[list[int], int, int]]:
     """For each template with its one "{}" filled: its token ids (as of `prompt`), and the tokens [b, e) of the subject.
 
     ValueError unless "{}" occurs once in each and some token holds the subject.
@@ -109,21 +123,19 @@ def filled(tokenizer, templates: list[str], subject: str) -> list[tuple[list[int
         if template.count("{}") != 1:
             raise ValueError(f"the template {template!r} must hold exactly one {{}}")
     texts = [template.replace("{}", subject) for template in templates]
-    found = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
-    starts = [template.index("{}") for template in templates]
-    first = start(tokenizer)
+    encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
+    begins = [template.index("{}") for template in templates]
+    in_front = start(tokenizer)
     return [
-        (first + ids, *_inside(tokenizer, text, offsets, begin, begin + len(subject)))
-        for text, ids, offsets, begin in zip(texts, found["input_ids"], found["offset_mapping"], starts)
+        (in_front + ids, *_inside(tokenizer, text, offsets, begin, begin + len(subject)))
+        for text, ids, offsets, begin in zip(texts, encoded["input_ids"], encoded["offset_mapping"], begins)
     ]
 
 
-def pad(rows: list[list[int]], device="cpu") -> tuple[torch.Tensor, torch.Tensor]:
-    """Right-padded ids [B, T] (padding is id 0) and lengths [B]; a causal model needs no mask for what precedes
-    padding.
+def pad(rows: Sequence[Sequence[int]], device: str | torch.device = "cpu") -> tuple[Tensor, Tensor]:
+    """Right-padded token ids [B, T] (padding is id 0) and the lengths [B] of `rows`.
+
+    A causal model needs no mask for what precedes padding.
     """
-    width = max(len(row) for row in rows)
-    ids = torch.zeros(len(rows), width, dtype=torch.long)
-    for i, row in enumerate(rows):
-        ids[i, : len(row)] = torch.tensor(row)
+    ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row, dtype=torch.long) for row in rows], batch_first=True)
     return ids.to(device), torch.tensor([len(row) for row in rows], device=device)

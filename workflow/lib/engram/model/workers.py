@@ -1,5 +1,6 @@
-"""Independent pieces of work side by side on a CPU, one core each."""
+"""Independent pieces of work side by side on a CPU, one core each; on a GPU one after another."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -7,9 +8,10 @@ import torch
 
 
 @contextmanager
-def workers(device: torch.device):
-    """A pool that computes one piece per thread, each on one core: no waiting between cores, and no number depends on
-    how many there are. A GPU gets one thread.
+def workers(device: torch.device) -> Iterator[ThreadPoolExecutor]:
+    """A pool of as many threads as torch has, each computing a piece of work on one core; on a GPU of one thread.
+
+    No core waits for another, and no number depends on how many there are.
     """
     threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(threads if device.type == "cpu" else 1)

@@ -1,4 +1,7 @@
-"""Which traced prompts are shown one at a time: those that an item names, else some by a rule. Free of torch."""
+"""Which traced prompts are shown one at a time: those that an item names, else some by a rule. Free of torch.
+
+Which prompts are traced at all: `selected` of engram.tracing.causal_trace.
+"""
 
 from math import ceil
 
@@ -8,7 +11,9 @@ from engram.settings.items import ShownPrompts as Settings
 
 
 def chosen(traced: pd.DataFrame, settings: Settings, model: str) -> list[int]:
-    """The prompts to show: those that `settings.prompts` names for the model, else `settings.count` by rule.
+    """The ids of the prompts to show: those that `settings.prompts` names for the model, else `settings.count` by rule.
+
+    `traced` is the table `prompts` of stage `trace`.
 
     The rule: prompts whose subject has several tokens and is followed by several are ranked by their total effect
     (clean minus corrupted probability, then id) and cut into `count` equal parts; the middle prompt of each part is
@@ -27,10 +32,10 @@ def chosen(traced: pd.DataFrame, settings: Settings, model: str) -> list[int]:
 
 def _named(traced: pd.DataFrame, name: int | str) -> int:
     column = "subject" if isinstance(name, str) else "prompt_id"
-    found = traced.loc[traced[column] == name, "prompt_id"]
-    if found.empty:
+    ids = traced.loc[traced[column] == name, "prompt_id"]
+    if ids.empty:
         raise ValueError(
             f"options.prompts: no traced prompt has the {column} {name!r}; {len(traced)} prompts were traced: "
             "those that the model answers correctly"
         )
-    return int(found.iloc[0])
+    return int(ids.iloc[0])
