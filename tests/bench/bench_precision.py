@@ -46,7 +46,7 @@ class Tf32(TorchDispatchMode):
 def scores(lm, prompts, corruption, config, width, mode=None) -> np.ndarray:
     """Every score of every prompt, one after the other in this thread, which a dispatch mode can see."""
     ready = [causal_trace.prepare(lm, row, config) for row in prompts.itertuples()]
-    todo, found = restoration.patches(config.sites, width, lm.layers), []
+    todo, found = restoration.restorations(config.sites, width, lm.layers), []
     with sdpa_kernel(SDPBackend.MATH):
         for prompt in ready:
             if mode is None:

@@ -44,7 +44,7 @@ def oracle_flop(lm, prompts, corruption, config, width) -> float:
 
 def engine_flop(lm, prompts, corruption, config, width) -> float:
     """Operations of the engine's matrix products, per prompt."""
-    todo = restoration.patches(config.sites, width, lm.layers)
+    todo = restoration.restorations(config.sites, width, lm.layers)
     with FlopCounterMode(display=False) as counter:
         for prompt in prompts:
             causal_trace.trace_group(lm, [prompt], corruption, config, todo, 0)

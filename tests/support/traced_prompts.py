@@ -71,7 +71,7 @@ def trace_all(lm, rows, corruption, config, width, seed, *together):
     """Prompts of one length together; `together`: how many restorations, and positions, are in one sweep."""
     group = [causal_trace.prepare(lm, row, config) for row in rows]
     return causal_trace.trace_group(
-        lm, group, corruption, config, restoration.patches(config.sites, width, lm.layers), seed, *together
+        lm, group, corruption, config, restoration.restorations(config.sites, width, lm.layers), seed, *together
     )
 
 

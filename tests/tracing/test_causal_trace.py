@@ -110,7 +110,7 @@ def test_results_do_not_depend_on_what_is_in_one_sweep_beyond_rounding():
 
 def test_with_one_token_in_a_sweep_the_others_change_no_bit_of_it():
     lm = toy.lm()
-    prompt, todo = causal_trace.prepare(lm, row_of(lm), CONFIG), restoration.patches(CONFIG.sites, 2, lm.layers)
+    prompt, todo = causal_trace.prepare(lm, row_of(lm), CONFIG), restoration.restorations(CONFIG.sites, 2, lm.layers)
     every, _ = causal_trace.trace_group(lm, [prompt], NOISE, CONFIG, todo, 0, None, 1)[0]
     for token in prompt.tokens:
         alone, _ = causal_trace.trace_group(lm, [replace(prompt, tokens=(token,))], NOISE, CONFIG, todo, 0)[0]

@@ -25,7 +25,7 @@ from traced_prompts import CONFIG, NOISE, SAME_LENGTH, TOLERANCE, expected, rows
 
 
 def forecast(lm, config=CONFIG):
-    return memory_plan.Forecast(lm, restoration.patches(config.sites, 2, lm.layers), config.samples)
+    return memory_plan.Forecast(lm, restoration.restorations(config.sites, 2, lm.layers), config.samples)
 
 
 def shapes(lm, rows, config=CONFIG):
@@ -125,7 +125,7 @@ def test_the_predicted_peak_is_the_largest_of_all_groups():
 )
 def test_the_predicted_peak_is_that_of_the_tensors(kind, case):
     lm, config, (texts, size, together) = toy.lm(kind), replace(CONFIG, samples=5), case
-    todo = restoration.patches(config.sites, 2, lm.layers)
+    todo = restoration.restorations(config.sites, 2, lm.layers)
     group = [causal_trace.prepare(lm, row, config) for row in rows_of(lm, texts)]
     with memory_plan.Peak() as peak:
         causal_trace.trace_group(lm, group, NOISE, config, todo, 0, size, together)

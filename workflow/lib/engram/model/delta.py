@@ -137,17 +137,17 @@ def groups(lm: LM, deltas: Sequence[Delta], budget: int) -> list[list[int]]:
 
     Stacks of dense changes stay below `budget` bytes; a change of a weight that cannot be stacked is alone.
     """
-    found: list[list[int]] = []
+    sharing: list[list[int]] = []
     left = 0
     for number, delta in enumerate(deltas):
         alone = not all(place(lm, key).stackable for key in delta.parts)
         size = sum(part.nbytes for part in delta.parts.values() if not isinstance(part, tuple))
-        if alone or not found or size > left:
-            found.append([])
+        if alone or not sharing or size > left:
+            sharing.append([])
             left = budget
-        found[-1].append(number)
+        sharing[-1].append(number)
         left = -1 if alone else left - size
-    return found
+    return sharing
 
 
 @contextmanager

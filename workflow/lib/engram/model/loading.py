@@ -92,10 +92,10 @@ class LM:
 def open_lm(job: Job, device: str | torch.device) -> LM:
     """The model that a stage works on: from the folder of its input `weights` if it was trained here, else by `hub`."""
     block = job.config["model"]
-    options = {"dtype": DTYPES[block.get("dtype", "float32")], "devices": block.get("devices", "one")}
-    if job.inputs.weights is not None:
-        return load(block["name"], job.inputs.weights.parent, device, **options)
-    return load(block["name"], block["hub"], device, block["revision"], **options)
+    trained = job.inputs.weights is not None
+    source, revision = (job.inputs.weights.parent, None) if trained else (block["hub"], block["revision"])
+    dtype, devices = DTYPES[block.get("dtype", "float32")], block.get("devices", "one")
+    return load(block["name"], source, device, revision, dtype, devices)
 
 
 def load(

@@ -12,28 +12,28 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase as Tokenizer
 
 _BEFORE = "\n"  # text that merges with nothing after it
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+def encode(tokenizer: Tokenizer, text: str) -> list[int]:
     """Token ids of `text` alone, without any special token."""
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+def decode(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
     """The text of token ids that stand at the beginning, the start token left out; see `decode_following`."""
     return str(tokenizer.decode(list(ids)))
 
 
-def start(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def start(tokenizer: Tokenizer) -> list[int]:
     """The ids that the tokenizer puts in front of a text: one start token, or none. ValueError if it cannot be seen."""
     return list(_start(tokenizer))
 
 
 @lru_cache(maxsize=8)
-def _start(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+def _start(tokenizer: Tokenizer) -> tuple[int, ...]:
     plain, full = encode(tokenizer, "a"), tokenizer("a")["input_ids"]
     for count in range(len(full) - len(plain) + 1):
         if full[count : count + len(plain)] == plain:
@@ -44,12 +44,12 @@ def _start(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     )
 
 
-def prompt(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+def prompt(tokenizer: Tokenizer, text: str) -> list[int]:
     """Token ids of a text that is read from its beginning: the start token, where there is one, and the text's own."""
     return start(tokenizer) + encode(tokenizer, text)
 
 
-def following(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+def following(tokenizer: Tokenizer, text: str) -> list[int]:
     """Token ids of `text` as it follows another. ValueError if it would merge with whatever is before it."""
     if _joins(tokenizer):
         return encode(tokenizer, text)
@@ -59,7 +59,7 @@ def following(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return both[len(before) :]
 
 
-def decode_following(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+def decode_following(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
     """The text of token ids that follow others: a space that a decoder takes from the beginning of a text is kept."""
     if _keeps_spaces(tokenizer):
         return decode(tokenizer, ids)
@@ -68,7 +68,7 @@ def decode_following(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> 
 
 
 @lru_cache(maxsize=8)
-def _joins(tokenizer: PreTrainedTokenizerBase) -> bool:
+def _joins(tokenizer: Tokenizer) -> bool:
     """Whether texts that follow each other have the tokens that they have alone."""
     return all(
         encode(tokenizer, _BEFORE + text) == encode(tokenizer, _BEFORE) + encode(tokenizer, text)
@@ -77,12 +77,12 @@ def _joins(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 @lru_cache(maxsize=8)
-def _keeps_spaces(tokenizer: PreTrainedTokenizerBase) -> bool:
+def _keeps_spaces(tokenizer: Tokenizer) -> bool:
     """Whether the decoder keeps a space at the beginning of a text."""
     return decode(tokenizer, following(tokenizer, " a")) == " a"
 
 
-def token_range(tokenizer: PreTrainedTokenizerBase, text: str, begin: int, end: int) -> tuple[int, int]:
+def token_range(tokenizer: Tokenizer, text: str, begin: int, end: int) -> tuple[int, int]:
     """Tokens [b, e), of what `prompt` makes of `text`, that hold its characters [begin, end).
 
     ValueError if no token does.
@@ -91,9 +91,7 @@ def token_range(tokenizer: PreTrainedTokenizerBase, text: str, begin: int, end: 
     return _inside(tokenizer, text, encoded["offset_mapping"], begin, end)
 
 
-def _inside(
-    tokenizer: PreTrainedTokenizerBase, text: str, offsets: list[tuple[int, int]], begin: int, end: int
-) -> tuple[int, int]:
+def _inside(tokenizer: Tokenizer, text: str, offsets: list[tuple[int, int]], begin: int, end: int) -> tuple[int, int]:
     inside = [i for i, (a, b) in enumerate(offsets) if b > begin and a < end and a < b]
     if not inside:
         raise ValueError(f"no token of {text!r} holds the characters {begin}..{end}")
@@ -101,7 +99,7 @@ def _inside(
     return shift + inside[0], shift + inside[-1] + 1
 
 
-def subject_range(tokenizer: PreTrainedTokenizerBase, text: str, subject: str) -> tuple[int, int]:
+def subject_range(tokenizer: Tokenizer, text: str, subject: str) -> tuple[int, int]:
     """Tokens [b, e) of the first occurrence of `subject` in what `prompt` makes of the text.
 
     ValueError if it is absent.
@@ -112,9 +110,7 @@ def subject_range(tokenizer: PreTrainedTokenizerBase, text: str, subject: str) -
     return token_range(tokenizer, text, begin, begin + len(subject))
 
 
-def filled(
-    tokenizer: PreTrainedTokenizerBase, templates: Sequence[str], subject: str
-) -> list[tuple[list[int], int, int]]:
+def filled(tokenizer: Tokenizer, templates: Sequence[str], subject: str) -> list[tuple[list[int], int, int]]:
     """For each template with its one "{}" filled: its token ids (as of `prompt`), and the tokens [b, e) of the subject.
 
     ValueError unless "{}" occurs once in each and some token holds the subject.

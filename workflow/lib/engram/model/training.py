@@ -65,7 +65,6 @@ def rate_at(step: int, settings: Training) -> float:
 def new_model(settings: Training, tokenizer: PreTrainedTokenizerFast, seed: int) -> GPT2LMHeadModel:
     """A GPT-2 with random weights from `seed`, without dropout."""
     torch.manual_seed(seed)
-    end = tokenizer.eos_token_id
     return GPT2LMHeadModel(
         GPT2Config(
             vocab_size=len(tokenizer),
@@ -78,8 +77,8 @@ def new_model(settings: Training, tokenizer: PreTrainedTokenizerFast, seed: int)
             resid_pdrop=0.0,
             embd_pdrop=0.0,
             attn_pdrop=0.0,
-            bos_token_id=end,
-            eos_token_id=end,
+            bos_token_id=tokenizer.eos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
         )
     )
 

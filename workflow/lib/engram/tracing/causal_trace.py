@@ -125,9 +125,10 @@ class Work:
 
 
 def prepared(lm: LM, prompts: pd.DataFrame, config: Config, width: int, store: shards.Store = NOT_KEPT) -> Work:
-    """The Work of tracing `prompts`: tokenised, its memory predicted, grouped. Arguments as for `trace`.
+    """The Work of tracing `prompts`: which prompts, which restorations, what runs together. Arguments as for `trace`.
 
-    Says on stderr how many prompts there are and what they will take.
+    Says on stderr how many prompts there are and what they will take. ValueError if none can be traced, if a prompt_id
+    comes twice, or if one prompt does not fit into memory.
     """
     chosen = selected(lm, prompts, config)
     ready = {row.prompt_id: prepare(lm, row, config) for row in chosen.itertuples()}
@@ -151,7 +152,7 @@ def prepared(lm: LM, prompts: pd.DataFrame, config: Config, width: int, store: s
 
 
 def _memory(lm: LM, peak: int, limit: int) -> str:
-    """The predicted tensors and the bytes given; on a CPU also the process, which will hold as much more than now."""
+    """The predicted bytes of tensors, those given, those of weights; on a CPU also the size of the process."""
     weights = sum(parameter.nbytes for parameter in lm.model.parameters())
     tensors = (
         f"predicted peak memory {peak / 2**30:.3f} GiB of tensors ({limit / 2**30:.3g} GiB are given), beside "
@@ -234,16 +235,16 @@ def trace_group(
     answers = torch.tensor([int(prompt.row.answer_id) for prompt in prompts], device=lm.device)
     passes = clean_and_corrupted(adapter, embeddings, tuple(prompt.begin for prompt in prompts), answers)
     starts = restoration.starting_states(passes, todo)
-    restored = sorted({token for prompt in prompts for token in prompt.tokens})
-    chances = restoration.restore(passes, restored, todo, starts, size or len(todo), rows or sys.maxsize)
+    swept = sorted({token for prompt in prompts for token in prompt.tokens})
+    chances = restoration.restore(passes, swept, todo, starts, size or len(todo), rows or sys.maxsize)
     means = chances.mean(-1).cpu().numpy()
     unrestored = torch.stack((passes.probability[:, 0], passes.probability[:, 1:].mean(1))).tolist()
     traced = {}
     for i, prompt in enumerate(prompts):
         scores = {site: np.full((length, lm.layers), np.nan) for site in config.sites}
-        for at, token in enumerate(restored):
-            for kind, mean in zip(todo, means[at, :, i] if token in prompt.tokens else ()):
-                scores[kind.site][token, list(kind.layers)] = mean
+        for at, token in enumerate(swept):
+            for restored, mean in zip(todo, means[at, :, i] if token in prompt.tokens else ()):
+                scores[restored.site][token, list(restored.layers)] = mean
         clean, noisy = (values[i] for values in unrestored)
         traced[order[i]] = scores, _about(lm, prompt) | {"clean": clean, "corrupted": noisy}
     return [traced[i] for i in range(len(group))]

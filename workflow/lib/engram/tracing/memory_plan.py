@@ -68,7 +68,7 @@ class Shape:
 
     @property
     def rows(self) -> int:
-        """Tokens of the largest sweep."""
+        """How many positions a restoration at the first restored token computes."""
         return self.length - self.first
 
     @property
@@ -78,7 +78,10 @@ class Shape:
 
 
 class Forecast:
-    """The peak bytes of tensors for prompts traced together, beside the model's weights."""
+    """The peak bytes of tensors, beside the model's weights, for prompts that are traced together.
+
+    lm: the model, of which no weight is touched; todo: the restorations of a token; samples: noise samples.
+    """
 
     def __init__(self, lm: LM, todo: Sequence[restoration.Restoration], samples: int) -> None:
         with torch.device("meta"):
@@ -108,7 +111,7 @@ class Forecast:
         return peak.most
 
     def most_rows(self, size: int) -> int:
-        """Positions of a sweep of `size` restorations: as many as there are on a GPU, and as are fastest on a CPU."""
+        """How many positions a sweep of `size` restorations should have: the fastest on a CPU, no limit on a GPU."""
         position = size * self.samples * self.lm.width * self.lm.model.dtype.itemsize
         return max(1, CPU_BATCH // position) if self.kind == "cpu" else sys.maxsize
 
@@ -179,12 +182,10 @@ def budget(device: torch.device, gib: float, workers: int) -> int:
 def plan(forecast: Forecast, shapes: dict[int, Shape], most: int, limit: int) -> Plan:
     """The Plan with groups of at most `most` prompts of one length, none above `limit` bytes.
 
-    `shapes` are the Shapes of all prompts by prompt_id.
-
-    The groups depend on the set of prompts, not on its order: within a length prompts go by their first corrupted token
-    and their id. If not all fits, memory decides first how many restorations of one token of the largest prompt are
-    computed at a time, then how many prompts, then tokens. ValueError, with the number needed, if one restoration does
-    not fit.
+    `shapes` are the Shapes of all prompts by prompt_id; the groups depend on their set, not on their order: within a
+    length prompts go by their first corrupted token and their id. If not all fits, memory decides first how many
+    restorations of one token of the largest prompt are computed at a time, then how many prompts, then tokens.
+    ValueError, with the number needed, if one restoration does not fit.
     """
     size, groups = len(forecast.todo), _groups(shapes, lambda shape: most)
     rows, peak = _fitting_rows(forecast, shapes, groups, size, sys.maxsize)
