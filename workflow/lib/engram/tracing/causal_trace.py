@@ -174,7 +174,7 @@ def computed(
     done = sum(len(group) for i, part in enumerate(slices) if store.has(i) for group in part)
     with workers(lm.device) as pool, progress.bar(None, f"trace {lm.name}", "prompt", len(work.prompts), done) as bar:
 
-        def compute(part: list[list[Prompt]]) -> dict[str, pd.DataFrame]:
+        def compute(part: Sequence[list[Prompt]]) -> dict[str, pd.DataFrame]:
             tasks = [pool.submit(_group, lm, group, corruption, config, work, seed) for group in part]
             traced = []
             for task in tasks:

@@ -201,7 +201,7 @@ def _groups(shapes: dict[int, Shape], fitting: Callable[[Shape], int]) -> list[l
     """Groups of prompts of one length, as many of a Shape as `fitting` says, in the order of their first members."""
     groups: list[list[int]] = []
     for members in _classes(shapes):
-        groups += shards.split(members, -(-len(members) // fitting(shapes[members[0]])))
+        groups += map(list, shards.split(members, -(-len(members) // fitting(shapes[members[0]]))))
     order = {prompt_id: i for i, prompt_id in enumerate(shapes)}
     return sorted(groups, key=lambda group: min(order[prompt_id] for prompt_id in group))
 
