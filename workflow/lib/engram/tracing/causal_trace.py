@@ -241,7 +241,7 @@ def trace_group(
     unrestored = torch.stack((passes.probability[:, 0], passes.probability[:, 1:].mean(1))).tolist()
     traced = {}
     for i, prompt in enumerate(prompts):
-        scores = {site: np.full((length, lm.layers), np.nan) for site in config.sites}
+        scores: dict[str, np.ndarray] = {site: np.full((length, lm.layers), np.nan) for site in config.sites}
         for at, token in enumerate(swept):
             for restored, mean in zip(todo, means[at, :, i] if token in prompt.tokens else ()):
                 scores[restored.site][token, list(restored.layers)] = mean
