@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     lm = loading.open_lm(job, device)
     settings = build(Covariance, job.config["covariance"], "covariance")
     articles = io.read_table(job.inputs.text, schemas.ARTICLES)[: settings.articles]
-    limit: int = lm.model.config.max_position_embeddings  # type: ignore[union-attr, assignment]  # of any module
+    limit: int = lm.model.config.max_position_embeddings
     with shards.store(job) as store:
         moments = covariance.second_moments(
             lm,
