@@ -30,7 +30,7 @@ def test_the_command_writes_one_page(site):
     for item in params.load(site.root / "params.yaml")["paper"]:
         assert f'id="mini-{item.replace("/", "-")}"' in text
         assert f"dvc repro {item.replace('/', '-')}@mini" in text
-    assert "snakemake --cores all figures/mini/rome/fig2_average_traces.pdf" in text
+    assert "snakemake --cores all rome-fig2_average_traces@mini" in text
     assert "results/trace/mini/main/effects.parquet, prompts.parquet" in text and "texts: 4" in text, "lineage"
     assert "&amp;id0" not in text and "epsilon: 0.0005" not in text, "parameters: no anchors, no other model's values"
     assert STATE in text and "stale" not in re.sub(r"(?s)<style>.*?</style>|<script.*?</script>", "", text)

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from engram.editing import editor, subject_keys
-from engram.editing.facts import Fact, lookups
+from engram.editing.facts import Fact
 from engram.model.delta import applied
 from repository import ROOT, module_of
 from sandboxes import Sandbox, make_sandbox
@@ -111,9 +111,10 @@ def test_a_new_method_is_one_file_one_block_and_a_row(followed):
     value = torch.ones(model.width, dtype=torch.float64)
     fact = Fact(0, "Beats Music", "{} is owned by", "chess")
     delta = method.edit(model, [fact], method.Settings(layer=1), editor.Aids(("{}",), {}, {0: value}))
-    (row,) = lookups(model.tokenizer, fact, ["{}"])
     with applied(model, delta):
-        assert torch.allclose(subject_keys.keys_values(model, 1, [row])[1][0], value, atol=1e-9)
+        assert torch.allclose(
+            subject_keys.fact_keys(model, method.Settings(layer=1), [fact], ["{}"]).value[0], value, atol=1e-9
+        )
 
 
 @pytest.mark.long
