@@ -64,10 +64,10 @@ def test_a_killed_run_is_taken_up(inputs, tmp_path, monkeypatch):
     shutil.rmtree(tmp_path / "out")
     plain = shards.Store.save
 
-    def killed(self, index, values, alone=False):
+    def killed(self, index, values, keep_earlier=True):
         if index == 2:
             raise KeyboardInterrupt
-        plain(self, index, values, alone)
+        plain(self, index, values, keep_earlier)
 
     monkeypatch.setattr(shards.Store, "save", killed)
     with pytest.raises(KeyboardInterrupt):
