@@ -83,8 +83,9 @@ def _edited(run: Run) -> list[dict]:
     """One block per dataset."""
     blocks = []
     for dataset, methods in run.edits.items():
+        tables = {"scores": schemas.SCORES, "texts": schemas.TEXTS_WRITTEN}
         read = {
-            method: {name: io.read_table(run.need(path), schemas.OUTPUTS["edit"][name]) for name, path in files.items()}
+            method: {name: io.read_table(run.need(path), tables[name]) for name, path in files.items()}
             for method, files in methods.items()
         }
         records = io.read_table(run.need(run.records(dataset)), schemas.RECORDS_OF[dataset])
