@@ -10,7 +10,7 @@ from engram.settings.objective import Settings
 
 
 def test_a_value_that_diverges(monkeypatch):
-    found = [descent.Found(torch.zeros(1), torch.zeros(1), [[1.0], [float("nan")]])]
+    found = [descent.Optimised(torch.zeros(1), torch.zeros(1), [[1.0], [float("nan")]])]
     monkeypatch.setattr(descent, "batch_of", lambda *args: None)
     monkeypatch.setattr(descent, "descend", lambda *args: found)
     work = SimpleNamespace(fact=SimpleNamespace(case_id=7))

@@ -193,7 +193,7 @@ class Feed:
 
         def compute(chunk: range) -> int:
             rows = [batch[i] for i in chunk]
-            ids, _ = tokens.pad(rows, self.lm.device)
+            ids, _ = tokens.pad([row.tolist() for row in rows], self.lm.device)
             real = real_positions(rows, self.lm.device)
 
             def keep(layer: int, keys: torch.Tensor) -> None:

@@ -124,7 +124,7 @@ class SecondMoment:
             [product.diagonal(end - len(product)) for product, (_, end) in zip(products, stripes_of(self.width))]
         ).double()
         if self.exact and self.exponent is None:
-            self.exponent = grid(float(diagonal.max()) / len(keys) * self.expected)
+            self.exponent = grid(float(diagonal.max()) / len(keys) * cast(int, self.expected))
         parts = [self._kept(product) for product in products]
         diagonal += self.diagonal
         for stripe, part in zip(self.stripes, parts):

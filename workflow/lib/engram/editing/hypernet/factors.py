@@ -4,6 +4,7 @@ The gradient of a linear weight [out, in] is the sum over tokens of v uT, so it 
 Shapes: B texts, T tokens, m target tokens, d residual width, r rank of a change; in, out: widths of one linear map.
 """
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -12,6 +13,11 @@ import torch
 from engram.model import tokens
 from engram.model.delta import LINEAR, Delta
 from engram.model.hooks import call_until_stop, captured, hooked, resumed
+from engram.model.loading import LM
+
+Sides = dict[
+    str, tuple[torch.Tensor, torch.Tensor]
+]  # by weight name: (u, v) of a gradient, or (left, right) of a change
 
 
 @dataclass(frozen=True)
@@ -24,21 +30,20 @@ class Text:
 
 @dataclass(frozen=True)
 class Batch:
-    """Texts as tensors: what is read, and where which target token is predicted with which weight in the text's
-    mean.
-    """
+    """Texts as tensors."""
 
     ids: torch.Tensor  # [B, T]
-    lengths: torch.Tensor  # [B]
-    position: torch.Tensor  # [B, m]
-    wanted: torch.Tensor  # [B, m]
-    weight: torch.Tensor  # [B, m]; sums to 1 over the target, 0 behind it
+    lengths: torch.Tensor  # [B], tokens of each text
+    position: torch.Tensor  # [B, m], where each target token is predicted
+    target: torch.Tensor  # [B, m]
+    weight: torch.Tensor  # [B, m] of a target token in the text's mean; sums to 1 over the target, 0 behind it
     below: torch.Tensor | None  # output [B, T, d] of the last block under the edited ones
 
 
-def batch_of(lm, texts: list[Text], layers: int) -> Batch:
-    """The batch of `texts`, computed up to the last `layers` layers. ValueError for a text without a prompt or a
-    target.
+def batch_of(lm: LM, texts: list[Text], layers: int) -> Batch:
+    """The batch of `texts`, run as far as the last `layers` layers.
+
+    ValueError for a text without a prompt or a target.
     """
     for text in texts:
         if not text.prompt or not text.target:
@@ -47,23 +52,24 @@ def batch_of(lm, texts: list[Text], layers: int) -> Batch:
             )
     ids, lengths = tokens.pad([[*text.prompt, *text.target] for text in texts], lm.device)
     most = max(len(text.target) for text in texts)
-    rows = [[0] * (most - len(text.target)) for text in texts]  # what is missing behind shorter targets
+    fill = [[0] * (most - len(text.target)) for text in texts]  # what is missing behind shorter targets
     position = [
-        [*range(len(text.prompt) - 1, len(text.prompt) - 1 + len(text.target)), *row] for text, row in zip(texts, rows)
+        [*range(len(text.prompt) - 1, len(text.prompt) - 1 + len(text.target)), *row] for text, row in zip(texts, fill)
     ]
-    wanted = [[*text.target, *row] for text, row in zip(texts, rows)]
-    weight = [[1 / len(text.target)] * len(text.target) + row for text, row in zip(texts, rows)]
+    target = [[*text.target, *row] for text, row in zip(texts, fill)]
+    weight = [[*[1 / len(text.target)] * len(text.target), *row] for text, row in zip(texts, fill)]
     full = torch.promote_types(lm.model.dtype, torch.float32)
     return Batch(
         ids,
         lengths,
-        *(torch.tensor(x, device=lm.device) for x in (position, wanted)),
+        torch.tensor(position, device=lm.device),
+        torch.tensor(target, device=lm.device),
         torch.tensor(weight, dtype=full, device=lm.device),
         below(lm, ids, layers),
     )
 
 
-def maps(lm, layers: int) -> dict[str, torch.nn.Module]:
+def maps(lm: LM, layers: int) -> dict[str, torch.nn.Module]:
     """The edited linear maps, by the name of their weight: all those of the MLPs in the last `layers` layers.
 
     Two a layer for GPT-2, GPT-J and GPT-NeoX (c_fc and c_proj and their like), three for Llama (gate, up, down).
@@ -82,7 +88,7 @@ def maps(lm, layers: int) -> dict[str, torch.nn.Module]:
 
 
 @torch.no_grad()
-def below(lm, ids: torch.Tensor, layers: int) -> torch.Tensor | None:
+def below(lm: LM, ids: torch.Tensor, layers: int) -> torch.Tensor | None:
     """Output [B, T, d] of the last block under the last `layers` layers; None if there is none."""
     if layers == lm.layers:
         return None
@@ -91,34 +97,39 @@ def below(lm, ids: torch.Tensor, layers: int) -> torch.Tensor | None:
     return kept["block"]
 
 
-def above(lm, ids: torch.Tensor, start: torch.Tensor | None, layers: int) -> torch.Tensor:
-    """Final hidden states [B, T, d] of `ids` [B, T], of which `start` is what `below` found: the rest is computed."""
+def above(lm: LM, ids: torch.Tensor, start: torch.Tensor | None, layers: int) -> torch.Tensor:
+    """Final hidden states [B, T, d] of `ids` [B, T], computed from `start`, what `below` returned for them."""
     with nullcontext() if start is None else resumed(lm, lm.layers - layers - 1, start):
         return lm.hidden(ids)
 
 
-def logits(lm, hidden: torch.Tensor) -> torch.Tensor:
+def logits(lm: LM, hidden: torch.Tensor) -> torch.Tensor:
     """Logits [.., V] of hidden states [.., d], at least in float32."""
-    found = lm.logits(hidden)
-    return found.to(torch.promote_types(found.dtype, torch.float32))
+    raw = lm.logits(hidden)
+    return raw.to(torch.promote_types(raw.dtype, torch.float32))
 
 
-def losses(lm, hidden: torch.Tensor, batch: Batch) -> torch.Tensor:
+def losses(lm: LM, hidden: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Mean negative log-likelihood [B] of every text's target tokens (natural log), `hidden` [B, T, d]."""
     rows = torch.arange(len(hidden), device=hidden.device)[:, None]
-    found = logits(lm, hidden[rows, batch.position])
-    nll = torch.nn.functional.cross_entropy(found.flatten(0, 1), batch.wanted.flatten(), reduction="none")
-    return (nll.view_as(batch.wanted) * batch.weight).sum(1)
+    read = logits(lm, hidden[rows, batch.position])
+    nll = torch.nn.functional.cross_entropy(read.flatten(0, 1), batch.target.flatten(), reduction="none")
+    return (nll.view_as(batch.target) * batch.weight).sum(1)
 
 
-def factors(lm, edited: dict[str, torch.nn.Module], batch: Batch, layers: int) -> dict[str, tuple]:
-    """{name: (u [B, T, in], v [B, T, out])} in the order of `edited`, so that d loss_b / d W = sum over t of v_bt
-    u_btT.
+Hook = Callable[[torch.nn.Module, tuple[torch.Tensor, ...], torch.Tensor], torch.Tensor]
+
+
+def factors(lm: LM, edited: dict[str, torch.nn.Module], batch: Batch, layers: int) -> Sides:
+    """The factors {name: (u [B, T, in], v [B, T, out])} of the gradient of every text, in the order of `edited`.
+
+    d loss_b / d W is the sum over t of v_bt u_btT.
     """
-    inputs, probes = {}, {}
+    inputs: dict[str, torch.Tensor] = {}
+    probes: dict[str, torch.Tensor] = {}
 
-    def probe(name):
-        def hook(_module, given, output):
+    def probe(name: str) -> Hook:
+        def hook(_module: torch.nn.Module, given: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
             inputs[name] = given[0].detach()
             probes[name] = torch.zeros_like(output, requires_grad=True)
             return output + probes[name]
@@ -132,13 +143,15 @@ def factors(lm, edited: dict[str, torch.nn.Module], batch: Batch, layers: int) -
 
 
 @contextmanager
-def changed(edited: dict[str, torch.nn.Module], changes: dict[str, tuple]):
-    """Row b of a batch runs with W + left_bT right_b for `changes` {name: (left [B, r, out], right [B, r, in])}.
+def changed(edited: dict[str, torch.nn.Module], changes: Sides) -> Iterator[None]:
+    """During the block, row b of a batch runs with W + left_bT right_b.
+
+    `changes` are {name: (left [B, r, out], right [B, r, in])}.
 
     Gradients reach left and right (engram.model.delta.edited takes finished deltas, one per row).
     """
 
-    def adding(left, right):
+    def adding(left: torch.Tensor, right: torch.Tensor) -> Hook:
         return lambda _module, given, output: output + torch.bmm(torch.bmm(given[0], right.transpose(1, 2)), left)
 
     with hooked(*((module, adding(*changes[name])) for name, module in edited.items())):
@@ -148,11 +161,11 @@ def changed(edited: dict[str, torch.nn.Module], changes: dict[str, tuple]):
 class Sum:
     """The sum of the changes of many texts; dense where that is smaller."""
 
-    def __init__(self):
-        self.parts: dict[str, tuple | torch.Tensor] = {}
+    def __init__(self) -> None:
+        self.parts: dict[int | str, tuple[torch.Tensor, torch.Tensor] | torch.Tensor] = {}
 
-    def add(self, changes: dict[str, tuple], scale: float) -> None:
-        """Add scale * left_bT right_b of every text b, `changes` as for `changed`."""
+    def add(self, changes: Sides, scale: float) -> None:
+        """Add scale * left_bT right_b of every text b; `changes` are {name: (left [B, r, out], right [B, r, in])}."""
         for name, (left, right) in changes.items():
             left, right = left.flatten(0, 1), right.flatten(0, 1)
             used = left.any(1) & right.any(1)  # padding is zero
@@ -160,10 +173,11 @@ class Sum:
             old = self.parts.get(name)
             if isinstance(old, tuple):
                 left, right = torch.cat([old[0], left], 1), torch.cat([old[1], right], 1)
-            part = (left, right)
+            part: tuple[torch.Tensor, torch.Tensor] | torch.Tensor = (left, right)
             if left.shape[1] * (len(left) + len(right)) >= len(left) * len(right) or isinstance(old, torch.Tensor):
                 part = left @ right.T + (old if isinstance(old, torch.Tensor) else 0)
             self.parts[name] = part
 
     def delta(self) -> Delta:
+        """The sum so far as a change of the model's weights [out, in]."""
         return Delta(dict(self.parts))

@@ -3,18 +3,26 @@
 Shapes: B texts, T tokens, N tokens with a gradient, w = in + out; in, out: widths of one linear map.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 
+from engram.editing.hypernet.factors import Batch, Sides
 from engram.settings.trained_editors import MendNetwork as Network
 
 
 class Statistics(nn.Module):
-    """Running mean and standard deviation of vectors [w] (Welford, merged batch by batch); 0 and 1 until two were
-    seen.
+    """Running mean and standard deviation of vectors [w] (Welford, merged batch by batch).
+
+    They are 0 and 1 until two vectors were seen.
     """
 
-    def __init__(self, width: int):
+    count: torch.Tensor
+    mean: torch.Tensor
+    square: torch.Tensor
+
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.register_buffer("count", torch.zeros(1, dtype=torch.float64))
         self.register_buffer("mean", torch.zeros(width, dtype=torch.float64))
@@ -22,7 +30,7 @@ class Statistics(nn.Module):
 
     @torch.no_grad()
     def update(self, x: torch.Tensor) -> None:
-        """Count the vectors `x` [N, w] in."""
+        """Take the vectors `x` [N, w] into the statistics."""
         if not len(x):
             return
         x = x.double()
@@ -33,7 +41,7 @@ class Statistics(nn.Module):
         self.count.copy_(count)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The vectors [N, w], centred and scaled."""
+        """The vectors x [N, w], centred and scaled."""
         if self.count < 2:
             return x
         spread = (self.square / (self.count - 1)).sqrt() + 1e-7
@@ -41,9 +49,12 @@ class Statistics(nn.Module):
 
 
 class Layer(nn.Module):
-    """x + relu(scale * (up down x + bias) + offset), the identity at the start; one scale and offset per weight."""
+    """A layer of the network: x + relu(scale * (up down x + bias) + offset), the identity at the start.
 
-    def __init__(self, width: int, rank: int, modes: int, relu: bool):
+    `modes` weights of the model share it, each with a scale and an offset of its own.
+    """
+
+    def __init__(self, width: int, rank: int, modes: int, relu: bool) -> None:
         super().__init__()
         rank, self.relu = min(rank, width), relu
         self.down = nn.Parameter(torch.randn(rank, width))
@@ -53,19 +64,16 @@ class Layer(nn.Module):
         self.offset = nn.Parameter(torch.zeros(modes, width))
 
     def forward(self, x: torch.Tensor, mode: int) -> torch.Tensor:
+        """The vectors x [N, w] of the model's weight number `mode`, rewritten."""
         inner = (x @ self.down.T) @ self.up.T + self.bias
         inner = inner * self.scale[mode] + self.offset[mode]
-        return x + (
-            inner.clamp(min=0) if self.relu else inner
-        )  # clamp, not relu: its slope at 0, where all starts, is 1
+        return x + (inner.clamp(min=0) if self.relu else inner)  # clamp: its slope at 0, where all starts, is 1
 
 
 class Shared(nn.Module):
-    """The network of all weights of one shape: normalised u and v, side by side, through layers that keep their
-    width.
-    """
+    """The network of all weights of one shape: u and v, side by side and normalised, through layers of their width."""
 
-    def __init__(self, width: int, modes: int, settings: Network):
+    def __init__(self, width: int, modes: int, settings: Network) -> None:
         super().__init__()
         self.statistics = Statistics(width)
         self.layers = nn.ModuleList(
@@ -74,7 +82,7 @@ class Shared(nn.Module):
         )
 
     def forward(self, u: torch.Tensor, v: torch.Tensor, mode: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """U [B, T, in] and v [B, T, out], rewritten; zero for tokens without a gradient."""
+        """The factors u [B, T, in] and v [B, T, out] of weight number `mode`, rewritten; zero where there is none."""
         has = u.any(-1) & v.any(-1)
         x = torch.cat([u, v], -1)[has]
         if self.training:
@@ -91,7 +99,7 @@ class Net(nn.Module):
 
     kind = "mend"
 
-    def __init__(self, shapes: dict[str, tuple[int, int]], settings: Network):
+    def __init__(self, shapes: dict[str, tuple[int, int]], settings: Network) -> None:
         super().__init__()
         self.shapes, self.settings = dict(shapes), settings
         groups: dict[str, list[str]] = {}
@@ -103,19 +111,19 @@ class Net(nn.Module):
         )
         self.rates = nn.Parameter(torch.full((len(shapes),), settings.edit_rate))
 
-    def forward(self, batch, factors: dict[str, tuple]) -> dict[str, tuple]:
+    def forward(self, batch: Batch, factors: Sides) -> Sides:
         """The change of every text: {name: (left [B, T, out], right [B, T, in])}, W += sum over t of left right T.
 
         PAPER: MEND, W -= rate * v~ u~T; with an untrained network a step of `rate` down the gradient. DIFFERS: the
         published rates are added, so they come with the other sign.
         """
-        found = {}
+        changes = {}
         for rate, name in zip(self.rates, self.shapes):
             group, mode = self.place[name]
             u, v = self.nets[group](*(x.float() for x in factors[name]), mode)
-            found[name] = (-rate * v, u)
-        return found
+            changes[name] = (-rate * v, u)
+        return changes
 
-    def groups(self, rate: float, edit_rate: float) -> list[dict]:
-        """Parameters with their learning rates: the networks, the learnt rates."""
+    def groups(self, rate: float, edit_rate: float) -> list[dict[str, Any]]:
+        """Parameters with their learning rates as Adam takes them: `rate` of the networks, `edit_rate` of the rates."""
         return [{"params": list(self.nets.parameters()), "lr": rate}, {"params": [self.rates], "lr": edit_rate}]

@@ -6,12 +6,15 @@ file was at hand. So a file is used only if it holds exactly the tensors expecte
 
 import pickle
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import GPT2Config, GPTJConfig
 
-from engram.editing.hypernet import factors, ke, mend
-from engram.model.delta import place
+from engram.editing.hypernet import ke, mend
+from engram.editing.hypernet.editors import Shapes, shapes_of
+from engram.model.loading import LM
 
 PARTS = {"up": "u", "down": "v", "bias": "bias", "scale": "mode_scale.weight", "offset": "mode_shift.weight"}
 LSTM = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
@@ -22,8 +25,8 @@ CONDITIONER = {
 }
 
 
-def load(path, lm, kind: str) -> tuple[dict, dict]:
-    """(tensors, metadata) of the published editor in the file `path`, as `editors.restore` takes them.
+def load(path: Path, lm: LM, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Tensors and metadata of the published "mend" or "ke" in the file `path`, as `editors.restore` takes them.
 
     Only tensors, plain containers and the configurations of the two models are unpickled, nothing that could run.
     ValueError if the file holds anything else, or not the tensors of such an editor for `lm`.
@@ -37,28 +40,38 @@ def load(path, lm, kind: str) -> tuple[dict, dict]:
             ) from error
     if not isinstance(archive, dict) or not isinstance(archive.get("model"), dict):
         raise ValueError(f"{path}: no dictionary with the tensors of an editor under the key 'model'")
-    found = {
+    published = {
         name.replace("gtn.", "mend.", 1) if name.startswith("gtn.") else name: value  # an older name of the same
         for name, value in archive["model"].items()
         if isinstance(value, torch.Tensor)
     }
-    names = _Names(found, path)
-    shapes = {name: tuple(place(lm, name).weight.shape) for name in factors.maps(lm, 3)}
-    tensors, settings = {"mend": _mend, "ke": _ke}[kind](names, shapes)
-    if unknown := sorted(set(found) - names.taken):
+    names = _Names(published, path)
+    shapes = shapes_of(lm, 3)
+    tensors, settings = _mend(names, shapes) if kind == "mend" else _ke(names, shapes)
+    if unknown := sorted(set(published) - names.taken):
         raise ValueError(f"{path}: holds tensors that a published {kind} editor for {lm.name} has not: {unknown[:5]}")
-    about = {"task": "published", "case_id": None, "seen": []}  # on which records it was trained was never published
-    return tensors, {"net": kind, "network": asdict(settings), "shapes": shapes, **about}
+    # on which records it was trained was never published
+    about: dict[str, Any] = {
+        "net": kind,
+        "network": asdict(settings),
+        "shapes": shapes,
+        "task": "published",
+        "case_id": None,
+        "seen": [],
+    }
+    return tensors, about
 
 
-class _Names(dict):
-    """Takes tensors out of a published file, and remembers which."""
+class _Names(dict[str, torch.Tensor]):
+    """The tensors of a published file by name, and which of them were taken."""
 
-    def __init__(self, found: dict, path):
-        super().__init__(found)
-        self.path, self.taken = path, set()
+    def __init__(self, published: dict[str, torch.Tensor], path: Path) -> None:
+        super().__init__(published)
+        self.path = path
+        self.taken: set[str] = set()
 
-    def take(self, name: str, shape: tuple | None = None) -> torch.Tensor:
+    def take(self, name: str, shape: tuple[int, ...] | None = None) -> torch.Tensor:
+        """The tensor `name` in float32; ValueError if there is none, or not of `shape`."""
         if name not in self:
             raise ValueError(f"{self.path}: no tensor {name!r}; it is not a published editor of this kind and model")
         value = self[name]
@@ -68,27 +81,28 @@ class _Names(dict):
         return value.float()
 
 
-def _mend(names: _Names, shapes: dict):
-    """One network per shape, `mend.(in, out)`; u and v are normalised apart, here side by side."""
+def _mend(names: _Names, shapes: Shapes) -> tuple[dict[str, torch.Tensor], mend.Network]:
+    """Tensors and settings of a published MEND in our names.
+
+    It has one network per shape, `mend.(in, out)`; u and v are normalised apart, here side by side.
+    """
     count = {shape: list(shapes.values()).count(shape) for shape in shapes.values()}
-    tensors, ranks = (
-        {"rates": -names.take("edit_lrs", (len(shapes),))},
-        set(),
-    )  # the published rates are added to the weights
+    tensors = {"rates": -names.take("edit_lrs", (len(shapes),))}  # the published rates are added to the weights
+    ranks: set[int] = set()
     for (out, into), modes in count.items():
-        there, here, width = f"mend.({into}, {out})", f"nets.{into}x{out}", into + out
+        theirs, ours, width = f"mend.({into}, {out})", f"nets.{into}x{out}", into + out
         both = {
             name: torch.cat(
-                [names.take(f"{there}.u_{name}", (into,)), names.take(f"{there}.v_{name}", (out,))]
+                [names.take(f"{theirs}.u_{name}", (into,)), names.take(f"{theirs}.v_{name}", (out,))]
             ).double()
             for name in ("mean", "s", "std")
         }  # std follows from s
-        tensors[f"{here}.statistics.count"] = names.take(f"{there}.k", (1,)).double()
-        tensors |= {f"{here}.statistics.mean": both["mean"], f"{here}.statistics.square": both["s"]}
+        tensors[f"{ours}.statistics.count"] = names.take(f"{theirs}.k", (1,)).double()
+        tensors |= {f"{ours}.statistics.mean": both["mean"], f"{ours}.statistics.square": both["s"]}
         for layer in range(2):
-            rank = names.take(f"{there}.mlp.layers.{layer}.v").shape[0]
+            rank = names.take(f"{theirs}.mlp.layers.{layer}.v").shape[0]
             ranks.add(rank)
-            sizes = {
+            sizes: dict[str, tuple[int, ...]] = {
                 "up": (width, rank),
                 "down": (rank, width),
                 "bias": (width,),
@@ -96,14 +110,17 @@ def _mend(names: _Names, shapes: dict):
                 "offset": (modes, width),
             }
             tensors |= {
-                f"{here}.layers.{layer}.{ours}": names.take(f"{there}.mlp.layers.{layer}.{theirs}", sizes[ours])
-                for ours, theirs in PARTS.items()
+                f"{ours}.layers.{layer}.{part}": names.take(f"{theirs}.mlp.layers.{layer}.{other}", sizes[part])
+                for part, other in PARTS.items()
             }
     return tensors, mend.Network(layers=3, rank=max(ranks), hidden_layers=1)
 
 
-def _ke(names: _Names, shapes: dict):
-    """The learner `editor`; its conditioners give scale and shift in the order of ours for weights stored [in, out]."""
+def _ke(names: _Names, shapes: Shapes) -> tuple[dict[str, torch.Tensor], ke.Network]:
+    """Tensors and settings of a published KE, the learner `editor`, in our names.
+
+    Its conditioners give scale and shift in the order of ours for weights stored [in, out].
+    """
     bottom = "editor.condition"
     tensors = {"reader.embedding.weight": names.take(f"{bottom}.embedding.weight")}
     for part in LSTM:
@@ -112,10 +129,10 @@ def _ke(names: _Names, shapes: dict):
     for part in ("weight", "bias"):
         tensors[f"reader.linear.{part}"] = names.take(f"{bottom}.linear._linear_layers.0.{part}")
     for name, (out, into) in shapes.items():
-        there = f"editor.conditioners.{ke.slot(name)}_conditioner.conditioners"
+        theirs = f"editor.conditioners.{ke.slot(name)}_conditioner.conditioners"
         for layer in (0, 2):
-            for ours, theirs in CONDITIONER.items():
-                tensors[f"conditioners.{ke.slot(name)}.{layer}.{ours}"] = names.take(f"{there}.{layer}.{theirs}")
-        names.take(f"{there}.2.bias", (2 * (into + out) + 1,))
+            for part, other in CONDITIONER.items():
+                tensors[f"conditioners.{ke.slot(name)}.{layer}.{part}"] = names.take(f"{theirs}.{layer}.{other}")
+        names.take(f"{theirs}.2.bias", (2 * (into + out) + 1,))
     condition, wide = tensors["reader.linear.weight"].shape
     return tensors, ke.Network(layers=3, hidden=wide // 2, condition=condition, max_scale=1.0)

@@ -5,14 +5,18 @@ Shapes: E edits of a step, T tokens, V vocabulary.
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
 from engram.editing.hypernet import factors
+from engram.editing.hypernet.editors import Net
 from engram.editing.hypernet.tasks import Part, Task, window
 from engram.job import progress, seeds, shards
 from engram.model import tokens
+from engram.model.loading import LM
 from engram.settings.trained_editors import TrainingRun as Settings
 
 PARTS = ("edit", "locality", "total")
@@ -23,23 +27,28 @@ COLUMNS = ["split", "step", *PARTS]  # of the log
 class State:
     """What a run that is taken up again needs besides the network and Adam."""
 
-    log: list[dict] = field(default_factory=list)
-    best: dict = field(default_factory=dict)  # tensors of the network with the lowest validation loss
+    log: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, torch.Tensor] = field(
+        default_factory=dict
+    )  # tensors of the network with the lowest validation loss
     lowest: float = float("inf")
     best_step: int = 0
     step: int = 0  # steps done
 
 
-def train(lm, net, task: Task, settings: Settings, text_tokens: int, key: tuple, store=shards.Store()) -> pd.DataFrame:
+def train(
+    lm: LM, net: Net, task: Task, settings: Settings, text_tokens: int, key: tuple, store: shards.Store | None = None
+) -> pd.DataFrame:
     """Train `net` in place, to the weights of its best validation. Returns the log: split, step, edit, locality, total.
 
-    Every step draws from its own generator, and all that changes is kept in `store` at every validation: the same bytes
-    come out of a run that was stopped. DIFFERS: the reference's `cbase` weighs the drift of a base model that is
-    trained along; here, as for the published editors, it is frozen, so the term is zero. ValueError if training
-    diverges.
+    `text_tokens` is the length of the passages whose predictions should stay. Every step draws from its own generator,
+    seeded by `key`, and all that changes is kept in `store` at every validation: the same bytes come out of a run that
+    was stopped. DIFFERS: the reference's `cbase` weighs the drift of a base model that is trained along; here, as for
+    the published editors, it is frozen, so the term is zero. ValueError if training diverges.
     """
     adam = torch.optim.Adam(net.groups(settings.rate, settings.edit_rate))
     run = _Run(lm, net, settings, text_tokens, key)
+    store = store or shards.Store()
     done, saved = store.latest()
     state = _load(net, adam, saved["state.safetensors"]) if saved else State()
     bar = progress.bar(
@@ -67,15 +76,18 @@ def train(lm, net, task: Task, settings: Settings, text_tokens: int, key: tuple,
 
 @dataclass(frozen=True)
 class _Run:
-    lm: object
-    net: torch.nn.Module
+    """One training: the model, the editor, and how it is trained."""
+
+    lm: LM
+    net: Net
     settings: Settings
     text_tokens: int
     key: tuple
 
-    def losses(self, part: Part, picks: list[int], rngs: list) -> dict[str, torch.Tensor]:
-        """Losses [E] of the examples `picks`, each edited on its own; what is asked and the passage come from its
-        generator.
+    def losses(self, part: Part, picks: list[int], rngs: list[np.random.Generator]) -> dict[str, torch.Tensor]:
+        """Losses (PARTS) [E] of the examples `picks`, each edited on its own.
+
+        The generator of an example draws how it is asked for, and its passage.
         """
         lm, layers = self.lm, self.net.settings.layers
         examples = [part.examples[i] for i in picks]
@@ -92,7 +104,9 @@ class _Run:
         return {"edit": edit, "locality": locality, "total": total}
 
 
-def _drift(lm, edited, changes, passages: list[list[int]], layers: int) -> torch.Tensor:
+def _drift(
+    lm: LM, edited: dict[str, torch.nn.Module], changes: factors.Sides, passages: list[list[int]], layers: int
+) -> torch.Tensor:
     """KL(before || after) of the predictions [E], mean over the tokens of each passage."""
     ids, lengths = tokens.pad(passages, lm.device)
     start = factors.below(lm, ids, layers)
@@ -105,12 +119,13 @@ def _drift(lm, edited, changes, passages: list[list[int]], layers: int) -> torch
     return (kl * inside).sum(1) / lengths
 
 
-def _step(run: _Run, adam, part: Part, step: int) -> dict[str, list[float]]:
+def _step(run: _Run, adam: torch.optim.Adam, part: Part, step: int) -> dict[str, list[float]]:
+    """Make step number `step`; returns the losses of its edits by PARTS."""
     rng = seeds.rng(*run.key, "step", step)
     picks = [int(i) for i in rng.integers(len(part.examples), size=run.settings.edits)]
     run.net.train()
-    found = run.losses(part, picks, [rng] * len(picks))
-    loss = found["total"].mean()
+    losses = run.losses(part, picks, [rng] * len(picks))
+    loss = losses["total"].mean()
     if not torch.isfinite(loss):
         raise ValueError(
             f"training of {run.key[-1]} diverged at step {step}: the loss is {loss.item()}; lower its rate"
@@ -119,19 +134,19 @@ def _step(run: _Run, adam, part: Part, step: int) -> dict[str, list[float]]:
     loss.backward()
     torch.nn.utils.clip_grad_norm_(run.net.parameters(), run.settings.clip)
     adam.step()
-    return {name: value.tolist() for name, value in found.items()}
+    return {name: value.tolist() for name, value in losses.items()}
 
 
 @torch.no_grad()
 def _validate(run: _Run, part: Part, state: State) -> None:
-    """The row of the validation, with the same draws every time; the network is kept if it is the best so far."""
+    """Add the row of the validation to the log, with the same draws every time; keep the network if it is the best."""
     run.net.eval()
-    found = []
+    blocks = []
     for start in range(0, len(part.examples), run.settings.edits):
         picks = list(range(start, min(start + run.settings.edits, len(part.examples))))
         losses = run.losses(part, picks, [seeds.rng(*run.key, "validation", i) for i in picks])
-        found.append({name: value.tolist() for name, value in losses.items()})
-    state.log.append(_row("validation", state.step, found))
+        blocks.append({name: value.tolist() for name, value in losses.items()})
+    state.log.append(_row("validation", state.step, blocks))
     if not math.isfinite(state.log[-1]["total"]):
         raise ValueError(
             f"training of {run.key[-1]} diverged: no finite loss on the validation after step {state.step}; "
@@ -142,32 +157,34 @@ def _validate(run: _Run, part: Part, state: State) -> None:
         state.best = {name: value.clone() for name, value in run.net.state_dict().items()}
 
 
-def _row(split: str, step: int, losses: list[dict[str, list[float]]]) -> dict:
-    every = {name: [x for one in losses for x in one[name]] for name in PARTS}
+def _row(split: str, step: int, losses: list[dict[str, list[float]]]) -> dict[str, Any]:
+    """A row of the log: the means over all edits of several blocks of losses."""
+    every = {name: [loss for block in losses for loss in block[name]] for name in PARTS}
     return {"split": split, "step": step} | {name: sum(values) / len(values) for name, values in every.items()}
 
 
-def _saved(net, adam, state: State) -> tuple[dict, dict]:
-    """All that changes in training, as tensors and what fits into JSON."""
+def _saved(net: Net, adam: torch.optim.Adam, state: State) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """All that changes in training, as tensors and as what fits into JSON."""
     tensors = {f"net/{name}": value for name, value in net.state_dict().items()}
     tensors |= {f"best/{name}": value for name, value in state.best.items()}
     tensors |= {
         f"adam/{index}/{name}": value
-        for index, one in adam.state_dict()["state"].items()
-        for name, value in one.items()
+        for index, values in adam.state_dict()["state"].items()
+        for name, value in values.items()
     }
     about = {"log": state.log, "lowest": state.lowest, "best_step": state.best_step, "step": state.step}
     return {name: value.clone() for name, value in tensors.items()}, about
 
 
-def _load(net, adam, saved: tuple[dict, dict]) -> State:
+def _load(net: Net, adam: torch.optim.Adam, saved: tuple[dict[str, torch.Tensor], dict[str, Any]]) -> State:
+    """Put `net` and `adam` back to where `_saved` found them; returns the rest of it."""
     tensors, about = saved
-    parts: dict[str, dict] = {"net": {}, "best": {}, "adam": {}}
+    parts: dict[str, dict[str, torch.Tensor]] = {"net": {}, "best": {}, "adam": {}}
     for name, value in tensors.items():
         kind, _, rest = name.partition("/")
         parts[kind][rest] = value
     net.load_state_dict(parts["net"])
-    moments: dict[int, dict] = {}
+    moments: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in parts["adam"].items():
         index, _, what = name.partition("/")
         moments.setdefault(int(index), {})[what] = value

@@ -1,16 +1,21 @@
 """The descent of a few facts to their optimised values (ROME Sec. 3.1, eq. 4; MEMIT Sec. 4.2).
 
+Which facts are computed together is engram.editing.values.targets, what a moved state makes of a text
+engram.editing.values.moved_forward.
 Shapes: F facts, C contexts, R = C + 1 rows a fact (the last is the essence text), m target tokens, d values, V
 vocabulary.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from engram.editing.facts import Fact, Lookup, essence, lookups, target_tokens
 from engram.editing.values import moved_forward
+from engram.model.loading import LM
 from engram.settings.objective import Settings
 
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8
@@ -19,22 +24,25 @@ PARTS = ("loss", "nll", "kl", "decay")
 
 @dataclass(frozen=True)
 class Work:
-    """One fact as token ids: its rows (every context, then the essence), where they are read, the target."""
+    """One fact as token ids."""
 
     fact: Fact
-    rows: list[Lookup]
-    reads: list[list[int]]
-    goal: tuple[int, ...]
+    rows: list[Lookup]  # its prompt in every context, then the essence
+    reads: list[list[int]]  # the positions of each row where a prediction is read
+    target: tuple[int, ...]
 
     @property
     def shape(self) -> moved_forward.Shape:
-        """Facts of one shape can be computed together."""
-        return moved_forward.shape(self.rows, len(self.goal))
+        """The sizes of the fact's tensors; facts of one shape can be computed together."""
+        return moved_forward.shape(self.rows, len(self.target))
 
 
 @dataclass(frozen=True)
-class Found:
-    """Of one fact: the optimised value and the original one [d], and a row of losses (PARTS) for every step."""
+class Optimised:
+    """What the descent of one fact gives: the optimised and the original value [d], and for every step a row of losses.
+
+    A row has the columns PARTS.
+    """
 
     value: torch.Tensor
     initial: torch.Tensor
@@ -43,18 +51,19 @@ class Found:
 
 @dataclass(frozen=True)
 class Plan:
-    """What all facts share: contexts, each once, with its share of the loss, and the layer that the objects are read
-    from.
-    """
+    """What all facts share."""
 
-    contexts: tuple[str, ...]
-    share: tuple[float, ...]
-    loss_layer: int
+    contexts: tuple[str, ...]  # each once, the bare one first
+    share: tuple[float, ...]  # of each context in the loss
+    loss_layer: int  # the targets are read from this block's output
     settings: Settings
 
 
-def plan(lm, contexts: list[str], settings: Settings) -> Plan:
-    """ValueError unless the first of `contexts` is the bare prompt "{}" and the layers are the model's."""
+def plan(lm: LM, contexts: list[str], settings: Settings) -> Plan:
+    """What the descents of all facts of `lm` share, from `contexts` (templates) and the hyperparameters.
+
+    ValueError unless the first of `contexts` is the bare prompt "{}" and the layers are the model's.
+    """
     if not contexts or contexts[0] != "{}":
         raise ValueError(f"contexts {contexts[:2]}…: the first must be the bare prompt, '{{}}'")
     loss_layer = lm.layers - 1 if settings.loss_layer is None else settings.loss_layer
@@ -63,61 +72,66 @@ def plan(lm, contexts: list[str], settings: Settings) -> Plan:
             f"model {lm.name} has {lm.layers} layers: no layer {settings.layer} and loss_layer {loss_layer} in it"
         )
     unique = tuple(dict.fromkeys(contexts))  # equal texts would give equal rows: one row with their shares together
-    return Plan(unique, tuple(contexts.count(one) / len(contexts) for one in unique), loss_layer, settings)
+    return Plan(unique, tuple(contexts.count(context) / len(contexts) for context in unique), loss_layer, settings)
 
 
-def work(tokenizer, fact: Fact, shared: Plan) -> Work:
-    """Token ids of one fact.
+def work(tokenizer: PreTrainedTokenizerBase, fact: Fact, shared: Plan) -> Work:
+    """One fact as token ids: its prompt in the contexts of `shared` with the target behind it, and its essence.
 
     PAPER: ROME eq. 4 reads what follows "{subject} is a". DIFFERS: as published, `subject_last` reads at the subject.
     """
-    goal = target_tokens(tokenizer, fact)
+    target = target_tokens(tokenizer, fact)
     token = shared.settings.token
-    rows = lookups(tokenizer, fact, list(shared.contexts), goal[:-1], token)
-    reads = [list(range(len(row.ids) - len(goal), len(row.ids))) for row in rows]
+    rows = lookups(tokenizer, fact, shared.contexts, target[:-1], token)
+    reads = [list(range(len(row.ids) - len(target), len(row.ids))) for row in rows]
     kept = essence(tokenizer, fact, token)
     if shared.settings.kl_position == "subject_last":
         kept = replace(kept, ids=kept.ids[: kept.position + 1])
-    return Work(fact, [*rows, kept], [*reads, [len(kept.ids) - 1]], goal)
+    return Work(fact, [*rows, kept], [*reads, [len(kept.ids) - 1]], target)
 
 
-def optimised(lm, todo: list[Work], shared: Plan) -> list[Found]:
-    """What is found for each of `todo`, which have one shape, computed together. ValueError for a loss that is not
-    finite.
+def optimised(lm: LM, todo: list[Work], shared: Plan) -> list[Optimised]:
+    """The optimised values of the facts `todo`, which have one shape, computed together.
+
+    ValueError for a fact whose loss is not finite in the end.
     """
-    found = descend(batch_of(lm, todo, shared), shared.settings)
-    for one, result in zip(todo, found):
+    results = descend(batch_of(lm, todo, shared), shared.settings)
+    for prepared, result in zip(todo, results):
         if not math.isfinite(result.losses[-1][0]):
             raise ValueError(
-                f"the value of fact {one.fact.case_id} diverged: after {len(result.losses)} steps its loss is "
+                f"the value of fact {prepared.fact.case_id} diverged: after {len(result.losses)} steps its loss is "
                 f"{result.losses[-1][0]}; lower the rate, {shared.settings.rate:g}, of the method in params"
             )
-    return found
+    return results
 
 
 @dataclass(frozen=True)
 class Batch:
     """A few facts, with everything that does not change while delta does."""
 
-    head: object  # block output [.., d] -> logits [.., V], at least float32
+    head: Callable[[torch.Tensor], torch.Tensor]  # block output [.., d] -> logits [.., V], at least float32
     suffix: moved_forward.Suffix
     initial: torch.Tensor  # [F, d]
-    goal: torch.Tensor  # [F, m]
+    target: torch.Tensor  # [F, m]
     share: torch.Tensor  # [C]
 
     def select(self, facts: list[int]) -> "Batch":
-        return replace(self, suffix=self.suffix.select(facts), initial=self.initial[facts], goal=self.goal[facts])
+        """The batch of some of the facts, by their index, in that order."""
+        return replace(self, suffix=self.suffix.select(facts), initial=self.initial[facts], target=self.target[facts])
 
-    def losses(self, delta: torch.Tensor, before: torch.Tensor | None, settings: Settings):
-        """Loss of every fact and its three parts, [F] each, and the essence's log-probabilities [F, V].
+    def losses(
+        self, delta: torch.Tensor, before: torch.Tensor | None, settings: Settings
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Loss of every fact and its three parts (PARTS), [F] each, and the essence's log-probabilities [F, V].
 
-        `before` are those at delta = 0; None if delta is 0 now. PAPER: ROME eq. 4; DIFFERS: the code's KL(now ||
+        `before` are the latter at delta = 0; None if delta is 0 now. PAPER: ROME eq. 4; DIFFERS: the code's KL(now ||
         before), and weight decay on the first power of the norm.
         """
-        targets, essence = self.suffix.moved(delta)
-        logprobs = self.head(torch.cat((targets.flatten(0, 2), essence))).log_softmax(-1)
-        now, goal = logprobs[-len(delta) :], self.goal[:, None].expand(targets.shape[:3])
-        nll = torch.nn.functional.nll_loss(logprobs[: goal.numel()], goal.flatten(), reduction="none").view(goal.shape)
+        states, essence = self.suffix.moved(delta)
+        logprobs = self.head(torch.cat((states.flatten(0, 2), essence))).log_softmax(-1)
+        now, target = logprobs[-len(delta) :], self.target[:, None].expand(states.shape[:3])
+        nll = torch.nn.functional.nll_loss(logprobs[: target.numel()], target.flatten(), reduction="none")
+        nll = nll.view(target.shape)
         nll = (nll.mean(-1) * self.share).sum(-1)
         before = now.detach() if before is None else before
         kl = settings.kl_factor * (now.exp() * (now - before)).sum(-1)
@@ -125,24 +139,31 @@ class Batch:
         return {"loss": nll + kl + decay, "nll": nll, "kl": kl, "decay": decay}, now
 
 
-def batch_of(lm, todo: list[Work], shared: Plan) -> Batch:
-    """Everything that is computed once. Every fact is prepared alone, so that no padding of others enters it."""
-    parts = [moved_forward.prepare(lm, shared.settings, shared.loss_layer, one.rows, one.reads) for one in todo]
-    together = moved_forward.join(parts)
+def batch_of(lm: LM, todo: list[Work], shared: Plan) -> Batch:
+    """The facts `todo`, of one shape, with all that is computed once for them.
+
+    Every fact is prepared alone, so that no padding of others enters it.
+    """
+    suffix = moved_forward.join(
+        [moved_forward.prepare(lm, shared.settings, shared.loss_layer, fact.rows, fact.reads) for fact in todo]
+    )
     wide = torch.promote_types(lm.model.dtype, torch.float32)
-    goal = torch.tensor([one.goal for one in todo], device=lm.device)
+    target = torch.tensor([fact.target for fact in todo], device=lm.device)
     share = torch.tensor(shared.share, dtype=torch.float64).to(lm.device, wide)
-    initial = getattr(together.start, shared.settings.site).to(wide)
-    return Batch(lambda x: lm.logits(lm.final(x)).to(wide), together, initial, goal, share)
+    initial = getattr(suffix.start, shared.settings.site).to(wide)
+    return Batch(lambda x: lm.logits(lm.final(x)).to(wide), suffix, initial, target, share)
 
 
-def descend(batch: Batch, settings: Settings) -> list[Found]:
-    """Adam on delta from zero; every fact is clamped to its own ball, stops on its own and leaves the batch then."""
+def descend(batch: Batch, settings: Settings) -> list[Optimised]:
+    """The optimised values of a batch, in its order, by Adam on delta from zero.
+
+    Every fact is clamped to its own ball, stops on its own and leaves the batch then.
+    """
     left = list(range(len(batch.initial)))
-    found: list[Found | None] = [None] * len(left)
+    results: dict[int, Optimised] = {}
     losses: list[list[list[float]]] = [[] for _ in left]
     delta, first, second = (torch.zeros_like(batch.initial) for _ in range(3))
-    before = None
+    before: torch.Tensor | None = None
     for step in range(settings.steps):
         last = step == settings.steps - 1
         with torch.set_grad_enabled(not last):
@@ -154,7 +175,7 @@ def descend(batch: Batch, settings: Settings) -> list[Found]:
         done = [i for i, row in enumerate(rows) if last or row[0] < settings.stop_loss]
         for i in done:
             initial = batch.initial[i]
-            found[left[i]] = Found(initial + delta[i].detach(), initial, losses[left[i]])
+            results[left[i]] = Optimised(initial + delta[i].detach(), initial, losses[left[i]])
         if len(done) == len(left):
             break
         (slope,) = torch.autograd.grad(parts["loss"].sum(), delta)
@@ -164,18 +185,21 @@ def descend(batch: Batch, settings: Settings) -> list[Found]:
             batch, left = batch.select(keep), [left[i] for i in keep]
             delta, first, second, slope, before = (x[keep] for x in (delta, first, second, slope, before))
         delta = _clamped(_adam(delta, slope, first, second, step + 1, settings.rate), batch.initial, settings)
-    return found
+    return [results[fact] for fact in sorted(results)]
 
 
-def _adam(delta, slope, first, second, step: int, rate: float) -> torch.Tensor:
-    """Delta after one step of Adam, whose moments `first` and `second` are updated in place."""
+def _adam(
+    delta: torch.Tensor, slope: torch.Tensor, first: torch.Tensor, second: torch.Tensor, step: int, rate: float
+) -> torch.Tensor:
+    """Delta after one step of Adam, whose moments `first` and `second` are updated in place; the first step is 1."""
     first.lerp_(slope, 1 - _BETAS[0])
     second.mul_(_BETAS[1]).addcmul_(slope, slope, value=1 - _BETAS[1])
     size, spread = rate / (1 - _BETAS[0] ** step), (1 - _BETAS[1] ** step) ** 0.5
     return delta.addcdiv(first, (second.sqrt() / spread).add_(_EPSILON), value=-size)
 
 
-def _clamped(delta, initial, settings: Settings) -> torch.Tensor:
+def _clamped(delta: torch.Tensor, initial: torch.Tensor, settings: Settings) -> torch.Tensor:
+    """Delta [F, d] cut to a length of at most `clamp_norm_factor` times that of the original value."""
     radius = settings.clamp_norm_factor * initial.norm(dim=-1, keepdim=True)
     norm = delta.norm(dim=-1, keepdim=True)
     return delta * torch.where(norm > radius, radius / norm, torch.ones_like(norm))
