@@ -15,13 +15,13 @@ from engram.editing.second_moment import Device, Moment
 def least_squares(
     moment: Moment, weight: float, keys: torch.Tensor, earlier: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """X = (λC + S + KKᵀ)⁻¹ K [D, F] for keys Kᵀ [F, D], λ = `weight`, S = `earlier` [D, D], the sum over keys stored
-    before.
+    """X = (λC + S + KKᵀ)⁻¹ K [D, F] for keys Kᵀ [F, D], with λ = `weight` and S = `earlier` [D, D].
 
-    R Xᵀ is the change that minimises Σ ‖R_i - ΔW k_i‖² + λ tr(ΔW C ΔWᵀ) + tr(ΔW S ΔWᵀ); with λ = 0 and no more keys
-    than D it meets ΔW K = R exactly, as the smallest such change in the C-norm. λ multiplies the mean second moment.
-    Without S and with F <= D it is computed as C⁻¹K (λI + KᵀC⁻¹K)⁻¹, which is the same and loses nothing when λ is
-    small. PAPER: MEMIT eq. 14; with S: MEMIT-seq. ValueError if a matrix cannot be inverted.
+    S is the sum of k kᵀ over keys stored before. R Xᵀ is the change that minimises Σ ‖R_i - ΔW k_i‖² + λ tr(ΔW C ΔWᵀ) +
+    tr(ΔW S ΔWᵀ); with λ = 0 and no more keys than D it meets ΔW K = R exactly, as the smallest such change in the
+    C-norm. λ multiplies the mean second moment. Without S and with F <= D it is computed as C⁻¹K (λI + KᵀC⁻¹K)⁻¹,
+    which is the same and loses nothing when λ is small. PAPER: MEMIT eq. 14; with S: MEMIT-seq. ValueError if a
+    matrix cannot be inverted.
     """
     keys = keys.double()
     if earlier is None and len(keys) <= keys.shape[1]:
@@ -78,12 +78,12 @@ def null_space(moment: Moment, threshold: float, device: Device = "cpu") -> torc
 def projected(
     space: torch.Tensor, ridge: float, keys: torch.Tensor, earlier: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """X = (P(KKᵀ + S) + L₂I)⁻¹ P K [D, F] for keys Kᵀ [F, D]; P = Û Ûᵀ with Û = `space` [D, r], L₂ = `ridge`, S =
-    `earlier`.
+    """X = (P(KKᵀ + S) + L₂I)⁻¹ P K [D, F] for keys Kᵀ [F, D]: AlphaEdit's solution in the null space of C.
 
-    X lies in the range of P, so it is Û y with (Ûᵀ(KKᵀ + S)Û + L₂I) y = ÛᵀK, a symmetric positive system. PAPER:
-    AlphaEdit. DIFFERS: the reference solves the D x D system, which is not symmetric, in float32. ValueError if L₂ is
-    too small.
+    P = Û Ûᵀ with Û = `space` [D, r], L₂ = `ridge`, S = `earlier` [D, D], the sum of k kᵀ over keys stored before. X
+    lies in the range of P, so it is Û y with (Ûᵀ(KKᵀ + S)Û + L₂I) y = ÛᵀK, a symmetric positive system. PAPER:
+    AlphaEdit. DIFFERS: the reference solves the D x D system, which is not symmetric, in float32. ValueError if L₂
+    is too small.
     """
     inside = keys.double() @ space
     matrix = inside.T @ inside

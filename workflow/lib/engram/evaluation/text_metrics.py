@@ -1,4 +1,7 @@
-"""Metrics of generated texts: n-gram entropy and TF-IDF similarity to reference texts (ROME App. C). No torch."""
+"""Metrics of generated texts: GE, entropy of n-grams, and RS, TF-IDF similarity to reference texts (ROME App. C).
+
+Metrics of log-probabilities are engram.evaluation.metrics.
+"""
 
 import re
 from collections import Counter
@@ -14,7 +17,7 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(\[])")
 
 
 def words(text: str) -> list[str]:
-    """Words as nltk.word_tokenize gives them.
+    """The words of a text, as nltk.word_tokenize gives them.
 
     DIFFERS: sentences end by a fixed rule (a full stop, exclamation or question mark before a capital, quote or
     bracket), because nltk's sentence model is a download.
@@ -33,14 +36,16 @@ def ngram_entropy(text: str, n: int) -> float:
     grams = list(zip(*(tokens[i:] for i in range(n))))
     if not grams:
         return 0.0
-    found = Counter(" ".join(gram) for gram in grams)
-    counts = np.array([found[gram] for gram in sorted(found)])  # sorted: the sum below rounds as its terms stand
+    occurrences = Counter(" ".join(gram) for gram in grams)
+    counts = np.array(
+        [occurrences[gram] for gram in sorted(occurrences)]
+    )  # sorted: the sum below rounds as its terms stand
     share = counts / counts.sum()
     return float(-(share * np.log2(share)).sum())
 
 
 def generation_entropy(texts: list[str]) -> float:
-    """GE in bits: mean over texts of the mean of 2/3 H2 and 4/3 H3.
+    """GE of a record's texts in bits: the mean over texts of the mean of 2/3 H2 and 4/3 H3, the entropies of n-grams.
 
     DIFFERS: ROME eq. 27 sums the two; its code takes the mean.
     """
@@ -50,7 +55,7 @@ def generation_entropy(texts: list[str]) -> float:
 class References:
     """Reference texts by (relation, object), and a TF-IDF space: the one given, or the one fitted on all of them."""
 
-    def __init__(self, snippets: pd.DataFrame, space: TfidfVectorizer | None = None):
+    def __init__(self, snippets: pd.DataFrame, space: TfidfVectorizer | None = None) -> None:
         self.vectorizer = space or TfidfVectorizer().fit(snippets["text"])
         self.texts = snippets.groupby(["relation_id", "target_id"])["text"].agg(" ".join)
 
@@ -74,8 +79,10 @@ def published(vocabulary: dict[str, int], idf: np.ndarray) -> TfidfVectorizer:
 def text_metrics(
     texts: pd.DataFrame, facts: pd.DataFrame, snippets: pd.DataFrame, space: TfidfVectorizer | None = None
 ) -> pd.DataFrame:
-    """GE and RS per case_id, from the generated texts of every record; `space`: of RS, else it is fitted on the
-    snippets.
+    """GE and RS per case_id, from the generated texts of every record (table `texts`) of `facts`.
+
+    RS compares in the TF-IDF space `space`, else in one fitted on all `snippets`. ValueError if the object of a record
+    has no snippet.
     """
     references, rows = References(snippets, space), []
     generated = texts.sort_values("prompt_index").groupby("case_id")["text"].agg(list)

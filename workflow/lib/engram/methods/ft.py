@@ -1,6 +1,4 @@
-"""FT and FT+L: fine-tuning of one MLP's last projection, free or in a small box (ROME Sec. 3.1, App. E.1; Zhu et al.
-2020).
-"""
+"""FT and FT+L: fine-tuning of one MLP's last projection, free or in a small box (ROME App. E.1; Zhu et al. 2020)."""
 
 from __future__ import annotations
 

@@ -24,8 +24,9 @@ class Settings:
 
 
 def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:
-    """The change for one fact, in every MLP map of the last layers. ValueError for more than one, or a fact trained
-    on.
+    """The change for one fact, in every MLP map of the last layers.
+
+    ValueError for more than one fact, or one that the learner was trained on.
     """
     from engram.editing.hypernet import editors
 

@@ -21,11 +21,10 @@ __all__ = ["NEEDS", "REGIMES", "Settings", "edit"]
 
 
 def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:
-    """W += Λ uᵀ for one fact after the other, so that W k̄ = v* for its mean key k̄; u = C⁻¹k̄ normed, Λ = (v* - W k̄)
-    / (k̄·u).
+    """W += Λ uᵀ for one fact after the other, so that W k̄ = v* for its mean key k̄.
 
-    Keys of a layer do not depend on its own weight, so they are read once. ROME as published has the bare prompt's key
-    in Λ.
+    u = C⁻¹k̄ normed, Λ = (v* - W k̄) / (k̄·u). Keys of a layer do not depend on its own weight, so they are read once.
+    ROME as published has the bare prompt's key in Λ.
     """
     from engram.editing import closed_form, subject_keys
     from engram.model.delta import Delta
