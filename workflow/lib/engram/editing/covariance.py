@@ -191,7 +191,7 @@ class Feed:
         taken: list[set[int]] = [set() for _ in batch]
         modules = {layer: self.lm.module("value", layer) for layer in layers}
 
-        def compute(chunk: range) -> int:
+        def compute(chunk: Sequence[int]) -> int:
             rows = [batch[i] for i in chunk]
             ids, _ = tokens.pad([row.tolist() for row in rows], self.lm.device)
             real = real_positions(rows, self.lm.device)

@@ -10,6 +10,7 @@ Shapes: T prompt tokens, L layers, D neurons of a layer, P points, R rows, H hea
 """
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -66,12 +67,14 @@ def scores(
     if points < 2 or not targets:
         raise ValueError(f"{points} points and {len(targets)} answer tokens: at least 2 and 1 are needed")
     shares = torch.linspace(0, 1, points, dtype=torch.float64).tolist()
-    slopes = sum(halving(lambda part: _slopes(prompt, part, targets), shares, batch or points, "point", room))
-    return torch.stack(prompt.activations) * slopes / points
+    parts: Iterator[torch.Tensor] = halving(
+        lambda part: _slopes(prompt, part, targets), shares, batch or points, "point", room
+    )
+    return torch.stack(prompt.activations) * sum(parts) / points
 
 
 @torch.enable_grad()
-def _slopes(prompt: Prompt, shares: list[float], targets: list[int]) -> torch.Tensor:
+def _slopes(prompt: Prompt, shares: Sequence[float], targets: list[int]) -> torch.Tensor:
     """Sum over the points `shares` of the activations of d p / d activation, [L, D]."""
     adapter, lm = prompt.adapter, prompt.adapter.lm
     leaves: list[torch.Tensor] = []

@@ -33,7 +33,7 @@ def keys_at(
     values = {layer: lm.module("value", layer) for layer in layers}
     above = {} if output is None else {output: lm.module(*output)}
 
-    def compute(chunk: list[Lookup]) -> tuple[dict[int, torch.Tensor], dict[Output, torch.Tensor]]:
+    def compute(chunk: Sequence[Lookup]) -> tuple[dict[int, torch.Tensor], dict[Output, torch.Tensor]]:
         ids, _ = tokens.pad([row.ids for row in chunk], lm.device)
         at = torch.arange(len(chunk), device=lm.device), torch.tensor([row.position for row in chunk], device=lm.device)
         with captured(values, "input", None if above else max(layers)) as keys, captured(above, stop=output) as outputs:

@@ -47,8 +47,8 @@ def build(lm: LM, kind: str, settings: Any, seed: int) -> Net:
         torch.manual_seed(seed)
         if kind == "mend":
             return mend.Net(shapes, settings).to(lm.device)
-        embedding = lm.model.get_input_embeddings().weight
-        net = ke.Net(shapes, settings, *embedding.shape)
+        embedding = lm.module("embed").get_parameter("weight")
+        net = ke.Net(shapes, settings, len(embedding), embedding.shape[1])
         net.reader.embedding.weight.data.copy_(embedding)
         return net.to(lm.device)
 

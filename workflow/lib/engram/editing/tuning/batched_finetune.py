@@ -5,7 +5,7 @@ as Adam works on each number by itself, one Adam over the stack of weights is on
 the batch. Shapes: F facts, B facts left, T tokens.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,7 +39,7 @@ def tune_each(lm: LM, facts: list[Fact], names: list[str], settings: Settings) -
 
 
 @torch.enable_grad()
-def _tune(lm: LM, facts: list[Fact], places: list[Place], settings: Settings) -> list[Delta]:
+def _tune(lm: LM, facts: Sequence[Fact], places: list[Place], settings: Settings) -> list[Delta]:
     """The changes for a few facts, in their order, tuned in one batch."""
     batch, left = finetune.batch_of(lm, facts, settings), list(range(len(facts)))
     before = [getattr(spot.module, spot.attribute).detach() for spot in places]

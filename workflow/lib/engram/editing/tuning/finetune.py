@@ -4,6 +4,7 @@ PAPER: ROME App. E.1; MEMIT Sec. 5.1. Many single facts at once are engram.editi
 Shapes: B facts of a batch, T tokens, d width, m target tokens.
 """
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -145,7 +146,7 @@ class Batch:
 
 
 @torch.no_grad()
-def batch_of(lm: LM, facts: list[Fact], settings: Settings) -> Batch:
+def batch_of(lm: LM, facts: Sequence[Fact], settings: Settings) -> Batch:
     """The facts as one batch, run as far as the tuned block.
 
     PAPER (code): every target token is read at the last prompt token; teacher-forced, each after its predecessors.

@@ -10,7 +10,7 @@ Shapes: B rows, n tokens of the suffix, P of the prefix, m reads, d width, D inn
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.nn import functional as F
@@ -19,6 +19,7 @@ from engram.model import gelu
 from engram.model.adapters import TANH_GELU, Adapter
 
 Pull = Callable[[torch.Tensor], torch.Tensor]  # from the gradient of an output to that of the input
+Part = Literal["attn", "mlp"]
 Piece = Callable[[torch.Tensor], tuple[torch.Tensor, Pull]]  # from an input to the output and its pull-back
 
 
@@ -165,12 +166,12 @@ class Block:
         first, _, last = pieces
         return chain(x, *before, lambda x: linear(first, x), tanh_gelu, lambda x: linear(last, x), *self._behind("mlp"))
 
-    def _behind(self, part: str) -> list[Piece]:
+    def _behind(self, part: Part) -> list[Piece]:
         """The norm of what "attn" or "mlp" returns, as a piece, if there is one."""
         module = self.adapter.norm_after(self.layer, part)
         return [] if module is None else [lambda x: norm(module, x)]
 
-    def _summed(self, part: str, x: torch.Tensor) -> tuple[torch.Tensor, Pull]:
+    def _summed(self, part: Part, x: torch.Tensor) -> tuple[torch.Tensor, Pull]:
         """What goes on from x, the sum after "attn" or "mlp", which some architectures norm."""
         return (x, _same) if self.adapter.norms_first else norm(self.adapter.norm(self.layer, part), x)
 

@@ -7,7 +7,7 @@ vocabulary.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -90,7 +90,7 @@ def work(tokenizer: PreTrainedTokenizerBase, fact: Fact, shared: Plan) -> Work:
     return Work(fact, [*rows, kept], [*reads, [len(kept.ids) - 1]], target)
 
 
-def optimised(lm: LM, todo: list[Work], shared: Plan) -> list[Optimised]:
+def optimised(lm: LM, todo: Sequence[Work], shared: Plan) -> list[Optimised]:
     """The optimised values of the facts `todo`, which have one shape, computed together.
 
     ValueError for a fact whose loss is not finite in the end.
@@ -139,7 +139,7 @@ class Batch:
         return {"loss": nll + kl + decay, "nll": nll, "kl": kl, "decay": decay}, now
 
 
-def batch_of(lm: LM, todo: list[Work], shared: Plan) -> Batch:
+def batch_of(lm: LM, todo: Sequence[Work], shared: Plan) -> Batch:
     """The facts `todo`, of one shape, with all that is computed once for them.
 
     Every fact is prepared alone, so that no padding of others enters it.
