@@ -3,7 +3,7 @@
 What one edited model says is written down by engram.editing.outcomes; the change itself is an editor's.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -39,64 +39,37 @@ def tables(
     """
     written = len(rows) if written is None else written
 
-    def read(part: pd.DataFrame, deltas: list[Delta], start: int, last: bool = True) -> Tables:
+    def read(part: pd.DataFrame, deltas: list[Delta], start: int, after: list[int], last: bool = True) -> Tables:
         """The tables of the records `part`, which begin at `start`; texts only when they are read for the last time."""
-        return outcomes.outcomes(
-            lm,
-            part,
-            deltas,
-            dataset,
-            config,
-            key,
-            max(0, written - start) if last else 0,
-            held.after(start, n.facts) if held else None,
-        )
+        more = max(0, written - start) if last else 0
+        own = held.after(start, n.facts) if held else None
+        outcome = outcomes.outcomes(lm, part, deltas, dataset, config, key, more, own)
+        counts = dict(zip(part["case_id"], after))
+        for table in outcome.values():
+            table.insert(0, "after", table["case_id"].map(counts).astype("int64"))
+        return outcome
 
-    parts = list(
-        _at_once(lm, rows, method, settings, aids, n.facts, config.records, read)
-        if n.batch is None
-        else _in_batches(lm, rows, method, settings, aids, n, n.batch, read)
-    )
+    def at_once() -> Iterator[Tables]:
+        """Groups of `n.facts` facts, each edited by one call; about `config.records` records are read at a time."""
+        step = n.facts * max(1, config.records // n.facts)
+        for start in range(0, len(rows), step):
+            part = rows.iloc[start : start + step]
+            deltas = editor.deltas(method, lm, records.to_facts(part), settings, aids, n.facts)
+            yield read(
+                part, deltas, start, [min(n.facts, len(part) - i // n.facts * n.facts) for i in range(len(part))]
+            )
+
+    def in_batches(batch: int) -> Iterator[Tables]:
+        """Groups of `n.facts` facts, edited `batch` by batch: at every checkpoint the tables of the facts so far."""
+        for start in range(0, len(rows), n.facts):
+            part = rows.iloc[start : start + n.facts]
+            checkpoints = n.checkpoints(len(part))
+            for after, total in totals(lm, editor.load(method), records.to_facts(part), settings, aids, batch):
+                if after in checkpoints:
+                    yield read(part[:after], [total] * after, start, [after] * after, after == len(part))
+
+    parts = list(at_once() if n.batch is None else in_batches(n.batch))
     return {table: pd.concat([part[table] for part in parts], ignore_index=True) for table in parts[0]}
-
-
-def _at_once(
-    lm: LM,
-    rows: pd.DataFrame,
-    method: str | dict,
-    settings: Any,
-    aids: editor.Aids,
-    size: int,
-    count: int,
-    read: Callable[..., Tables],
-) -> Iterator[Tables]:
-    """Tables of groups of `size` facts, each edited by one call; about `count` records are read at a time."""
-    step = size * max(1, count // size)
-    for start in range(0, len(rows), step):
-        part = rows.iloc[start : start + step]
-        deltas = editor.deltas(method, lm, records.to_facts(part), settings, aids, size)
-        after = [min(size, len(part) - index // size * size) for index in range(len(part))]
-        yield _marked(read(part, deltas, start), dict(zip(part["case_id"], after)))
-
-
-def _in_batches(
-    lm: LM,
-    rows: pd.DataFrame,
-    method: str | dict,
-    settings: Any,
-    aids: editor.Aids,
-    n: FactGroup,
-    batch: int,
-    read: Callable[..., Tables],
-) -> Iterator[Tables]:
-    """Tables of groups of `n.facts` facts, edited `batch` by batch: at every checkpoint those of the facts so far."""
-    for start in range(0, len(rows), n.facts):
-        part = rows.iloc[start : start + n.facts]
-        checkpoints = n.checkpoints(len(part))
-        for after, total in totals(lm, editor.load(method), records.to_facts(part), settings, aids, batch):
-            if after in checkpoints:
-                outcome = read(part[:after], [total] * after, start, after == len(part))
-                yield _marked(outcome, dict.fromkeys(part["case_id"], after))
 
 
 def totals(
@@ -118,10 +91,3 @@ def totals(
             with applied(lm, total):
                 earlier = method.remember(lm, part, settings, own)
         yield start + len(part), total
-
-
-def _marked(tables: Tables, after: dict[int, int]) -> Tables:
-    """The tables with a first column `after`, from the number of facts by case_id."""
-    for table in tables.values():
-        table.insert(0, "after", table["case_id"].map(after).astype("int64"))
-    return tables
