@@ -17,7 +17,7 @@ import torch
 
 import toy
 from crossed import crossed
-from engram.job import shards
+from engram.job import io, schemas, shards
 from engram.settings import execution
 from engram.tracing import causal_trace, memory_plan, restoration
 from repository import ROOT
@@ -221,12 +221,12 @@ def test_a_killed_script_started_again_writes_the_bytes_of_one_that_was_not(tmp_
     script = ROOT / "workflow" / "scripts" / "trace.py"
     lm.model.save_pretrained(tmp_path / "model")
     lm.tokenizer.save_pretrained(tmp_path / "model")
-    pd.concat([table(lm).assign(prompt_id=i + 5 * np.arange(5)) for i in range(5)]).to_parquet(
-        tmp_path / "prompts.parquet"
-    )
-    (tmp_path / "noise.json").write_text(json.dumps({"rule": "0.8", "kind": "number", "sigma": 0.8, "degrees": None}))
-    from engram.job import io
-
+    known = pd.concat([table(lm).assign(prompt_id=i + 5 * np.arange(5)) for i in range(5)], ignore_index=True)
+    known = known.assign(model="toy", relation_id="P1", target_true="x", probability=0.5)
+    known[[column.name for column in schemas.KNOWN_PROMPTS.schema]].to_parquet(tmp_path / "prompts.parquet")
+    measured = {"embedding_std": 1.0, "count": 32, "subjects": 1}
+    corruption = {"rule": "0.8", "kind": "number", "sigma": 0.8, "degrees": None} | measured
+    (tmp_path / "noise.json").write_text(json.dumps(corruption))
     io.write(tmp_path / "noise.safetensors", {})
     config = {
         "seed": 0,
