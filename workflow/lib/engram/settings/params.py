@@ -20,7 +20,7 @@ from engram.settings import (
 )
 from engram.settings import trained_editors as hypernets
 from engram.settings.messages import Key, Problem, similar
-from engram.settings.parameters import Parameters
+from engram.settings.schema import Parameters
 
 ORIGINALS = original_files.FOLDER
 

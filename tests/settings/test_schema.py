@@ -11,7 +11,7 @@ from engram.settings import (
     messages,
     models,
     objective,
-    parameters,
+    schema,
     sections,
     sources,
     trained_editors,
@@ -19,7 +19,7 @@ from engram.settings import (
 )
 from repository import ROOT
 
-MODULES = (execution, items, models, objective, parameters, sources, sections, trained_editors, tuning)
+MODULES = (execution, items, models, objective, schema, sources, sections, trained_editors, tuning)
 BLOCKS = {
     value.__qualname__: value
     for module in MODULES
@@ -37,8 +37,8 @@ def test_every_block_is_frozen_closed_and_described(name):
 
 
 def test_the_schema_for_editors_is_the_one_of_the_code():
-    """Else: python -m engram.settings.parameters > workflow/schemas/params.schema.json."""
-    assert (ROOT / "workflow/schemas/params.schema.json").read_text(encoding="utf-8") == parameters.schema()
+    """Else: python -m engram.settings.schema > workflow/schemas/params.schema.json."""
+    assert (ROOT / "workflow/schemas/params.schema.json").read_text(encoding="utf-8") == schema.schema()
 
 
 @blocks.block
