@@ -41,7 +41,7 @@ KNOWN = {"known_id": 0, "subject": "Zoë", "prompt": "Zoë lives in", "attribute
 ARTICLE = {"id": "1", "title": "T", "text": "T\n\n" + "A long paragraph about nothing at all. " * 4}
 BLOCK = {
     "kind": "folder",
-    "path": "",
+    "path": ".",
     "facts": "f",
     "zsre": "z",
     "prompts": "p",
