@@ -185,11 +185,11 @@ def test_the_model_is_as_before():
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        ({"site": "mpl"}, "site is 'mpl'"),
-        ({"kl_position": "start"}, "kl_position is 'start'"),
+        ({"site": "mpl"}, "site\n  Input should be 'mlp' or 'hidden'"),
+        ({"kl_position": "start"}, "kl_position\n  Input should be 'subject_last' or 'end'"),
         ({"loss_layer": 0}, "loss_layer 0 lies below layer 1"),
-        ({"steps": 0}, "steps 0"),
-        ({"rate": -1.0}, "rate -1.0"),
+        ({"steps": 0}, "steps\n  Input should be greater than"),
+        ({"rate": -1.0}, "rate\n  Input should be greater than 0"),
     ],
 )
 def test_bad_settings_are_refused(more, says):
