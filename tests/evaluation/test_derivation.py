@@ -102,9 +102,9 @@ def test_what_is_read_besides_is_behind_a_number_too():
 def test_files_are_read_when_they_are_asked_for(tmp_path):
     for name, method in (("a", "none"), ("b", "na")):
         pd.DataFrame({"method": [method, "rome"], "value": [1, None]}).to_csv(tmp_path / f"{name}.csv", index=False)
-    paths = {"summaries": [tmp_path / "a.csv", tmp_path / "b.csv"], "idf": tmp_path / "idf.npy", "texts": None}
+    paths = {"compared": [tmp_path / "a.csv", tmp_path / "b.csv"], "idf": tmp_path / "idf.npy", "texts": None}
     tables = Tables(paths | {"gone": tmp_path / "gone.parquet"}, marked=True)
-    assert tables["summaries"]["method"].tolist() == ["none", "rome", "na", "rome"], "names, not gaps"
-    assert tables["summaries"][["_file", "_place"]].to_numpy().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+    assert tables["compared"]["method"].tolist() == ["none", "rome", "na", "rome"], "names, not gaps"
+    assert tables["compared"][["_file", "_place"]].to_numpy().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
     assert "texts" not in tables and "gone" in tables and tables["idf"] == tmp_path / "idf.npy"
-    assert "summaries" not in tables.with_({"summaries": None})
+    assert "compared" not in tables.with_({"compared": None})
