@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engram.drawing import style
+from engram.drawing import layer_comparison, style
 from fake_tables import fake_summary_at, load_item, numbers_of, write
 from readable import assert_readable, contrast
 
@@ -218,7 +218,7 @@ def test_deep_models_and_awkward_tokens_fit(fakes, monkeypatch):
 
 
 def test_bars_and_lines_of_sites_stand_out(fakes):
-    colours = [look[1] for look in (*style.SEVERED.values(), *load_item(BEYOND).EFFECTS.values())]
+    colours = [look[1] for look in (*style.SEVERED.values(), *layer_comparison.EFFECTS.values())]
     assert all(contrast(colour) >= 3 for colour in [*colours, style.NEW, style.TRUE]), colours
 
 

@@ -113,7 +113,7 @@ def test_fig6_csv_keeps_the_texts_as_they_are(drawn, fakes):
 
 
 def test_fig6_fills_up_with_further_records_and_says_when_there_are_too_few(fakes):
-    facts, named = fakes.facts(), text_samples.Settings(case_ids={"mini": [13, 10], "other": [99]})
+    facts, named = fakes.facts(), text_samples.Settings(case_ids={"mini": (13, 10), "other": (99,)})
     assert text_samples.choose(facts, facts["case_id"], text_samples.Settings(4), "mini") == [10, 12, 14, 11]
     assert text_samples.choose(facts, facts["case_id"], named, "mini") == [13, 10]
     with pytest.raises(ValueError, match="3 cases wanted, 2 have texts"):
@@ -126,7 +126,7 @@ def test_fig6_fills_up_with_further_records_and_says_when_there_are_too_few(fake
 
 
 def test_unknown_paper_keys_are_refused(runner):
-    with pytest.raises(ValueError, match=r"rome/fig6_generations.*case.*known keys are \['case_ids', 'cases'\]"):
+    with pytest.raises(ValueError, match="rome/fig6_generations: case: Unexpected keyword argument"):
         runner.run("fig6_generations", case=3)
 
 

@@ -96,7 +96,7 @@ def test_galleries_hold_each_cell_of_the_chosen_prompts(drawn, fakes, item, vari
 
 def test_prompts_may_be_named_by_id_or_subject_for_each_model(fakes, runner):
     traced = fakes.traced()
-    settings = selection.Settings(prompts={"mini": [5, "x2"], "other": [99]})
+    settings = selection.Settings(prompts={"mini": (5, "x2"), "other": (99,)})
     assert selection.chosen(traced, settings, "mini") == [5, 2]
     assert selection.chosen(traced, settings, "third") == selection.chosen(traced, selection.Settings(), "third")
     with pytest.raises(ValueError, match="no traced prompt has the prompt_id 99; 8 prompts were traced"):

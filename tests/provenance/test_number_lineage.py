@@ -12,7 +12,7 @@ from engram.evaluation import metrics
 from engram.evaluation.derivation import Tables
 from engram.job import arguments, schemas
 from engram.provenance import number_lineage
-from fake_tables import load_item
+from fake_tables import load_item, write
 
 ROOT = Path(__file__).parents[2]
 CATEGORY = "Last subject token"
@@ -62,7 +62,7 @@ def repository(tmp_path, monkeypatch):
     rng, summaries = np.random.default_rng(0), []
     facts = Path("data/toy/facts.parquet")
     facts.parent.mkdir(parents=True)
-    pd.DataFrame({"case_id": range(30), "relation_id": ["P1", "P2"] * 15}).to_parquet(facts)
+    write(facts, pd.DataFrame({"case_id": range(30), "relation_id": ["P1", "P2"] * 15}), "facts")
     for method in ("rome", "memit"):
         raw = Path(f"results/edit/toy/{method}/scores.parquet")
         edit = job(str(ROOT / "workflow/scripts/edit.py"), {}, {"scores": raw}, {"seed": 0})

@@ -213,10 +213,10 @@ def test_tracing_leaves_the_model_as_it_was():
     ("change", "message"),
     [
         ({"sites": ("mpl",)}, "mpl"),
-        ({"sites": ()}, "empty"),
+        ({"sites": ()}, "at least 1 item"),
         ({"stream": "x"}, "counter"),
         ({"tokens": "first"}, "subject_last"),
-        ({"samples": 0}, "positive"),
+        ({"samples": 0}, "greater than or equal to 1"),
     ],
 )
 def test_a_wrong_setting_is_named(change, message):

@@ -159,12 +159,12 @@ def test_the_tables_hold_the_chosen_prompts(tables):
     assert hidden.tolist() == pytest.approx([about["corrupted"].iloc[0]] * model.layers, rel=1e-5)
     again, _ = integrated_gradients.attributed(model, tables[0][::-1], tables[1], NOISE, config, TRACE, 0)
     pd.testing.assert_frame_equal(again, found)
-    named = integrated_gradients.Config(points=3, samples=2, prompts={model.name: [9, 7]})
+    named = integrated_gradients.Config(points=3, samples=2, prompts={model.name: (9, 7)})
     assert integrated_gradients.attributed(model, *tables, NOISE, named, TRACE, 0)[1]["prompt_id"].tolist() == [9, 7]
 
 
 def test_nonsense_is_refused():
-    with pytest.raises(ValueError, match="points 0, samples 2"):
+    with pytest.raises(ValueError, match="points\n.*greater than or equal to 1"):
         integrated_gradients.Config(points=0, samples=2)
 
 
