@@ -164,7 +164,7 @@ def test_the_tables_hold_the_chosen_prompts(tables):
 
 
 def test_nonsense_is_refused():
-    with pytest.raises(ValueError, match="points\n.*greater than or equal to 1"):
+    with pytest.raises(ValueError, match=r"points\n.*greater than or equal to 1"):
         integrated_gradients.Config(points=0, samples=2)
 
 
