@@ -10,24 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import original_files
 from engram.datasets import download, fetching, folder, original_formats, world
 from engram.model import tokens
 from toy import tokenizer
 
-FACT = {
-    "case_id": 0,
-    "requested_rewrite": {
-        "prompt": "{} is in",
-        "relation_id": "P1",
-        "subject": "Rome",
-        "target_new": {"str": "a", "id": "Q1"},
-        "target_true": {"str": "b", "id": "Q2"},
-    },
-    "paraphrase_prompts": ["x"],
-    "neighborhood_prompts": ["x"],
-    "attribute_prompts": ["x"],
-    "generation_prompts": ["x"],
-}
+FACT = original_files.fact(0, "x", prompt="{} is in", subject="Rome")
 GOOD = {
     "counterfact": [FACT],
     "multi-counterfact": [FACT],

@@ -9,6 +9,7 @@ import pytest
 from tokenizers import ByteLevelBPETokenizer
 from transformers import PreTrainedTokenizerFast
 
+import original_files
 from engram.datasets import original_formats
 from engram.evaluation import text_metrics
 from engram.model import tokens
@@ -20,15 +21,7 @@ real = pytest.mark.skipif(
 
 
 def fact(number: int, **more) -> dict:
-    asked = {
-        "prompt": "{} speaks",
-        "relation_id": "P1412",
-        "subject": f"Zoë {number}",
-        "target_new": {"str": "Welsh", "id": "Q1"},
-        "target_true": {"str": "Greek", "id": "Q2"},
-    }
-    lists = {name: ["Jim says"] for name in original_formats.LISTS}
-    return {"case_id": number, "requested_rewrite": asked | more.pop("requested_rewrite", {}), **lists} | more
+    return original_files.fact(number, "Jim says", **more.pop("requested_rewrite", {})) | more
 
 
 def said(parse, path: Path, values) -> list[str]:

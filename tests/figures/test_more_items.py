@@ -10,7 +10,7 @@ import pytest
 
 from engram.drawing import layer_comparison, style
 from fake_tables import fake_summary_at, load_item, numbers_of, write
-from readable import assert_readable, contrast
+from readable import AWKWARD, assert_readable, contrast
 
 
 def csv(drawn, item):
@@ -184,21 +184,7 @@ def test_every_editor_has_a_look_of_its_own():
 
 
 def test_deep_models_and_awkward_tokens_fit(fakes, monkeypatch):
-    words = [
-        "The",
-        " mother",
-        " tongue",
-        " of",
-        " Supercalifragilisticexpialidocious",
-        " von",
-        " Wittgen",
-        "stein",
-        " 東京",
-        "\n",
-        " widely spoken in the",
-        " language",
-    ]
-    traced = fakes.traced(3, subject=4, before=4, words=words, answer=" Antidisestabli").assign(model="gpt2-xl")
+    traced = fakes.traced(3, subject=4, before=4, words=AWKWARD, answer=" Antidisestabli").assign(model="gpt2-xl")
     fig16, module = fakes.load("fig16_gradients"), load_item(BEYOND)
     few = traced.drop(columns="variant")
     attributions = fakes.gradients(few, 48).assign(model="gpt2-xl")

@@ -9,25 +9,8 @@ import pytest
 from engram.drawing import style, trace_panels, trace_tables
 from engram.tracing import selection
 from fake_tables import numbers_of
-from readable import assert_readable
+from readable import AWKWARD, assert_readable
 
-AWKWARD = [
-    "The",
-    " mother",
-    " tongue",
-    " of",
-    " Supercalifragilisticexpialidocious",
-    " von",
-    " Wittgen",
-    "stein",
-    "-Hohen",
-    "zollern",
-    " 東京",
-    "\n",
-    " costs $x_{",
-    " widely spoken in the",
-    " language",
-]
 WORLDS = {  # name: (layers, window, model, shape of the prompts)
     "mini": (8, 2, "mini", {}),
     "shallow-single-token-subject": (6, 1, "cf500", {"subject": 1, "before": 0, "after": 2}),

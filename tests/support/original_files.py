@@ -10,7 +10,8 @@ from engram.datasets.download import Patience
 from engram.datasets.fetching import Original, Surroundings
 
 
-def fact(number: int, **request) -> dict:
+def fact(number: int, text: str = "x" * 400, **request) -> dict:
+    """A CounterFact record; `text` stands for each of its prompts, `request` changes keys of the requested rewrite."""
     asked = {
         "prompt": "{} speaks",
         "relation_id": "P1412",
@@ -18,7 +19,7 @@ def fact(number: int, **request) -> dict:
         "target_new": {"str": "Welsh", "id": "Q1"},
         "target_true": {"str": "Greek", "id": "Q2"},
     } | request
-    lists = {f"{kind}_prompts": ["x" * 400] for kind in ("paraphrase", "neighborhood", "attribute", "generation")}
+    lists = {f"{kind}_prompts": [text] for kind in ("paraphrase", "neighborhood", "attribute", "generation")}
     return {"case_id": number, "requested_rewrite": asked, **lists}
 
 

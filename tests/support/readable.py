@@ -7,6 +7,25 @@ import itertools
 import matplotlib.text
 from matplotlib.colors import to_rgba
 
+# tokens that are long, hold line breaks or signs of TeX, or are written in signs that the main font lacks
+AWKWARD = [
+    "The",
+    " mother",
+    " tongue",
+    " of",
+    " Supercalifragilisticexpialidocious",
+    " von",
+    " Wittgen",
+    "stein",
+    "-Hohen",
+    "zollern",
+    " 東京",
+    "\n",
+    " costs $x_{",
+    " widely spoken in the",
+    " language",
+]
+
 
 def drawn_texts(fig, monkeypatch) -> list:
     """(string, extent) of every text that reaches the canvas."""
