@@ -1,1 +1,1 @@
-"""What editors are made of: records, keys and values, second moments, fine-tuning, and what edited models say."""
+"""What editors compute with: which records, C, v* and z, trained editors (MEND, KE); and what the edited model says."""

@@ -1,1 +1,1 @@
-"""From raw outcomes to metrics: scores of edits and texts, effects of restorations, confidence intervals."""
+"""Arithmetic on tables of outcomes, without a model: ES, PS, NS, GE, RS, effects of restorations, their intervals."""

@@ -1,6 +1,8 @@
 """Metrics of generated texts: GE, entropy of n-grams, and RS, TF-IDF similarity to reference texts (ROME App. C).
 
 Metrics of log-probabilities are engram.evaluation.metrics.
+
+The texts are written by engram.editing.outcomes, which asks engram.model.generation.
 """
 
 import re

@@ -1,1 +1,1 @@
-"""What stages' scripts share: command line, guard, whole files, schemas of tables, seeds, shards, record of lineage."""
+"""What stages' scripts share: arguments, files, schemas of tables, hashes of code, resuming after a kill, seeds."""

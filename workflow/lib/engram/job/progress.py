@@ -1,4 +1,7 @@
-"""Progress bars, on stderr, so that long stages show rate and time left."""
+"""Progress bars, on stderr, so that long stages show rate and time left.
+
+What lets a killed job go on is engram.job.shards.
+"""
 
 from collections.abc import Iterable
 from typing import Any

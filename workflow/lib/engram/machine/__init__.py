@@ -1,1 +1,1 @@
-"""Can a run start on this machine, what will it take, how long did it take."""
+"""Can a run start here, what will it take, how long did it take; the process that loads libraries for many jobs."""

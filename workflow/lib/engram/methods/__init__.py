@@ -1,4 +1,4 @@
-"""The editors, one a file, each of which turns facts into a change of weights.
+"""One short file an editor (ROME, MEMIT, …): how it makes a change of weights of what `engram.editing` computes.
 
 A file has `NEEDS` (the artifacts it reads), `REGIMES` (what it can do), `Settings`, and `edit(lm, facts, settings,
 aids) -> Delta`, the change for all of `facts` together in one model. It may also have `edit_each`, with the same

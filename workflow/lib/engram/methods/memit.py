@@ -1,4 +1,8 @@
-"""MEMIT: many facts at once, stored by least squares in the MLPs of several layers (MEMIT Sec. 4)."""
+"""MEMIT: many facts at once, stored by least squares in the MLPs of several layers (MEMIT Sec. 4).
+
+C is summed in engram.editing.covariance, z optimised in engram.editing.values, the residual spread over the layers in
+engram.editing.residual_spread.
+"""
 
 from __future__ import annotations
 

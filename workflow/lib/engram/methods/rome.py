@@ -1,6 +1,8 @@
 """ROME: a rank-one edit of one MLP projection that stores a new value under the subject's key (ROME Sec. 3.1).
 
 Shapes: F facts, d values, D keys.
+
+C is summed in engram.editing.covariance, v* optimised in engram.editing.values.
 """
 
 from __future__ import annotations

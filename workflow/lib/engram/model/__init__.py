@@ -1,1 +1,1 @@
-"""A language model one can reach into: loading, hooks, tokens, changed weights, scoring, generation, training."""
+"""A language model one can reach into: loading, hooks, tokens, weights changed and put back, scoring, generation."""

@@ -1,1 +1,1 @@
-"""Is a file what it says, and where is it from: lineage, audit, ledger, dvc.yaml and dvc.lock, crates."""
+"""Where a file is from and whether it is unchanged: records, audit, lineage of numbers, dvc.yaml, dvc.lock, crates."""

@@ -1,5 +1,4 @@
-"""Sweeps: methods that differ from another in some methods. Pure functions on the contents of the parameter
-file.
+"""Sweeps: methods that differ from another in some hyperparameters. Pure functions on the contents of params.yaml.
 
 `sweep: {method: ft, over: {layer: [0, 1], epsilon: [null, 0.001]}}` of an item of `paper` makes one method per point of
 the grid, an ordinary block of `methods`, under a slug that nobody has to read: `ft-layer-0-epsilon-none`.

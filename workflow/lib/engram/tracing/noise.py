@@ -2,6 +2,8 @@
 
 How a noise rule is written and read: engram.settings.noise_rules. Where noise is added: engram.tracing.causal_trace.
 Shapes: S samples, N tokens, V vocabulary, d width of the token embeddings.
+
+The pass in which a subject is corrupted is engram.tracing.causal_trace.corrupted.
 """
 
 from collections.abc import Iterable, Sequence
