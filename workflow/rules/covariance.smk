@@ -10,7 +10,7 @@ rule covariance:
     """The uncentred second moment of the keys of every wanted layer."""
     input:
         unpack(checkpoint),
-        text=rules.dataset.output.text,
+        text=text_of,
     output:
         moments="results/covariance/{model}/moments.safetensors",
         counts="results/covariance/{model}/counts.json",
@@ -23,7 +23,7 @@ rule covariance:
         gpu=GPU,
     params:
         config=lambda wc: slice_of("covariance", wc.model, "covariance_layers"),
-        weights=flags("weights"),
+        weights=flags("manifest", "weights"),
         code=code_of("scripts/covariance"),
     shell:
         "python workflow/scripts/covariance.py"

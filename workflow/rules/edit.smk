@@ -28,7 +28,7 @@ def asked_of(wc):
     if wc.dataset == "counterfact":
         files["reversed"] = tables.reversed
     if edits.drifts(seen(wc.model), wc.dataset, wc.method, FactGroup.parse(wc.n)):
-        files["heldout"] = tables.heldout
+        files["heldout"] = (rules.sampled.output if stages.writes_text(config, wc.model) else tables).heldout
     return {name: path.format(**wc) for name, path in files.items()}
 
 
@@ -63,7 +63,7 @@ rule edit:
             **texts_of_edit(wc)),
         aids=flags("prefixes", "moments", "counts", "targets", "hypernet"),
         asked=flags("reversed", "heldout"),
-        weights=flags("weights"),
+        weights=flags("manifest", "weights"),
         code=code_of("scripts/edit", "method"),
     shell:
         "python workflow/scripts/edit.py"

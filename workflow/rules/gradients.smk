@@ -36,7 +36,7 @@ rule gradients:
             "gradients", wc.model,
             trace=Derived(trace_variants.section(config["trace"], trace_variants.MAIN),
                           trace_variants.keys_of(config, wc.model, trace_variants.MAIN))),
-        weights=flags("weights"),
+        weights=flags("manifest", "weights"),
         code=code_of("scripts/gradients"),
     shell:
         "python workflow/scripts/gradients.py"

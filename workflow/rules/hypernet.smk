@@ -22,7 +22,7 @@ rule hypernet:
         unpack(published_of),
         facts=rules.dataset.output.facts,
         zsre=rules.dataset.output.zsre,
-        text=rules.dataset.output.text,
+        text=text_of,
         known_facts=rules.known.output.known_facts,
         known_zsre=rules.known.output.known_zsre,
     output:
@@ -47,7 +47,7 @@ rule hypernet:
                            | edits.hypernets(seen(wc.model), wc.model).get(wc.name, {}),
                            edits.keys_of(seen(wc.model),
                                          edits.readers(seen(wc.model), wc.model, "hypernet").get(wc.name, [])))),
-        weights=flags("weights", "published"),
+        weights=flags("manifest", "weights", "published"),
         code=code_of("scripts/hypernet"),
     shell:
         "python workflow/scripts/hypernet.py"

@@ -27,7 +27,7 @@ rule known:
         gpu=GPU,
     params:
         config=lambda wc: slice_of("known", wc.model),
-        weights=flags("weights"),
+        weights=flags("manifest", "weights"),
         code=code_of("scripts/known"),
     shell:
         "python workflow/scripts/known.py"

@@ -11,7 +11,7 @@ rule noise:
     input:
         unpack(checkpoint),
         prompts=rules.known.output.known_prompts,
-        text=rules.dataset.output.text,
+        text=text_of,
     output:
         noise="results/noise/{model}/{corruption}/noise.json",
         vectors="results/noise/{model}/{corruption}/vectors.safetensors",
@@ -25,7 +25,7 @@ rule noise:
     params:
         config=lambda wc: slice_of(
             "noise", wc.model, decided_by=trace_variants.keys_of_rule(seen(wc.model), wc.model, wc.corruption)),
-        weights=flags("weights"),
+        weights=flags("manifest", "weights"),
         code=code_of("scripts/noise"),
     shell:
         "python workflow/scripts/noise.py"

@@ -20,7 +20,7 @@ rule prefixes:
         gpu=GPU,
     params:
         config=lambda wc: slice_of("prefixes", wc.model),
-        weights=flags("weights"),
+        weights=flags("manifest", "weights"),
         code=code_of("scripts/prefixes"),
     shell:
         "python workflow/scripts/prefixes.py"

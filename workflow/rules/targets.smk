@@ -32,7 +32,7 @@ rule targets:
                            | edits.targets(seen(wc.model), wc.model).get((wc.dataset, wc.family), {}),
                            edits.keys_of(seen(wc.model), edits.readers(seen(wc.model), wc.model, "targets").get(
                                (wc.dataset, wc.family), [])))),
-        weights=flags("weights"),
+        weights=flags("manifest", "weights"),
         code=code_of("scripts/targets", "family"),
     shell:
         "python workflow/scripts/targets.py"

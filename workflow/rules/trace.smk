@@ -35,7 +35,7 @@ rule trace:
             trace=Derived(trace_variants.section(config["trace"], wc.variant),
                           trace_variants.keys_of(config, wc.model, wc.variant)),
             decided_by=[f"paper.{item}" for item in trace_variants.items_of(seen(wc.model), wc.variant)]),
-        weights=flags("weights"),
+        weights=flags("manifest", "weights"),
         code=code_of("scripts/trace"),
     shell:
         "python workflow/scripts/trace.py"

@@ -16,13 +16,15 @@ from engram.settings.sections import Covariance
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the text once, and write the moments and what they were counted from."""
     job = arguments.parse(
-        __file__, __doc__, argv, inputs=["weights?", "text"], outputs=["moments", "counts"], keys=["model"]
+        __file__, __doc__, argv, inputs=["manifest", "weights?", "text"], outputs=["moments", "counts"], keys=["model"]
     )
     device = runtime.setup(job)
     lm = loading.open_lm(job, device)
     settings = build(Covariance, job.config["covariance"], "covariance")
+    limit = min(settings.max_tokens, lm.model.config.max_position_embeddings)
     articles = io.read_table(job.inputs.text, schemas.ARTICLES)[: settings.articles]
-    limit: int = lm.model.config.max_position_embeddings
+    if settings.tokens != "all":
+        articles = articles[: covariance.articles_of(lm, list(articles["text"]), limit, settings.tokens)]
     with shards.store(job) as store:
         moments = covariance.second_moments(
             lm,
@@ -33,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             covariance.DTYPES[settings.dtype],
             store,
         )
-        about = second_moment.identity(job, lm) | {
+        about = second_moment.identity(job) | {
+            "model": lm.name,
             "articles": len(articles),
             "dataset": covariance.fingerprint(articles),
             "max_tokens": limit,

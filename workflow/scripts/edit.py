@@ -22,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv,
         keys=["model", "dataset", "method", "n"],
         inputs=[
+            "manifest",
             "weights?",
             "facts",
             "known-facts",

@@ -14,7 +14,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         __file__,
         __doc__,
         argv,
-        inputs=["prompts", "noise", "vectors", "traced", "weights?"],
+        inputs=["prompts", "noise", "vectors", "traced", "manifest", "weights?"],
         outputs=["attributions", "attributed"],
         keys=["model"],
     )

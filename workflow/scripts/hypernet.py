@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv,
         keys=["model", "name"],
         outputs=["hypernet", "loss"],
-        inputs=["weights?", "published?", "facts", "zsre", "text", "known-facts", "known-zsre"],
+        inputs=["manifest", "weights?", "published?", "facts", "zsre", "text", "known-facts", "known-zsre"],
     )
     lm = loading.open_lm(job, runtime.setup(job))
     section, here = job.config["hypernet"], f"hypernet.{job.keys.name}, model {lm.name}"

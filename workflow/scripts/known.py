@@ -13,7 +13,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         __file__,
         __doc__,
         argv,
-        inputs=["weights?", "prompts", "facts", "zsre"],
+        inputs=["manifest", "weights?", "prompts", "facts", "zsre"],
         keys=["model"],
         outputs=["known-prompts", "known-facts", "known-zsre"],
     )

@@ -14,7 +14,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         __file__,
         __doc__,
         argv,
-        inputs=["prompts", "text", "weights?"],
+        inputs=["prompts", "text", "manifest", "weights?"],
         outputs=["noise", "vectors"],
         keys=["model", "rule"],
     )

@@ -8,7 +8,9 @@ from engram.model import contexts, loading, runtime
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Sample the context texts of every family, and write them."""
-    job = arguments.parse(__file__, __doc__, argv, inputs=["weights?"], outputs=["prefixes"], keys=["model"])
+    job = arguments.parse(
+        __file__, __doc__, argv, inputs=["manifest", "weights?"], outputs=["prefixes"], keys=["model"]
+    )
     lm = loading.open_lm(job, runtime.setup(job))
     job.write("prefixes", contexts.sample(lm, job.config["prefixes"]["families"], job.config["seed"]))
 

@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv,
         keys=["model", "dataset", "family"],
         outputs=["targets", "steps"],
-        inputs=["weights?", "facts", "known-facts", "prefixes"],
+        inputs=["manifest", "weights?", "facts", "known-facts", "prefixes"],
     )
     lm = loading.open_lm(job, runtime.setup(job))
     chosen = records.chosen(

@@ -14,7 +14,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         __file__,
         __doc__,
         argv,
-        inputs=["prompts", "noise", "vectors", "weights?"],
+        inputs=["prompts", "noise", "vectors", "manifest", "weights?"],
         outputs=["effects", "traced"],
         keys=["model", "variant"],
     )

@@ -53,6 +53,16 @@ def token_rows(tokenizer: PreTrainedTokenizerBase, texts: list[str], limit: int,
     return rows
 
 
+def articles_of(lm: LM, texts: Sequence[str], limit: int, count: int) -> int:
+    """How many of the first `texts`, each cut at `limit` tokens, hold `count` tokens together; all if they hold fewer."""
+    start, held = len(tokens.start(lm.tokenizer)), 0
+    for number, text in enumerate(texts, 1):
+        held += min(limit, start + len(tokens.encode(lm.tokenizer, text))) if text else 0
+        if held >= count:
+            return number
+    return len(texts)
+
+
 def batches(rows: Sequence[np.ndarray], budget: int, group: int = 100) -> list[Batch]:
     """Rows in batches of at most `budget` padded tokens: groups of `group` rows in order, longest first within a group.
 

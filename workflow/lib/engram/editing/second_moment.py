@@ -5,8 +5,6 @@ pass over the text that feeds it is engram.editing.covariance, what editors solv
 Shapes: n tokens of a block, D keys.
 """
 
-import hashlib
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,9 +12,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
-from engram.job import arguments, io, lineage
+from engram.job import arguments, io
+from engram.model import checkpoints
 from engram.model.loading import LM
 
 STRIPE = 1024  # rows of the lower triangle that are kept and multiplied together
@@ -235,21 +233,10 @@ def _numerical_rank(matrix: torch.Tensor) -> int:
     return int((values > max(rounding, -2 * float(values[0]))).sum())
 
 
-def identity(job: arguments.Job, lm: LM) -> dict[str, str]:
-    """Whose keys a job with the input `weights` deals with: model, revision and tokenizer.
-
-    The revision is the checkpoint's, or the hash of the weights of a model trained here.
-    """
-    block, weights = job.config["model"], job.inputs.weights
-    revision = f"weights {lineage.sha256(weights)[:16]}" if weights else f"{block['hub']} {block['revision']}"
-    return {"model": lm.name, "revision": revision, "tokenizer": tokenizer_hash(lm.tokenizer)}
-
-
-def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Hash (16 hexadecimal digits) of all that decides which tokens a text becomes."""
-    content = json.loads(tokenizer.backend_tokenizer.to_str())
-    content.update(truncation=None, padding=None)  # the state of the last call
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+def identity(job: arguments.Job) -> dict[str, str]:
+    """Whose keys a job with the input `manifest` deals with: a hash over the weights, one of the tokenizer."""
+    manifest = checkpoints.read(job.inputs.manifest)
+    return {key: manifest[key] for key in ("weights", "tokenizer")}
 
 
 def to_tensors(
@@ -297,7 +284,7 @@ def _check_widths(moments: dict[int, Moment], origin: str, lm: LM) -> None:
 
 
 def _named(about: dict) -> str:
-    words = (f"{key} {about.get(key, 'unknown')}" for key in ("model", "revision", "tokenizer"))
+    words = (f"{key} {about.get(key, 'unknown')}" for key in ("model", "weights", "tokenizer"))
     return " / ".join(words)
 
 
@@ -306,7 +293,7 @@ def load(path: Path, job: arguments.Job, lm: LM) -> dict[int, Moment]:
 
     ValueError if they are of another model, or not finite.
     """
-    moments = from_tensors(*io.read_tensors(path), lm, identity(job, lm))
+    moments = from_tensors(*io.read_tensors(path), lm, identity(job))
     bad = [layer for layer, moment in moments.items() if not bool(moment.total.isfinite().all())]
     if bad:
         raise ValueError(f"{path}: the second moment of layer {bad[0]} has entries that are not finite; make it anew")

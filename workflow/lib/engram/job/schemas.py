@@ -6,7 +6,19 @@ it; readers pass the schema to `io.read_table` or `io.read_json`. `engram tables
 
 import pyarrow as pa
 
-from engram.job.table_schema import BY_NAME, FLAG, NUMBER, TEXT, TEXTS, WHOLE, Document, Table, about, column
+from engram.job.table_schema import (
+    BY_NAME,
+    FLAG,
+    NUMBER,
+    TEXT,
+    TEXT_BY_NAME,
+    TEXTS,
+    WHOLE,
+    Document,
+    Table,
+    about,
+    column,
+)
 
 CASE = column("case_id", WHOLE, "the record")
 RELATION = column("relation_id", TEXT, "the record's relation, by its id of Wikidata where it has one")
@@ -106,6 +118,35 @@ TRAIN_LOSS = Table("loss", "one step of training", ("step",)).with_columns(
     column("loss", NUMBER, "mean of the batch", NATS),
 )
 
+# Stages convert and checkpoint: what a model is.
+
+QUANTISATION = column(
+    "quantisation",
+    TEXT,
+    "how most of the weights were quantised, as Q4_1",
+    null="they were not, or are not known to be",
+)
+LICENCE = column("licence", TEXT, "the licence of the checkpoint", null="the checkpoint states none")
+ORIGIN = Document("origin", "what the weights of a model were converted from").with_keys(
+    MODEL, QUANTISATION, LICENCE, column("files", TEXT_BY_NAME, "the files that were read, each with its sha256")
+)
+MANIFEST = Document("manifest", "what a model is").with_keys(
+    MODEL,
+    column("kind", TEXT, "where it comes from: trained, folder, hub or gguf"),
+    column("source", TEXT, "the folder, the id on the hub, the GGUF file, or the model's name"),
+    column("commit", TEXT, "commit of the hub", null="it is not from the hub"),
+    column("architecture", TEXT, "transformers' model_type"),
+    column("dtype", TEXT, "of the weights as they are loaded"),
+    column("parameters", WHOLE, "numbers in its weights, tied ones once"),
+    column("tied", FLAG, "whether the head is the embedding"),
+    column("weights", TEXT, "sha256 over the names, types, shapes and bytes of its tensors as they are loaded"),
+    column("tokenizer", TEXT, "hash of all that decides which tokens a text becomes"),
+    QUANTISATION,
+    LICENCE,
+    column("files", TEXT_BY_NAME, "the files that it is loaded from, each with its sha256"),
+    column("bytes", BY_NAME, "their sizes", "bytes"),
+)
+
 # Stage known.
 
 KNOWN_PROMPTS = Table("known_prompts", "one fact prompt, as a model continues it", ("prompt_id",)).with_columns(
@@ -143,7 +184,7 @@ PREFIXES = Table(
 )
 COUNTS = Document("counts", "the second moments of a model's keys").with_keys(
     MODEL,
-    column("revision", TEXT, "the checkpoint: its revision, or the hash of weights trained here"),
+    column("weights", TEXT, "whose keys they are: hash over the model's tensors, as in its manifest"),
     column("tokenizer", TEXT, "hash of all that decides which tokens a text becomes"),
     column("articles", WHOLE, "articles that were read"),
     column("dataset", TEXT, "hash of those articles"),
@@ -352,6 +393,9 @@ OUTPUTS: dict[str, dict[str, Table | Document]] = {
     "fetch": {"records": FETCHED, "receipt": RECEIPT},
     "dataset": dict(DATASET),
     "train": {"loss": TRAIN_LOSS},
+    "convert": {"origin": ORIGIN},
+    "checkpoint": {"manifest": MANIFEST},
+    "sampled": {"text": ARTICLES, "heldout": HELDOUT},
     "known": {"known_prompts": KNOWN_PROMPTS, "known_facts": KNOWN_FACTS, "known_zsre": KNOWN_ZSRE},
     "prefixes": {"prefixes": PREFIXES},
     "covariance": {"counts": COUNTS},

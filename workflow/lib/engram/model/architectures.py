@@ -23,9 +23,12 @@ class Architecture:
     project: str | None = None  # between norm and head; the module may be missing
     conv1d: bool = False  # weights stored [in, out] (GPT-2) instead of [out, in]
     block_tuple: bool = False  # a block returns a tuple instead of a tensor
+    leftovers: str = r"(?!)"  # names of tensors that some checkpoints hold and nothing reads: masks, rotary frequencies
 
 
 _QKV = ("q_proj", "k_proj", "v_proj")
+_MASKS = r"\battn(ention)?\.(bias|masked_bias)$"
+_FREQUENCIES = r"\brotary_emb\.inv_freq$"
 _GPT2 = Architecture(
     "transformer.h.{}",
     "transformer.h.{}.attn",
@@ -36,6 +39,7 @@ _GPT2 = Architecture(
     "lm_head",
     ("c_attn",),
     conv1d=True,
+    leftovers=_MASKS,
 )
 _LLAMA = Architecture(
     "model.layers.{}",
@@ -46,6 +50,7 @@ _LLAMA = Architecture(
     "model.norm",
     "lm_head",
     _QKV,
+    leftovers=_FREQUENCIES,
 )
 _OPT_BLOCK = "model.decoder.layers.{}"
 ARCHITECTURES = {
@@ -60,6 +65,7 @@ ARCHITECTURES = {
         "gpt_neox.final_layer_norm",
         "lm_head",
         ("query_key_value",),
+        leftovers=f"{_MASKS}|{_FREQUENCIES}",
     ),
     **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text"), _LLAMA),
     "phi": replace(_LLAMA, value="model.layers.{}.mlp.fc2", norm="model.final_layernorm"),

@@ -6,6 +6,9 @@ Shapes: B rows, T tokens, d = width of the residual stream, D = width of the key
 h = width that the head reads, V = vocabulary.
 """
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils import logging
 
 from engram.job.arguments import Job
-from engram.model import opt, placement
+from engram.model import checkpoints, opt, placement, tokens
 from engram.model.architectures import Architecture, architecture_of
 
 logging.disable_progress_bar()
@@ -90,12 +93,17 @@ class LM:
 
 
 def open_lm(job: Job, device: str | torch.device) -> LM:
-    """The model that a stage works on: from the folder of its input `weights` if it was trained here, else by `hub`."""
+    """The model that a stage works on, whose files must be those of the manifest that it was given.
+
+    Its inputs are `manifest` (of stage `checkpoint`) and `weights`, which is None for a published model that is read
+    where it lies. ValueError names the file that has changed since.
+    """
     block = job.config["model"]
-    trained = job.inputs.weights is not None
-    source, revision = (job.inputs.weights.parent, None) if trained else (block["hub"], block["revision"])
+    manifest = checkpoints.read(job.inputs.manifest)
+    folder = checkpoints.folder_of(block, job.inputs.weights, manifest)
+    checkpoints.verify(manifest, folder)
     dtype, devices = DTYPES[block.get("dtype", "float32")], block.get("devices", "one")
-    return load(block["name"], source, device, revision, dtype, devices)
+    return load(block["name"], folder, device, dtype=dtype, devices=devices)
 
 
 def load(
@@ -109,16 +117,78 @@ def load(
     """The model `name`, loaded from a folder written by save_pretrained or from the hub at a pinned revision.
 
     Safetensors only, no remote code. `devices`: "one" puts the model on `device`, "auto" spreads it over all GPUs
-    (engram.model.placement). ValueError for an architecture without a row in ARCHITECTURES, before weights are read.
+    (engram.model.placement). Of a model of texts and pictures, the part for texts. ValueError for an architecture
+    without a row in ARCHITECTURES or for quantised weights, before weights are read; for tensors that are missing,
+    that no part of the model takes, or of another shape, each with its name; for a tokenizer that cannot be used.
     """
     origin: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
-    kind = AutoConfig.from_pretrained(source, **origin).model_type
-    architecture_of(name, kind)
+    config = AutoConfig.from_pretrained(source, **origin)
+    text_config = config.get_text_config()
+    arch = architecture_of(name, text_config.model_type)
+    if getattr(config, "quantization_config", None):
+        raise ValueError(
+            f"model {name}: its weights are quantised ({config.quantization_config.get('quant_method', 'unnamed')}), and "
+            "a quantised weight cannot be edited; right is the checkpoint that it was made from, or a GGUF file, which "
+            "is dequantised (`gguf` in models)"
+        )
     spread = placement.spread_options(name, device) if devices == "auto" else {}
-    tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True, **origin)
-    loader: Any = CLASSES.get(kind, AutoModelForCausalLM)
-    model = loader.from_pretrained(source, dtype=dtype, use_safetensors=True, **origin, **spread)
+    tokenizer = tokens.usable(name, AutoTokenizer.from_pretrained(source, use_fast=True, **origin))
+    loader: Any = CLASSES.get(text_config.model_type, AutoModelForCausalLM)
+    with quiet():
+        model, loaded = loader.from_pretrained(
+            source,
+            dtype=dtype,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # refused below, with every name
+            output_loading_info=True,
+            **origin,
+            **spread,
+        )
+    refuse_loose(name, arch, loaded)
+    if text_config is not config:
+        model = _text_part(model, text_config)
+    tokens.check_vocabulary(name, tokenizer, model.get_input_embeddings().weight.shape[0])
     return wrap(name, placement.join_states(model) if spread else model.to(device), tokenizer)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """During the block, transformers prints no report of what it loads: the errors say it."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def refuse_loose(name: str, arch: Architecture, loaded: dict[str, Any]) -> None:
+    """ValueError unless the tensors of a checkpoint were those of the model `name`, all of them and no others.
+
+    `loaded`: what transformers' `output_loading_info` says. Leftovers of the architecture are passed over.
+    """
+    unread = sorted(key for key in loaded["unexpected_keys"] if not re.search(arch.leftovers, key))
+    shapes = [f"{key} {list(there)} for {list(here)}" for key, there, here in sorted(loaded["mismatched_keys"])]
+    for what, names in (
+        ("lacks tensors, which would be random", sorted(loaded["missing_keys"])),
+        ("has tensors that no part of the model takes", unread),
+        ("has tensors of another shape", shapes),
+    ):
+        if names:
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            raise ValueError(
+                f"model {name}: the checkpoint {what}: {', '.join(names[:5])}{more}; right is a whole checkpoint of "
+                "the architecture that its config.json names"
+            )
+
+
+def _text_part(model: PreTrainedModel, config: Any) -> PreTrainedModel:
+    """The causal language model in one that takes pictures as well."""
+    with torch.device("meta"):
+        text = AutoModelForCausalLM.from_config(config, dtype=model.dtype)
+    setattr(text, text.base_model_prefix, model.get_decoder())
+    text.set_output_embeddings(model.get_output_embeddings())
+    return text
 
 
 def wrap(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> LM:

@@ -17,6 +17,31 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 _BEFORE = "\n"  # text that merges with nothing after it
 
 
+def usable(name: str, tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer of the model `name`, if it says where in a text each token lies. ValueError if it does not."""
+    if not tokenizer.is_fast:
+        raise ValueError(
+            f"model {name}: its tokenizer, {type(tokenizer).__name__}, does not say where in a text a token lies; right "
+            "is a checkpoint with tokenizer.json"
+        )
+    return tokenizer
+
+
+def check_vocabulary(name: str, tokenizer: Tokenizer, rows: int) -> None:
+    """ValueError if a text can become a token that the embeddings of the model `name`, `rows` of them, do not have.
+
+    Tokens that only a special word becomes, such as that of a picture, may lie beyond them.
+    """
+    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    beyond = sorted((index, word) for word, index in tokenizer.get_vocab().items() if index >= rows)
+    beyond = [(index, word) for index, word in beyond if index not in special]
+    if beyond:
+        raise ValueError(
+            f"model {name}: its tokenizer has {len(beyond)} tokens beyond the {rows} rows of the embeddings, the first "
+            f"{beyond[0][1]!r} with id {beyond[0][0]}; right is the tokenizer that the model was trained with"
+        )
+
+
 def encode(tokenizer: Tokenizer, text: str) -> list[int]:
     """Token ids of `text` alone, without any special token."""
     return tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -65,7 +65,7 @@ class Records:
 
 @block
 class Model:
-    """A model: either `train`, or `hub` and `revision`."""
+    """A model: `train`, or `hub` and `revision`, or `gguf`."""
 
     source: Text = key("The block of `sources` that facts, prompts and text come from.")
     trace_window: Count = key("MLP or attention layers that are restored together.")
@@ -75,14 +75,25 @@ class Model:
     )
     records: Records = key("Which records are edited.")
     train: Training | None = key(
-        "A GPT-2 that is trained here; a model has either `train`, or `hub` and `revision`.", default=None
+        "A GPT-2 that is trained here; a model has either `train`, `hub` and `revision`, or `gguf`.", default=None
     )
     hub: Text | None = key(
-        "Id of the checkpoint on the model hub; a model has either `train`, or `hub` and `revision`.", default=None
+        "Id of the checkpoint on the model hub, or a folder; a model has either `train`, `hub` and `revision`, or "
+        "`gguf`.",
+        default=None,
     )
     revision: Annotated[str, StringConstraints(pattern="^([0-9a-f]{40}|main)$")] | None = key(
-        "Commit of the checkpoint, 40 hexadecimal digits; main, unpinned, is what is there; a model has "
-        "either `train`, or `hub` and `revision`.",
+        "Commit of the checkpoint, 40 hexadecimal digits; main, unpinned, is what is there, and stage checkpoint writes "
+        "down which commit that was. Of a folder it says nothing.",
+        default=None,
+    )
+    convert: bool = key(
+        "Whether the checkpoint is only to be had as pytorch_model.bin: it is then read once, as data, and kept as "
+        "safetensors.",
+        default=False,
+    )
+    gguf: Annotated[str, StringConstraints(pattern=r"\.gguf$")] | None = key(
+        "A GGUF file, which is dequantised to `dtype` and kept as safetensors; in data/original/ it is fetched.",
         default=None,
     )
     dtype: Literal["float32", "float16", "bfloat16"] = key("Of the weights as they are loaded.", default="float32")

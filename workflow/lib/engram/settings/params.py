@@ -89,7 +89,16 @@ def _read_keys(node: yaml.Node | None, key: Key, lines: dict[Key, int]) -> Itera
 
 def _shapes(values: dict) -> Iterator[Problem]:
     """Keys of one block that do not go together, and numbers of a stage that the file does not say."""
-    for stage in (("known",), ("noise",), ("covariance",), ("trace",), ("targets",), ("edit",), ("edit", "perplexity")):
+    for stage in (
+        ("sampled",),
+        ("known",),
+        ("noise",),
+        ("covariance",),
+        ("trace",),
+        ("targets",),
+        ("edit",),
+        ("edit", "perplexity"),
+    ):
         block = messages.values_at(values, stage)
         for key, about in messages.described_keys(Parameters, values, stage).items():
             if key not in block:
@@ -99,14 +108,17 @@ def _shapes(values: dict) -> Iterator[Problem]:
         yield Problem(main, "nothing, the key is missing", "main, what figures show that name no variant")
     yield from items.shapes(values)
     for name, block in values["models"].items():
-        here, right = ("models", name), "a model has either `train`, or `hub` and `revision`"
-        if "hub" in block and "train" in block:
-            yield Problem((*here, "train"), "train beside hub", right)
+        here, right = ("models", name), "a model has either `train`, `hub` and `revision`, or `gguf`"
+        first, *others = [key for key in ("hub", "train", "gguf") if key in block] or ["train"]
+        for other in others:
+            yield Problem((*here, other), f"{other} beside {first}", right)
+        if first not in block:
+            yield Problem((*here, first), "nothing, the key is missing", right)
+        if "convert" in block and first != "hub":
+            yield Problem((*here, "convert"), f"convert beside {first}", "only with `hub`")
         if ("hub" in block) != ("revision" in block):
             key = "revision" if "hub" in block else "hub"
             yield Problem((*here, key), "nothing, the key is missing", right)
-        if not {"hub", "train"} & set(block):
-            yield Problem((*here, "train"), "nothing, the key is missing", right)
     for name, block in values["sources"].items():
         if ("idf" in block) != ("vocabulary" in block):
             key = "vocabulary" if "idf" in block else "idf"

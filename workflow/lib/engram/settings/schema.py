@@ -13,13 +13,35 @@ from engram.settings.blocks import Count, Natural, Once, Slug, Some, Text, adapt
 from engram.settings.execution import Execution
 from engram.settings.items import Item
 from engram.settings.models import Model
-from engram.settings.sections import Covariance, Edit, Gradients, Known, Noise, PrefixFamily, Targets, TraceSection
+from engram.settings.sections import (
+    Covariance,
+    Edit,
+    Gradients,
+    Known,
+    Noise,
+    PrefixFamily,
+    Sampled,
+    Targets,
+    TraceSection,
+)
 from engram.settings.sources import Originals, Source
 from engram.settings.trained_editors import Hypernet
 
 Name = Annotated[str, StringConstraints(pattern="^[a-z0-9][a-z0-9.-]*$")]
 Torch = Literal[
-    "train", "known", "noise", "prefixes", "covariance", "trace", "gradients", "targets", "hypernet", "edit"
+    "train",
+    "convert",
+    "checkpoint",
+    "known",
+    "sampled",
+    "noise",
+    "prefixes",
+    "covariance",
+    "trace",
+    "gradients",
+    "targets",
+    "hypernet",
+    "edit",
 ]
 
 
@@ -67,8 +89,9 @@ class Parameters:
     fetch: Originals = key("The original files; a source with the path data/original reads them.")
     sources: dict[Name, Source] = key("Where facts, prompts and text come from, by name.")
     models: dict[Name, Model] = key(
-        "Language models, by name; trained here (`train`) or published (`hub` and `revision`)."
+        "Language models, by name; trained here (`train`) or published (`hub` and `revision`, or `gguf`)."
     )
+    sampled: Sampled = key("Text that a model writes itself, for sources whose `text` is `own`.")
     known: Known = key("Which prompts and facts the model answers correctly.")
     noise: Noise = key("Size and shape of the corruption; the rule is the model's `noise`.")
     prefixes: Prefixes = key("Context texts that the model samples.")

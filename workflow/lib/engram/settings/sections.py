@@ -49,12 +49,28 @@ class Covariance:
 
     articles: Count = key("Articles of the text table that are read, in its order.")
     batch_tokens: Count = key("Padded tokens per forward pass; it may change the last bit.", default=8192)
+    max_tokens: Count = key(
+        "Tokens of an article that are read, its first; at most the model's positions.", default=1024
+    )
+    tokens: Literal["all"] | Count = key(
+        "Tokens after which no further article is read; all: as many articles as `articles` says.", default="all"
+    )
     dtype: Literal["float64", "float32"] = key(
         "How products of float32 keys are added: exactly, or one by one in float32, as published.", default="float64"
     )
     ridge: NotNegative = key(
         "Share of C's mean diagonal entry added to its diagonal before it is inverted; 0: none.", default=0.0
     )
+
+
+@block
+class Sampled:
+    """Text that a model writes itself, behind its start token or a line break: for sources whose `text` is `own`."""
+
+    passages: Count = key("Passages, as the articles of a text.", default=200)
+    tokens: AtLeastTwo = key("Tokens of a passage.", default=256)
+    top_k: Count = key("Most likely tokens that are sampled from.", default=100)
+    heldout: Natural = key("Passages besides, which edited models read for items `from` drift.", default=50)
 
 
 @block

@@ -4,7 +4,14 @@ import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-LOADED = ("hub", "revision", "dtype", "devices")  # keys of a model's block: which checkpoint is loaded, and how
+LOADED = (
+    "hub",
+    "revision",
+    "convert",
+    "gguf",
+    "dtype",
+    "devices",
+)  # keys of a model's block: which checkpoint is loaded, and how
 
 
 class Derived(NamedTuple):

@@ -7,8 +7,8 @@ from typing import NamedTuple
 from engram.settings import edits, methods, original_files, trace_variants
 
 STAGES = (  # in the order of the data
-    *("fetch", "dataset", "train", "known", "noise", "prefixes", "covariance", "trace", "gradients", "targets"),
-    *("hypernet", "edit", "evaluate", "paper"),
+    *("fetch", "dataset", "train", "convert", "checkpoint", "sampled", "known", "noise", "prefixes", "covariance"),
+    *("trace", "gradients", "targets", "hypernet", "edit", "evaluate", "paper"),
 )
 
 
@@ -53,9 +53,13 @@ def wanted(values: dict, model: str) -> dict[str, list[dict[str, str]]]:
     needs = {need for row in edited for need in methods.needs(values, row["method"])}
     variants = trace_variants.wanted(values)
     with_model = bool(edited or variants)
+    block = values["models"][model]
     once = {
         "dataset": bool(read),
-        "train": with_model and "train" in values["models"][model],
+        "train": with_model and "train" in block,
+        "convert": with_model and converted(block),
+        "checkpoint": with_model,
+        "sampled": with_model and writes_text(values, model),
         "known": with_model,
         "prefixes": bool({"prefixes", "targets"} & needs),
         "covariance": "covariance" in needs,
@@ -73,6 +77,16 @@ def wanted(values: dict, model: str) -> dict[str, list[dict[str, str]]]:
     }
     jobs = rows | {stage: [{}] if made else [] for stage, made in once.items()}
     return {stage: jobs[stage] for stage in STAGES if jobs[stage]}
+
+
+def converted(block: dict) -> bool:
+    """Whether the checkpoint of a model's block is none that is loaded as it lies: stage `convert` makes one of it."""
+    return "gguf" in block or block.get("convert", False)
+
+
+def writes_text(values: dict, model: str) -> bool:
+    """Whether the text for second moments and held-out passages is the model's own, made by stage `sampled`."""
+    return values["sources"][values["models"][model]["source"]].get("text") == "own"
 
 
 def _originals(values: dict, model: str, evaluated: list[dict]) -> list[str]:

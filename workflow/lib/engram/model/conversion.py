@@ -1,0 +1,89 @@
+"""Checkpoints that are no safetensors: GGUF files, dequantised, and PyTorch's own format, read as data alone."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from engram.model import checkpoints, loading, tokens
+from engram.model.architectures import architecture_of
+
+
+def from_gguf(
+    name: str, file: Path, dtype: torch.dtype
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, str, str | None]:
+    """The model `name` in a GGUF file with its weights dequantised to `dtype`, its tokenizer, how most of its matrices
+    were quantised (`Q4_1`, `F16`), and the licence that the file names.
+
+    ValueError for an architecture without a row in ARCHITECTURES, or one that transformers cannot read from GGUF.
+    """
+    quantisation, licence = _about(file)
+    try:
+        config = AutoConfig.from_pretrained(file.parent, gguf_file=file.name)
+    except ValueError as error:
+        raise ValueError(f"model {name}: {file} cannot be read: {error}") from error
+    architecture_of(name, config.model_type)
+    tokenizer = tokens.usable(name, AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name))
+    whole = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_config(config, dtype=dtype)  # `whole` says that it is quantised; this does not
+    model.load_state_dict(whole.state_dict())
+    model.tie_weights()
+    model.generation_config = whole.generation_config
+    return model, tokenizer, quantisation, licence
+
+
+def _about(file: Path) -> tuple[str, str | None]:
+    """How most of the matrices in a GGUF file are stored, and the licence it names, if it names one."""
+    from gguf import GGUFReader
+
+    try:
+        reader = GGUFReader(file)
+    except (ValueError, OSError, IndexError) as error:
+        raise ValueError(f"{file}: not a GGUF file that can be read: {error}") from error
+    sizes: Counter[str] = Counter()
+    for tensor in reader.tensors:
+        if len(tensor.shape) > 1:
+            sizes[tensor.tensor_type.name] += int(tensor.n_elements)
+    field = reader.fields.get("general.license")
+    return sizes.most_common(1)[0][0], str(field.contents()) if field else None
+
+
+def from_pickled(name: str, folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model `name` in a folder with `pytorch_model.bin`, or its shards, and its tokenizer.
+
+    Read with `weights_only`: nothing in the files is run. ValueError for files that hold more than tensors, and as
+    engram.model.loading.load says.
+    """
+    config = AutoConfig.from_pretrained(folder)
+    arch = architecture_of(name, config.model_type)
+    tokenizer = tokens.usable(name, AutoTokenizer.from_pretrained(folder))
+    state: dict[str, torch.Tensor] = {}
+    for file in pickled_files(name, folder):
+        try:
+            state |= torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        except Exception as error:  # whatever torch says of a file that is no plain archive of tensors
+            raise ValueError(
+                f"model {name}: {file} is not read, for it holds more than tensors or is broken: "
+                f"{str(error).splitlines()[0]}"
+            ) from error
+    with loading.quiet():
+        model, loaded = AutoModelForCausalLM.from_pretrained(
+            None, config=config, state_dict=state, dtype=dtype, ignore_mismatched_sizes=True, output_loading_info=True
+        )
+    loading.refuse_loose(name, arch, loaded)
+    return model, tokenizer
+
+
+def pickled_files(name: str, folder: Path) -> list[Path]:
+    """The one file, or the shards that the index names."""
+    single, index = (folder / file for file in checkpoints.PICKLED)
+    if single.exists() or not index.exists():
+        return [single]
+    about: dict[str, Any] = json.loads(index.read_text(encoding="utf-8"))
+    shards = sorted(set(about["weight_map"].values()))
+    if lost := [shard for shard in shards if not (folder / shard).exists()]:
+        raise ValueError(f"model {name}: {index} names files that are not there: {', '.join(lost)}")
+    return [folder / shard for shard in shards]
