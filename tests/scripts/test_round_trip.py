@@ -90,7 +90,10 @@ def edit_again(found, folder, count, n):
     out = {name: folder / f"{name}.parquet" for name in ("scores", "texts", "norms", "drift")}
     call(
         "edit",
-        {name: found[name] for name in ("weights", "facts", "reversed", "heldout", "prefixes", "moments", "targets")}
+        {
+            name: found[name]
+            for name in ("manifest", "weights", "facts", "reversed", "heldout", "prefixes", "moments", "targets")
+        }
         | {"known-facts": found["known_facts"]}
         | out,
         {

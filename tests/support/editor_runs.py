@@ -10,6 +10,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 import toy
 from engram.datasets import world
 from engram.job import io
+from engram.model import checkpoints, loading
 from repository import ROOT, module_of
 
 WORLD = {
@@ -63,7 +64,10 @@ def inputs_in(base: Path) -> dict[str, Path]:
     ).save_pretrained(base / "model")
     toy.tokenizer().save_pretrained(base / "model")
     tables = world.tables(WORLD, 0)
-    found = {"weights": base / "model" / "model.safetensors"}
+    found = {"weights": base / "model" / "model.safetensors", "manifest": base / "manifest.json"}
+    lm = loading.load("toy", base / "model")
+    source = checkpoints.Source("trained", "toy")
+    io.write(found["manifest"], checkpoints.manifest("toy", source, base / "model", lm.model, lm.tokenizer))
     for name in ("facts", "zsre", "text"):
         io.write(base / f"{name}.parquet", tables[name])
         found[name] = base / f"{name}.parquet"

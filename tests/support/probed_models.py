@@ -1,6 +1,7 @@
 """One fact on models of every architecture: second moments of real text, and outputs read in a plain forward."""
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import torch
@@ -8,6 +9,8 @@ import torch
 from closed_form_oracles import Aids
 from engram.editing import covariance
 from engram.editing.facts import Fact
+from engram.job import io
+from engram.model import checkpoints, loading
 from engram.model.hooks import captured
 from toy import LONG, PROMPTS
 
@@ -39,5 +42,13 @@ def outputs_of(model, layer):
 
 
 def job_of(place, **more):
+    """A job with a model that lies in the folder `place`, and its manifest."""
     block = {"name": "x", "hub": str(place), "revision": "main"} | more
-    return SimpleNamespace(config={"model": block}, inputs=SimpleNamespace(weights=None))
+    path = Path(place, "manifest", f"{block.get('dtype', 'float32')}.json")
+    if not path.exists():
+        lm = loading.load("x", place, dtype=loading.DTYPES[block.get("dtype", "float32")])
+        source = checkpoints.source_of(block)
+        io.write(path, checkpoints.manifest("x", source, Path(place), lm.model, lm.tokenizer))
+    return SimpleNamespace(
+        config={"model": block}, inputs=SimpleNamespace(weights=None, manifest=path), hashed_inputs=list
+    )

@@ -90,7 +90,9 @@ def chain(base: Path, draw: bool = True) -> dict[str, Path]:
     }
     train = {name: base / "train" / file for name, file in files.items()}
     call("train", {"corpus": data["corpus"]} | train)
-    weights = {"weights": train["weights"]}
+    manifest = {"manifest": base / "checkpoint" / "manifest.json"}
+    call("checkpoint", {"weights": train["weights"], "files": []} | manifest)
+    weights = {"weights": train["weights"]} | manifest
     known = at("known", "known_prompts", "known_facts", "known_zsre")
     call(
         "known",
@@ -114,7 +116,7 @@ def chain(base: Path, draw: bool = True) -> dict[str, Path]:
     call(
         "covariance",
         weights | {"text": data["text"]} | moments,
-        {"covariance": {"articles": 30, "batch_tokens": 512, "dtype": "float64", "ridge": 0}},
+        {"covariance": {"articles": 30, "batch_tokens": 512, "max_tokens": 64, "dtype": "float64", "ridge": 0}},
     )
     trace = at("trace", "effects", "traced")
     call(
@@ -148,7 +150,19 @@ def chain(base: Path, draw: bool = True) -> dict[str, Path]:
         dataset="counterfact",
         family="rome",
     )
-    found = {**data, **train, **known, **noise, **prefixes, **moments, **trace, **severed, **gradients, **targets}
+    found = {
+        **data,
+        **train,
+        **manifest,
+        **known,
+        **noise,
+        **prefixes,
+        **moments,
+        **trace,
+        **severed,
+        **gradients,
+        **targets,
+    }
     for method, hparams in (("none", {}), ("rome", ROME)):
         edit = {
             name: path.parent / method / path.name

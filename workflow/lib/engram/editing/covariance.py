@@ -54,7 +54,7 @@ def token_rows(tokenizer: PreTrainedTokenizerBase, texts: list[str], limit: int,
 
 
 def articles_of(lm: LM, texts: Sequence[str], limit: int, count: int) -> int:
-    """How many of the first `texts`, each cut at `limit` tokens, hold `count` tokens together; all if they hold fewer."""
+    """How many of the first `texts`, each cut at `limit` tokens, hold `count` tokens together; all if fewer."""
     start, held = len(tokens.start(lm.tokenizer)), 0
     for number, text in enumerate(texts, 1):
         held += min(limit, start + len(tokens.encode(lm.tokenizer, text))) if text else 0

@@ -260,7 +260,7 @@ def from_tensors(
         if metadata.get(key) != value:
             raise ValueError(
                 f"second moments of {_named(metadata)} cannot be used with {_named(expected or {})}: the {key} "
-                "differs; run the stage covariance for this model"
+                f"differ{'' if key == 'weights' else 's'}; run the stage covariance for this model"
             )
     layers = sorted(int(name.removeprefix("layer.")) for name in tensors)
     moments = {

@@ -121,10 +121,7 @@ TRAIN_LOSS = Table("loss", "one step of training", ("step",)).with_columns(
 # Stages convert and checkpoint: what a model is.
 
 QUANTISATION = column(
-    "quantisation",
-    TEXT,
-    "how most of the weights were quantised, as Q4_1",
-    null="they were not, or are not known to be",
+    "quantisation", TEXT, "how most of the weights were quantised, as Q4_1", null="they were not, as far as is known"
 )
 LICENCE = column("licence", TEXT, "the licence of the checkpoint", null="the checkpoint states none")
 ORIGIN = Document("origin", "what the weights of a model were converted from").with_keys(

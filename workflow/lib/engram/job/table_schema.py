@@ -43,8 +43,9 @@ def column(
 ) -> pa.Field:
     """The field of one column or key.
 
-    `kind`: one of TEXT, WHOLE, NUMBER, FLAG, TEXTS, BY_NAME, TEXT_BY_NAME. `null`: when a value is missing; without it none may be.
-    `only`: which files have the column; without it all have. `other`: a second type that a file may have it in.
+    `kind`: one of TEXT, WHOLE, NUMBER, FLAG, TEXTS, BY_NAME, TEXT_BY_NAME. `null`: when a value is missing; without
+    it none may be. `only`: which files have the column; without it all have. `other`: a second type that a file may
+    have it in.
     """
     about = {"meaning": meaning, "unit": unit, "null": null, "only": only, "other": WORDS[other] if other else ""}
     return pa.field(name, kind, nullable=bool(null), metadata={key: value for key, value in about.items() if value})

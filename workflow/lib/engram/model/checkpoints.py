@@ -9,7 +9,9 @@ engram.model.loading.
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -138,16 +140,23 @@ def read(path: Path) -> dict[str, Any]:
     return io.read_json(path, schemas.MANIFEST)
 
 
-def verify(manifest: dict[str, Any], folder: Path) -> None:
-    """ValueError unless the files of a checkpoint are those of its manifest, byte for byte."""
+def verify(manifest: dict[str, Any], folder: Path, hashes: Mapping[Path, str] = MappingProxyType({})) -> None:
+    """ValueError unless the files of a checkpoint are those of its manifest, byte for byte.
+
+    `hashes`: those that are known already, by path.
+    """
     for name, digest in manifest["files"].items():
         path = folder / name
         there = path.exists()
-        if not there or path.stat().st_size != manifest["bytes"][name] or lineage.sha256(path) != digest:
+        if (
+            not there
+            or path.stat().st_size != manifest["bytes"][name]
+            or (hashes.get(path) or lineage.sha256(path)) != digest
+        ):
             raise ValueError(
                 f"model {manifest['model']}: {path} {'has other bytes than' if there else 'is not there, but in'} its "
-                "manifest of stage checkpoint. If the change is meant, run again, which makes the manifest and all that "
-                "depends on it anew; else bring the file back"
+                "manifest of stage checkpoint. If the change is meant, run again, which makes the manifest, and all "
+                "that follows from it, anew; else bring the file back"
             )
 
 
@@ -159,7 +168,7 @@ def weights_hash(model: PreTrainedModel) -> str:
     total = hashlib.sha256()
     for name, tensor in sorted(model.named_parameters()):
         total.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return total.hexdigest()
 
 

@@ -69,8 +69,9 @@ def from_pickled(name: str, folder: Path, dtype: torch.dtype) -> tuple[PreTraine
                 f"model {name}: {file} is not read, for it holds more than tensors or is broken: "
                 f"{str(error).splitlines()[0]}"
             ) from error
+    loader: Any = AutoModelForCausalLM
     with loading.quiet():
-        model, loaded = AutoModelForCausalLM.from_pretrained(
+        model, loaded = loader.from_pretrained(
             None, config=config, state_dict=state, dtype=dtype, ignore_mismatched_sizes=True, output_loading_info=True
         )
     loading.refuse_loose(name, arch, loaded)

@@ -101,7 +101,7 @@ def open_lm(job: Job, device: str | torch.device) -> LM:
     block = job.config["model"]
     manifest = checkpoints.read(job.inputs.manifest)
     folder = checkpoints.folder_of(block, job.inputs.weights, manifest)
-    checkpoints.verify(manifest, folder)
+    checkpoints.verify(manifest, folder, {Path(row["path"]): row["sha256"] for row in job.hashed_inputs()})
     dtype, devices = DTYPES[block.get("dtype", "float32")], block.get("devices", "one")
     return load(block["name"], folder, device, dtype=dtype, devices=devices)
 
@@ -127,9 +127,9 @@ def load(
     arch = architecture_of(name, text_config.model_type)
     if getattr(config, "quantization_config", None):
         raise ValueError(
-            f"model {name}: its weights are quantised ({config.quantization_config.get('quant_method', 'unnamed')}), and "
-            "a quantised weight cannot be edited; right is the checkpoint that it was made from, or a GGUF file, which "
-            "is dequantised (`gguf` in models)"
+            f"model {name}: its weights are quantised ({config.quantization_config.get('quant_method', 'unnamed')}), "
+            "and a quantised weight cannot be edited; right is the checkpoint that it was made from, or a GGUF file, "
+            "which is dequantised (`gguf` in models)"
         )
     spread = placement.spread_options(name, device) if devices == "auto" else {}
     tokenizer = tokens.usable(name, AutoTokenizer.from_pretrained(source, use_fast=True, **origin))

@@ -21,8 +21,8 @@ def usable(name: str, tokenizer: Tokenizer) -> Tokenizer:
     """The tokenizer of the model `name`, if it says where in a text each token lies. ValueError if it does not."""
     if not tokenizer.is_fast:
         raise ValueError(
-            f"model {name}: its tokenizer, {type(tokenizer).__name__}, does not say where in a text a token lies; right "
-            "is a checkpoint with tokenizer.json"
+            f"model {name}: its tokenizer, {type(tokenizer).__name__}, does not say where in a text a token lies; "
+            "right is a checkpoint with tokenizer.json"
         )
     return tokenizer
 

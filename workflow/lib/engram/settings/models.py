@@ -83,8 +83,8 @@ class Model:
         default=None,
     )
     revision: Annotated[str, StringConstraints(pattern="^([0-9a-f]{40}|main)$")] | None = key(
-        "Commit of the checkpoint, 40 hexadecimal digits; main, unpinned, is what is there, and stage checkpoint writes "
-        "down which commit that was. Of a folder it says nothing.",
+        "Commit of the checkpoint, 40 hexadecimal digits; main, unpinned, is what is there, and stage checkpoint "
+        "writes down which commit that was. Of a folder it says nothing.",
         default=None,
     )
     convert: bool = key(

@@ -89,16 +89,8 @@ def _read_keys(node: yaml.Node | None, key: Key, lines: dict[Key, int]) -> Itera
 
 def _shapes(values: dict) -> Iterator[Problem]:
     """Keys of one block that do not go together, and numbers of a stage that the file does not say."""
-    for stage in (
-        ("sampled",),
-        ("known",),
-        ("noise",),
-        ("covariance",),
-        ("trace",),
-        ("targets",),
-        ("edit",),
-        ("edit", "perplexity"),
-    ):
+    sections = ("sampled", "known", "noise", "covariance", "trace", "targets", "edit")
+    for stage in (*((section,) for section in sections), ("edit", "perplexity")):
         block = messages.values_at(values, stage)
         for key, about in messages.described_keys(Parameters, values, stage).items():
             if key not in block:
