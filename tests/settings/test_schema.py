@@ -6,9 +6,9 @@ import pytest
 
 from engram.settings import (
     blocks,
+    checking,
     execution,
     items,
-    messages,
     models,
     objective,
     schema,
@@ -68,7 +68,7 @@ class Toy:
     ],
 )
 def test_nothing_is_taken_for_what_it_is_not(values, key, right):
-    (problem,) = messages.problems(Toy, values, ("here",))
+    (problem,) = checking.problems(Toy, values, ("here",))
     assert problem.key == ("here", *([key] if key else [])) and problem.right == right
     with pytest.raises(ValueError, match="at here: "):
         blocks.build(Toy, values, "at here")

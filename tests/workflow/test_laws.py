@@ -66,7 +66,7 @@ TESTED_ELSEWHERE = {  # reason: {module: the file of tests that would fail witho
         "datasets/world_vocabulary": "datasets/test_world",
         "settings/blocks": "settings/test_families",
         "settings/hyperparameters": "settings/test_params",
-        "settings/messages": "settings/test_params",
+        "settings/checking": "settings/test_params",
         "settings/models": "settings/test_params",
         "settings/objective": "settings/test_families",
         "settings/original_files": "settings/test_params",
