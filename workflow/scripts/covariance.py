@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 
 from engram.editing import covariance, second_moment
-from engram.job import arguments, io, schemas, shards
+from engram.job import arguments, io, resuming, schemas
 from engram.model import loading, runtime
 from engram.model.loading import LM
 from engram.settings.blocks import build
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = build(Covariance, job.config["covariance"], "covariance")
     articles = io.read_table(job.inputs.text, schemas.ARTICLES)[: settings.articles]
     limit: int = lm.model.config.max_position_embeddings
-    with shards.store(job) as store:
+    with resuming.store(job) as store:
         moments = covariance.second_moments(
             lm,
             job.config["model"]["covariance_layers"],
