@@ -19,7 +19,7 @@ PLUMBING = {
     "engram.job.ledger_entry",
     "engram.job.lineage",
     "engram.job.progress",
-    "engram.job.table_schema",
+    "engram.job.schema_checks",
     "engram.job.schemas",
 }  # change no number: rerun nothing. Schemas check tables; one that no longer fits is refused where it is read
 WRITER = LIBRARY / "engram" / "job" / "io.py"  # every artifact goes through it, behind engram.job.arguments

@@ -6,7 +6,7 @@ it; readers pass the schema to `io.read_table` or `io.read_json`. `engram tables
 
 import pyarrow as pa
 
-from engram.job.table_schema import BY_NAME, FLAG, NUMBER, TEXT, TEXTS, WHOLE, Document, Table, about, column
+from engram.job.schema_checks import BY_NAME, FLAG, NUMBER, TEXT, TEXTS, WHOLE, Document, Table, about, column
 
 CASE = column("case_id", WHOLE, "the record")
 RELATION = column("relation_id", TEXT, "the record's relation, by its id of Wikidata where it has one")
