@@ -9,7 +9,7 @@ import pytest
 from editor_runs import COUNT, DATA, NETWORKS, inputs_in, run, section
 from engram.editing import editor
 from engram.editing.facts import Fact
-from engram.editing.hypernet import editors
+from engram.editing.trained_editors import editors
 from engram.job import io, lineage, resuming
 from engram.model import loading
 from engram.settings import trained_editors
@@ -95,7 +95,7 @@ def test_a_published_editor_is_taken_over(inputs, tmp_path, monkeypatch):
     """With a file there is nothing to train: the artifact holds it, the table of losses has no rows."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "engram.editing.hypernet.published_editors.load",
+        "engram.editing.trained_editors.published_editors.load",
         lambda path, lm, kind: editors.to_artifact(
             editors.build(lm, kind, editors.settings_of(kind, NETWORKS[kind]), 0), {"seen": [], "task": path.name}
         ),

@@ -31,8 +31,8 @@ TESTED_ELSEWHERE = {  # reason: {module: the file of tests that would fail witho
     "a method that is one call of an editor, whose tests run every method of its kind": {
         "methods/attn_edit": "editing/tuning/test_finetune",
         "methods/ft": "editing/tuning/test_finetune",
-        "methods/ke": "editing/hypernet/test_ke",
-        "methods/mend": "editing/hypernet/test_mend",
+        "methods/ke": "editing/trained_editors/test_ke_network",
+        "methods/mend": "editing/trained_editors/test_mend_network",
         "methods/none": "methods/test_contract",
         "methods/pmet": "editing/test_residual_spread",
     },

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from engram.editing import records
-from engram.editing.hypernet import editors, published_editors, tasks, training
+from engram.editing.trained_editors import editors, published_editors, tasks, training
 from engram.job import arguments, io, resuming, schemas
 from engram.model import loading, runtime
 from engram.model.loading import LM

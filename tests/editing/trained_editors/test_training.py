@@ -7,7 +7,7 @@ import torch
 
 import toy
 from engram.editing.facts import Fact
-from engram.editing.hypernet import editors, training
+from engram.editing.trained_editors import editors, training
 from engram.job import io, resuming
 from engram.model import scoring
 from engram.model.delta import NOTHING

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from engram.editing.hypernet import factors
-from engram.editing.hypernet.editors import Net
-from engram.editing.hypernet.tasks import Part, Task, window
+from engram.editing.trained_editors import factors
+from engram.editing.trained_editors.editors import Net
+from engram.editing.trained_editors.tasks import Part, Task, window
 from engram.job import progress, resuming, seeds
 from engram.model import tokens
 from engram.model.loading import LM
