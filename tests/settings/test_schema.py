@@ -37,8 +37,8 @@ def test_every_block_is_frozen_closed_and_described(name):
 
 
 def test_the_schema_for_editors_is_the_one_of_the_code():
-    """Else: python -m engram.settings.schema > workflow/schemas/params.schema.json."""
-    assert (ROOT / "workflow/schemas/params.schema.json").read_text(encoding="utf-8") == schema.schema()
+    """Else: python -m engram.settings.schema > workflow/params.schema.json."""
+    assert (ROOT / "workflow/params.schema.json").read_text(encoding="utf-8") == schema.schema()
 
 
 @blocks.block

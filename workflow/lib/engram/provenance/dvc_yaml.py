@@ -35,7 +35,7 @@ stages:
     cmd: PATH=.venv/bin:$PATH engram check --out results/params/valid.json
     deps:
       - params.yaml
-      - workflow/schemas/params.schema.json
+      - workflow/params.schema.json
     outs:
       - results/params/.lineage/valid.json.json: {persist: true}
       - results/params/valid.json: {persist: true}
