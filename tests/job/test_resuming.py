@@ -99,7 +99,7 @@ def test_a_stale_key_never_matches_and_goes_when_the_job_is_done(tmp_path, monke
     for changes in ({}, {"config": {"trace": {"samples": 9}}}, {"table": b"two"}):
         with pytest.raises(InterruptedError):
             attempt(**changes)
-    monkeypatch.setattr("engram.job.lineage.code_digest", lambda *roots: "other")
+    monkeypatch.setattr("engram.job.code_digest.digest", lambda code: "other")
     assert attempt(fail=False) == {"a.json": [2]}
     assert seen == [[1]] * 4 + [[2]]
     assert not (tmp_path / ".resume").exists()

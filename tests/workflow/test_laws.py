@@ -204,7 +204,7 @@ def test_figures_and_plumbing_start_without_torch():
     code = (
         "import runpy, sys\n"
         "from engram.cli import main\n"
-        "from engram.job import lineage\n"
+        "from engram.job import code_digest, lineage\n"
         "from engram.provenance import audit, dvc_yaml, record_run\n"
         "from engram.settings import params\n"
         "slow = {'torch', 'snakemake', 'dvc', 'pandas'} & set(sys.modules)\n"
