@@ -3,13 +3,11 @@
 import itertools
 import os
 import resource
-from pathlib import Path
 
 import pytest
 import yaml
 
 from engram.cli import main
-from engram.job import lineage
 from engram.settings import families, items, methods, params
 from repository import ROOT
 
@@ -314,10 +312,3 @@ def test_every_editor_has_values():
         assert read <= set(block["covariance_layers"]) and (
             "train" in block or read == set(block["covariance_layers"])
         ), model
-
-
-def test_the_code_of_a_variant_is_that_of_its_file():
-    roots = lineage.code_roots("edit.py", {"name": "ft-l", "method": "ft", "layer": 0})
-    assert [Path(root).name for root in roots] == ["edit.py", "ft.py"]
-    assert [Path(root).name for root in lineage.code_roots("edit.py", {"name": "r-rome"})] == ["edit.py", "r_rome.py"]
-    assert lineage.code_roots("trace.py", None) == ["trace.py"]

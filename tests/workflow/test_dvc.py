@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from engram.job import lineage
+from engram.job import code_digest, lineage
 from engram.provenance import dvc_lock, dvc_yaml, planned_jobs, record_run
 from engram.settings import edits, items, params
 from repository import ROOT
@@ -145,7 +145,7 @@ def test_deps_are_the_code_and_the_inputs(name, built, declared):
     modules = {path for record in records for path in record["modules"]}
     deps = set(declared[name]["deps"])
     code = {path for path in deps if path.startswith("workflow/")}
-    texts = {path: lineage.tree_text((built.path / path).read_text()) for path in modules}
+    texts = {path: code_digest.tree_text((built.path / path).read_text()) for path in modules}
     assert code == {path for path, text in texts.items() if not text.startswith("Module(body=[Pass()]")}
     inputs = {one["path"] for record in records for one in record["inputs"]}
     folders = deps - code

@@ -31,8 +31,8 @@ TESTED_ELSEWHERE = {  # reason: {module: the file of tests that would fail witho
     "a method that is one call of an editor, whose tests run every method of its kind": {
         "methods/attn_edit": "editing/tuning/test_finetune",
         "methods/ft": "editing/tuning/test_finetune",
-        "methods/ke": "editing/hypernet/test_ke",
-        "methods/mend": "editing/hypernet/test_mend",
+        "methods/ke": "editing/trained_editors/test_ke_network",
+        "methods/mend": "editing/trained_editors/test_mend_network",
         "methods/none": "methods/test_contract",
         "methods/pmet": "editing/test_residual_spread",
     },
@@ -66,7 +66,7 @@ TESTED_ELSEWHERE = {  # reason: {module: the file of tests that would fail witho
         "datasets/world_vocabulary": "datasets/test_world",
         "settings/blocks": "settings/test_families",
         "settings/hyperparameters": "settings/test_params",
-        "settings/messages": "settings/test_params",
+        "settings/checking": "settings/test_params",
         "settings/models": "settings/test_params",
         "settings/objective": "settings/test_families",
         "settings/original_files": "settings/test_params",
@@ -204,7 +204,7 @@ def test_figures_and_plumbing_start_without_torch():
     code = (
         "import runpy, sys\n"
         "from engram.cli import main\n"
-        "from engram.job import lineage\n"
+        "from engram.job import code_digest, lineage\n"
         "from engram.provenance import audit, dvc_yaml, record_run\n"
         "from engram.settings import params\n"
         "slow = {'torch', 'snakemake', 'dvc', 'pandas'} & set(sys.modules)\n"
@@ -233,8 +233,9 @@ def over_budget(path, lines, function=None):
 
 
 def test_budgets():
-    found = [row for path in MODULES for row in over_budget(path, 400, 60)]
-    found += [row for path in scripts() for row in over_budget(path, 120 if path.parent.name == "scripts" else 150, 60)]
+    """docs/decisions/0022 says where the numbers are from."""
+    found = [row for path in MODULES for row in over_budget(path, 400, 52)]
+    found += [row for path in scripts() for row in over_budget(path, 96 if path.parent.name == "scripts" else 144, 52)]
     for path in (ROOT / "workflow/rules").glob("*.smk"):
         found += over_budget(path, 120 if path.stem == "common" else 150)
     found += over_budget(ROOT / "Snakefile", 75)

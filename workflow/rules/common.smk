@@ -10,7 +10,8 @@ from engram.machine import liveness
 from engram.settings import (checkpoint_files, edits, execution, families, items, methods, original_files, params, slices, stages,
                              sweeps, trace_variants)
 from engram.settings.fact_groups import PATTERN, FactGroup
-from engram.job.lineage import code_digest, code_roots, record_path
+from engram.job import code_digest
+from engram.job.lineage import record_path
 
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # jobs run under this Python
 os.environ.update(execution.exported(config))  # how they work, which is no part of their settings
@@ -99,9 +100,14 @@ def flags(*names):
         for word in (f"--{name.replace('_', '-')}", *([value] if isinstance(value, str) else value))]
 
 
+@cache
+def digest_of(*roots):
+    return code_digest.digest(code_digest.files(*roots))
+
+
 def code_of(script, method=None):
     """Digest of the code that a job runs; comments and docstrings do not count. `method`: the wildcard of one."""
-    return lambda wc: code_digest(*code_roots(
+    return lambda wc: digest_of(*code_digest.roots_of(
         f"workflow/{script.format(**wc)}.py", families.named(seen(wc.model), wc[method]) if method else None))
 
 

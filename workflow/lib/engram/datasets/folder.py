@@ -1,4 +1,6 @@
-"""Local files in the original formats (CounterFact, zsRE in MEND's schema, known-fact prompts, Wikipedia jsonl), parsed
+"""The source kind `folder`: records, prompts and texts read from a folder of original files.
+
+They are in the original formats (CounterFact, zsRE in MEND's schema, known-fact prompts, Wikipedia jsonl), parsed
 strictly.
 
 Malformed records stop the run, each with file, record and field in the message (engram.datasets.original_formats); none

@@ -6,7 +6,7 @@ it; readers pass the schema to `io.read_table` or `io.read_json`. `engram tables
 
 import pyarrow as pa
 
-from engram.job.table_schema import (
+from engram.job.schema_checks import (
     BY_NAME,
     FLAG,
     NUMBER,

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from engram.job import lineage
+from engram.job import code_digest, lineage
 from engram.provenance import planned_jobs
 from engram.provenance.planned_jobs import Job
 from engram.settings.stages import STAGES
@@ -35,7 +35,7 @@ stages:
     cmd: PATH=.venv/bin:$PATH engram check --out results/params/valid.json
     deps:
       - params.yaml
-      - workflow/schemas/params.schema.json
+      - workflow/params.schema.json
     outs:
       - results/params/.lineage/valid.json.json: {persist: true}
       - results/params/valid.json: {persist: true}
@@ -109,7 +109,7 @@ def _stage(root: Path, model: str, jobs: list[Job], makers: dict[str, Job]) -> S
     read = {path for job in jobs for path in job.inputs}
     fetched = {path: makers[path] for path in read if path in makers and makers[path].rule == FETCH}
     folders = {_out(makers[path], path) if path in makers else path for path in read - fetched.keys()}
-    roots = {file for job in jobs for file in lineage.code_roots(root / job.command[0], job.config.get("method"))}
+    roots = {file for job in jobs for file in code_digest.roots_of(root / job.command[0], job.config.get("method"))}
     keys = {key for job in (*jobs, *fetched.values()) for key in job.keys}
     outs = dict.fromkeys(_out(job, path) for job in jobs for path in job.outputs)
     if any(_is_item(job) for job in jobs):
@@ -135,7 +135,7 @@ def _code(root: Path, roots: Iterable[str]) -> list[str]:
     """The files of the code digest of these roots; none with a docstring alone."""
     paths = [
         path.relative_to(root.resolve()).as_posix()
-        for path, tree in lineage.code_files(*sorted(roots))
+        for path, tree in code_digest.files(*sorted(roots)).items()
         if not tree.startswith("Module(body=[Pass()]")
     ]
     return sorted(path.replace(LIBRARY, "${lib}") for path in paths)

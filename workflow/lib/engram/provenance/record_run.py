@@ -64,7 +64,7 @@ def write_valid(path: Path | str) -> None:
     """Write down with which schema params.yaml was found valid: what every stage of dvc.yaml depends on."""
     from engram.job import arguments  # imports pandas, slow for a command that only reads
 
-    schema = Path("workflow/schemas/params.schema.json")
+    schema = Path("workflow/params.schema.json")
     job = arguments.Job(
         Path(params.__file__),
         ["workflow/lib/engram/settings/params.py"],

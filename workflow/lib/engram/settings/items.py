@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 from pydantic import PlainValidator
 from pydantic_core import PydanticCustomError
 
-from engram.settings import messages
+from engram.settings import checking
 from engram.settings.blocks import Count, Natural, Once, Some, block, key
+from engram.settings.checking import Problem, shown, similar
 from engram.settings.fact_groups import FORM, FactGroup
-from engram.settings.messages import Problem, shown, similar
 from engram.settings.sections import Prompts
 
 OWN = ("models", "for")
@@ -169,7 +169,7 @@ def shapes(values: dict) -> Iterator[Problem]:
         for place, block_ in blocks.items():
             kind, options = OPTIONS.get(item), block_.get("options", {})
             if kind:
-                yield from messages.problems(kind, options, (*place, "options"))
+                yield from checking.problems(kind, options, (*place, "options"))
             elif options:
                 yield Problem((*place, "options"), shown(options), f"none: {item} takes no options")
 

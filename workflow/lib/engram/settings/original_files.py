@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 
 from engram.settings import edits
-from engram.settings.messages import Problem, similar
+from engram.settings.checking import Problem, similar
 
 FOLDER = "data/original"  # where stage `fetch` puts the files that sources name
 KEYS = (

@@ -8,18 +8,18 @@ from typing import Any
 import yaml
 
 from engram.settings import (
+    checking,
     edits,
     families,
     hyperparameters,
     items,
-    messages,
     methods,
     original_files,
     sweeps,
     trace_variants,
 )
 from engram.settings import trained_editors as hypernets
-from engram.settings.messages import Key, Problem, similar
+from engram.settings.checking import Key, Problem, similar
 from engram.settings.schema import Parameters
 
 ORIGINALS = original_files.FOLDER
@@ -47,7 +47,7 @@ def load(path: str | Path) -> dict[str, Any]:
         raise ParamsError(f"{path}: not YAML: {error}") from error
     problems = (
         problems
-        or messages.problems(Parameters, values)
+        or checking.problems(Parameters, values)
         or list(_shapes(values))
         or list(_against_itself(values, path.parent))
     )
@@ -72,7 +72,7 @@ def _read_keys(node: yaml.Node | None, key: Key, lines: dict[Key, int]) -> Itera
     lines[key] = node.start_mark.line + 1 if node else 1
     for word in (node, *(name for name, _ in node.value)) if isinstance(node, yaml.MappingNode) else (node,):
         if isinstance(word, yaml.ScalarNode) and not word.value.isprintable():
-            yield Problem(key, messages.shown(word.value), "one line of text, without control characters")
+            yield Problem(key, checking.shown(word.value), "one line of text, without control characters")
     if isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             yield from _read_keys(value, (*key, index), lines)
@@ -91,8 +91,8 @@ def _shapes(values: dict) -> Iterator[Problem]:
     """Keys of one block that do not go together, and numbers of a stage that the file does not say."""
     sections = ("sampled", "known", "noise", "covariance", "trace", "targets", "edit")
     for stage in (*((section,) for section in sections), ("edit", "perplexity")):
-        block = messages.values_at(values, stage)
-        for key, about in messages.described_keys(Parameters, values, stage).items():
+        block = checking.values_at(values, stage)
+        for key, about in checking.described_keys(Parameters, values, stage).items():
             if key not in block:
                 yield Problem((*stage, key), "nothing, the key is missing", about)
     if trace_variants.MAIN not in values["trace"]["variants"]:

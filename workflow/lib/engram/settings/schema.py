@@ -1,7 +1,7 @@
 """The whole of params.yaml: every section with its keys, their types and what they mean.
 
-Editors read the same from workflow/schemas/params.schema.json, which this module writes when it is run:
-`python -m engram.settings.schema > workflow/schemas/params.schema.json`.
+Editors read the same from workflow/params.schema.json, which this module writes when it is run:
+`python -m engram.settings.schema > workflow/params.schema.json`.
 """
 
 import json

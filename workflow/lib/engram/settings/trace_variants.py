@@ -6,7 +6,7 @@ takes the place of the model's.
 
 from collections.abc import Iterable, Iterator
 
-from engram.settings.messages import Problem, similar
+from engram.settings.checking import Problem, similar
 
 MAIN = "main"  # what an item of a paper shows that names no variant
 

@@ -1,4 +1,4 @@
-"""What is wrong in params.yaml, in four parts: file and line, key, what was found there, what would be right."""
+"""Values of params.yaml checked; what is wrong is said by file and line, key, what was found, what would be right."""
 
 import difflib
 import json
