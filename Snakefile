@@ -10,6 +10,9 @@ params.check("params.yaml")
 configfile: "params.yaml"
 
 
+config["run"]["models"] = params.active(config)
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/preload.smk"
 include: "workflow/rules/fetch.smk"

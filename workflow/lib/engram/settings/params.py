@@ -1,7 +1,8 @@
 """params.yaml: read, and checked against what its sections may hold and against itself. Imports no torch."""
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from engram.settings.checking import Key, Problem, similar
 from engram.settings.schema import Parameters
 
 ORIGINALS = original_files.FOLDER
+VARIABLE = "ENGRAM_MODELS"
 
 
 class ParamsError(ValueError):
@@ -45,15 +47,30 @@ def load(path: str | Path) -> dict[str, Any]:
         RecursionError,
     ) as error:  # bytes that are no text, dates that are none, nesting
         raise ParamsError(f"{path}: not YAML: {error}") from error
-    problems = (
-        problems
-        or checking.problems(Parameters, values)
-        or list(_shapes(values))
-        or list(_against_itself(values, path.parent))
-    )
+    problems = problems or checking.problems(Parameters, values)
+    if not problems:
+        values["run"]["models"] = active(values)
+    problems = problems or list(_shapes(values)) or list(_against_itself(values, path.parent))
     if problems:
         raise ParamsError("\n".join(problem.text(path, lines) for problem in dict.fromkeys(problems)))
     return values
+
+
+def active(values: dict[str, Any], environment: Mapping[str, str] = os.environ) -> list[str]:
+    """The models that are built: those of `run.models`, or of the variable ENGRAM_MODELS, which takes its place.
+
+    The variable holds names with commas between them; `real` stands for those of `run.real`.
+    """
+    given = environment.get(VARIABLE, "")
+    if not given:
+        return list(values["run"]["models"])
+    return list(values["run"].get("real", ())) if given == "real" else given.split(",")
+
+
+def remembered(path: str | Path) -> list[str]:
+    """The models that dvc.yaml has stages of: all that params.yaml says are built, and the active ones."""
+    run = yaml.load(Path(path).read_text(encoding="utf-8"), yaml.CSafeLoader)["run"]
+    return list(dict.fromkeys([*run["models"], *run.get("real", ()), *active({"run": run})]))
 
 
 def check(path: str | Path) -> None:
@@ -138,7 +155,13 @@ def _against_itself(values: dict, root: Path) -> Iterator[Problem]:
 def _models(values: dict) -> Iterator[Problem]:
     for index, name in enumerate(values["run"]["models"]):
         if name not in values["models"]:
-            yield Problem(("run", "models", index), f"an unknown model, `{name}`", similar(name, values["models"]))
+            where = f", in the variable {VARIABLE}" if os.environ.get(VARIABLE) else ""
+            yield Problem(
+                ("run", "models", index), f"an unknown model, `{name}`{where}", similar(name, values["models"])
+            )
+    for index, name in enumerate(values["run"].get("real", [])):
+        if name not in values["models"]:
+            yield Problem(("run", "real", index), f"an unknown model, `{name}`", similar(name, values["models"]))
     for name, block in values["models"].items():
         here = ("models", name)
         if block["source"] not in values["sources"]:

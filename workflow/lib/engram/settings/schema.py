@@ -52,6 +52,9 @@ class Run(Execution):
     models: Annotated[tuple[str, ...], Some, Once] = key(
         "The active models: blocks of `models` that `snakemake` builds.", kw_only=True
     )
+    real: Annotated[tuple[str, ...], Once] = key(
+        "Pretrained models that `make real` builds; dvc.yaml has stages of these as well.", default=()
+    )
     threads: Count = key("Torch threads of a job; part of the result, so never taken from the machine.", kw_only=True)
     device: Literal["auto", "cpu", "cuda"] = key(
         "Where torch computes; auto is cuda if there is one; part of the result.", kw_only=True
