@@ -186,7 +186,12 @@ def _own(stage: Stage, shared: Stage, model: str) -> dict[str, list[str]]:
 def _lines(name: str, each: list[str], stage: Stage, model: str) -> str:
     item = stage.outs[0].startswith("figures/")
     flags = "{cache: false, persist: true}" if item else "{persist: true}"  # git keeps the files of items
-    lines = [f"  {name}:", *each, "    do:", f"      cmd: PATH=.venv/bin:$PATH snakemake --cores all {name}@{MODEL}"]
+    lines = [
+        f"  {name}:",
+        *each,
+        "    do:",
+        f"      cmd: PATH=.venv/bin:$PATH ENGRAM_MODELS={MODEL} snakemake --cores all {name}@{MODEL}",
+    ]
     for kind, rows in stage._asdict().items():
         lines += [f"      {kind}:", *(f"        - {row}" + (f": {flags}" if kind == "outs" else "") for row in rows)]
     return "\n".join(lines).replace(MODEL, model) + "\n"

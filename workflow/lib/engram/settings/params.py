@@ -110,7 +110,7 @@ def _shapes(values: dict) -> Iterator[Problem]:
     for stage in (*((section,) for section in sections), ("edit", "perplexity")):
         block = checking.values_at(values, stage)
         for key, about in checking.described_keys(Parameters, values, stage).items():
-            if key not in block:
+            if key not in block and key != "for":
                 yield Problem((*stage, key), "nothing, the key is missing", about)
     if trace_variants.MAIN not in values["trace"]["variants"]:
         main = ("trace", "variants", trace_variants.MAIN)

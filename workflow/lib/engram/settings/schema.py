@@ -14,13 +14,13 @@ from engram.settings.execution import Execution
 from engram.settings.items import Item
 from engram.settings.models import Model
 from engram.settings.sections import (
-    Covariance,
+    CovarianceSection,
     Edit,
     Gradients,
     Known,
     Noise,
     PrefixFamily,
-    Sampled,
+    SampledSection,
     Targets,
     TraceSection,
 )
@@ -94,11 +94,11 @@ class Parameters:
     models: dict[Name, Model] = key(
         "Language models, by name; trained here (`train`) or published (`hub` and `revision`, or `gguf`)."
     )
-    sampled: Sampled = key("Text that a model writes itself, for sources whose `text` is `own`.")
+    sampled: SampledSection = key("Text that a model writes itself, for sources whose `text` is `own`.")
     known: Known = key("Which prompts and facts the model answers correctly.")
     noise: Noise = key("Size and shape of the corruption; the rule is the model's `noise`.")
     prefixes: Prefixes = key("Context texts that the model samples.")
-    covariance: Covariance = key("Second moment of the keys.")
+    covariance: CovarianceSection = key("Second moment of the keys.")
     trace: TraceSection = key("Causal tracing.")
     gradients: Gradients = key("Integrated gradients of some of the traced prompts.")
     targets: Targets = key("Optimised values; the hyperparameters are the method's.")
