@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from engram.cli import main
-from engram.settings import families, items, methods, original_files, params
+from engram.settings import families, items, methods, original_files, params, sweeps
 from repository import ROOT
 
 GOOD = (ROOT / "params.yaml").read_text(encoding="utf-8")

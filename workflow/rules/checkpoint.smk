@@ -55,8 +55,8 @@ rule convert:
 
 def made_here(wc):
     """The files of a checkpoint that stage `train` or `convert` makes; of another, those of its folder."""
-    made = files_made(wc.model)
-    return {name: path.format(**wc) for name, path in made.items()} if made else {"files": lying(wc)}
+    made = {name: path.format(**wc) for name, path in files_made(wc.model).items()}
+    return made | {"files": [] if made else lying(wc)}
 
 
 rule checkpoint:
@@ -75,11 +75,12 @@ rule checkpoint:
     params:
         config=lambda wc: slice_of("checkpoint", wc.model),
         state=lambda wc: [] if files_made(wc.model) else as_they_are(wc),
-        files=flags("weights", "origin", "files"),
+        weights=flags("weights", "origin"),
         code=code_of("scripts/checkpoint"),
     shell:
         "python workflow/scripts/checkpoint.py"
-        " {params.files:q}"
+        " {params.weights:q}"
+        " --files {input.files:q}"
         " --manifest {output.manifest:q}"
         " --model {wildcards.model:q}"
         " --config {params.config:q}"

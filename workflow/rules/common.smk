@@ -7,8 +7,8 @@ from functools import cache, partial
 from pathlib import Path
 
 from engram.machine import liveness
-from engram.settings import (checkpoint_files, edits, execution, families, items, methods, original_files, params, slices, stages,
-                             sweeps, trace_variants)
+from engram.settings import (checkpoint_files, edits, execution, families, items, methods, original_files, params,
+                             slices, stages, sweeps, trace_variants)
 from engram.settings.fact_groups import PATTERN, FactGroup
 from engram.job import code_digest
 from engram.job.lineage import record_path
