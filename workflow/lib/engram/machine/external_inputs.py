@@ -122,10 +122,29 @@ def checkpoint(block: dict) -> bool:
 
 def configuration(block: dict) -> dict | None:
     """The configuration of a published model, if it is on this machine."""
-    if "train" in block:
-        return None
+    if "hub" not in block:
+        return _header(Path(block["gguf"])) if "gguf" in block else None
     path = Path(block["hub"], "config.json") if Path(block["hub"]).is_dir() else _cached(block, "config.json")
     return json.loads(Path(path).read_text(encoding="utf-8")) if path else None
+
+
+def _header(file: Path) -> dict | None:
+    """What a GGUF file says of the shape of its model, in the words of transformers; None if it is not here."""
+    here = [path for path in (file, STORE / file.name) if path.exists()]
+    if not here:
+        return None
+    from gguf import GGUFReader
+
+    fields = GGUFReader(here[0]).fields
+    kind = fields["general.architecture"].contents()
+    names = {
+        "num_hidden_layers": "block_count",
+        "hidden_size": "embedding_length",
+        "intermediate_size": "feed_forward_length",
+        "max_position_embeddings": "context_length",
+    }
+    shape = {ours: int(fields[f"{kind}.{theirs}"].contents()) for ours, theirs in names.items()}
+    return shape | {"model_type": kind, "vocab_size": len(fields["tokenizer.ggml.tokens"].data)}
 
 
 def _cached(block: dict, name: str) -> str | None:
