@@ -31,12 +31,16 @@ class _Index:
     having: dict[tuple[str, str], list[Fact]] = field(default_factory=lambda: defaultdict(list))  # relation, object
     about: dict[str, list[Fact]] = field(default_factory=lambda: defaultdict(list))  # subject
     of: dict[str, list[Fact]] = field(default_factory=lambda: defaultdict(list))  # relation
+    objects: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # of a relation, that many have
 
     def __post_init__(self) -> None:
         for fact in self.atlas.facts:
             self.having[fact.relation, fact.object].append(fact)
             self.about[fact.subject].append(fact)
             self.of[fact.relation].append(fact)
+        for (relation, name), facts in sorted(self.having.items()):
+            if len(facts) >= OTHERS:
+                self.objects[relation].append(name)
 
     def others(self, fact: Fact, name: str, but: str) -> list[Fact]:
         """Facts of other subjects with the object `name` under the relation of `fact`, for which `but` is not right."""
@@ -90,8 +94,7 @@ def _edits(index: _Index, seed: int) -> list[tuple[Fact, str]]:
     """The facts that are records, each with its new object, in an order that mixes the relations."""
     edits = []
     for fact in index.atlas.facts:
-        names = sorted({other.object for other in index.of[fact.relation]})
-        names = [name for name in names if not fact.may_be(name) and _enough(index, fact, name)]
+        names = [name for name in index.objects[fact.relation] if not fact.may_be(name) and _enough(index, fact, name)]
         if names:
             edits.append((fact, names[int(_rng(seed, "new", fact).integers(len(names)))]))
     return [edits[i] for i in seeds.rng(seed, "atlas", "order").permutation(len(edits))]
@@ -140,10 +143,7 @@ def _others(index: _Index, fact: Fact, name: str, but: str, rng: np.random.Gener
 
 def _question(index: _Index, fact: Fact, new: str, seed: int) -> dict:
     words, rng = index.atlas.words[fact.relation], _rng(seed, "zsre", fact)
-    far = [other for other in index.atlas.facts if other.subject != fact.subject and other.relation != fact.relation]
-    if not far:
-        raise ValueError(f"no question is unrelated to {fact.subject!r}: right is an atlas of two relations at least")
-    loc = far[int(rng.integers(len(far)))]
+    loc = _unrelated(index, fact, rng)
     return {
         "case_id": fact.number,
         "subject": fact.subject,
@@ -154,6 +154,15 @@ def _question(index: _Index, fact: Fact, new: str, seed: int) -> dict:
         "loc": loc.text(index.atlas.words[loc.relation].question[0]).removesuffix("?"),
         "loc_target": loc.object,
     }
+
+
+def _unrelated(index: _Index, fact: Fact, rng: np.random.Generator) -> Fact:
+    """A fact of another relation about another subject; every relation is as probable. ValueError if there is none."""
+    names = [relation for relation in index.of if relation != fact.relation]
+    for i in rng.permutation(len(names)):
+        if far := [other for other in index.of[names[i]] if other.subject != fact.subject]:
+            return far[int(rng.integers(len(far)))]
+    raise ValueError(f"no fact is unrelated to {fact.subject!r}; right is an atlas of two relations at least")
 
 
 def _prompts(index: _Index, seed: int) -> list[dict]:
