@@ -80,6 +80,30 @@ def test_articles_are_those_there_are_and_fewer_than_published_are_said(tmp_path
     assert every == pytest.approx(100 * few)
 
 
+def test_an_atlas_has_records_where_objects_are_shared(tmp_path):
+    rows = [f"capital,,country {i},city {i}," for i in range(3)] + [f"continent,,country {i},Asia," for i in range(5)]
+    facts = tmp_path / "facts.csv"
+    facts.write_text("\n".join(["relation,before,subject,object,aliases", *rows]) + "\n")
+
+    def counted(**keys):
+        block = {"kind": "atlas", "text": "own", "facts": str(facts)} | keys
+        return external_inputs.rows(PARAMS | {"sources": PARAMS["sources"] | {"world": block}}, "mini")
+
+    assert counted() == {"facts": 5, "zsre": 5, "prompts": 16, "text": PARAMS["covariance"]["articles"]}
+    (tmp_path / "some.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
+    assert counted(text=str(tmp_path / "some.jsonl"))["text"] == 2
+    assert counted(facts="nowhere.csv")["facts"] == 0
+
+
+def test_an_atlas_needs_its_files(tmp_path):
+    def needed(**keys):
+        block = {"kind": "atlas", "text": "own"} | keys
+        values = MINI | {"sources": MINI["sources"] | {"world": block}}
+        return {need.text: need.here for need in external_inputs.needs(values, "mini", {})}
+
+    assert needed(wordings="nowhere.csv") == {"data/atlas/facts.csv: here": True, "nowhere.csv: not there": False}
+
+
 def test_a_local_folder_that_is_not_there(patient):
     patient.edit("params.yaml", "models: [mini]", "models: [cf500]")
     patient.edit("params.yaml", "path: ../shared/data", "path: ../elsewhere")

@@ -39,6 +39,7 @@ COPIED = [
     ".gitignore",
     "data/published.csv",
     "data/wordings.csv",
+    "data/atlas",
 ]
 STAND_IN = '''"""Stand-in for {name}: what it writes depends on its inputs and settings alone."""
 import hashlib

@@ -21,7 +21,7 @@ from engram.job.schema_checks import (
 )
 
 CASE = column("case_id", WHOLE, "the record")
-RELATION = column("relation_id", TEXT, "the record's relation, by its id of Wikidata where it has one")
+RELATION = column("relation_id", TEXT, "the record's relation: its id of Wikidata, or the name that an atlas gives it")
 MODEL = column("model", TEXT, "the model, as params.yaml names it")
 PROBABILITY = "probability"
 NATS = "nats per token"
@@ -67,7 +67,10 @@ SNIPPETS = Table("snippets", "one text about a name that has a given object unde
     column("text", TEXT, "the text"),
 )
 ARTICLES = Table(
-    "text", "one article, for second moments of keys and for the noise of whole texts", ("article_id",)
+    "text",
+    "one article, for second moments of keys and for the noise of whole texts",
+    ("article_id",),
+    may_be_empty="the source has no text: stage `text` samples it from the model",
 ).with_columns(
     column("article_id", WHOLE, "the article"), column("title", TEXT, "its title"), column("text", TEXT, "its text")
 )
@@ -89,6 +92,18 @@ REVERSED = Table(
     ("case_id",),
     may_be_empty="no relation of the source has a wording in the other order",
 ).with_columns(CASE, column("prompt", TEXT, "the prompt in the other order, with the subject"))
+
+HOPS = Table(
+    "hops",
+    "one question about a record of `facts` whose answer follows from its object by a second relation",
+    ("case_id", "prompt"),
+    may_be_empty="the source does not say what its objects have under other relations",
+).with_columns(
+    CASE,
+    column("prompt", TEXT, "the question in one step, with the subject; the answer follows it"),
+    column("target_true", TEXT, "the answer that follows from the true object"),
+    column("target_new", TEXT, "the answer that follows from the new object"),
+)
 
 # Stage fetch.
 
@@ -385,6 +400,7 @@ DATASET = {
     "corpus": CORPUS,
     "heldout": HELDOUT,
     "reversed": REVERSED,
+    "hops": HOPS,
 }
 OUTPUTS: dict[str, dict[str, Table | Document]] = {
     "fetch": {"records": FETCHED, "receipt": RECEIPT},

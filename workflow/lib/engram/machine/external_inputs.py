@@ -1,9 +1,11 @@
 """What a run needs from outside of the repository: a checkpoint and original files. Is it here, or can it be had?"""
 
+import csv
 import importlib.util
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -195,12 +197,30 @@ def rows(values: dict, model: str) -> dict[str, int]:
     if source["kind"] == "world":
         every = dict.fromkeys(("facts", "zsre", "prompts"), source["subjects"] * source["relations"])
         return every | {"text": source["articles"]}
+    if source["kind"] == "atlas":
+        return _atlas(source, values)
     counts = {
         key: _count(Path(path), values["fetch"]["files"])
         for key, path in original_files.source_files(source).items()
         if key in ("facts", "zsre", "prompts", "text")
     }
     return counts | {"prompts": counts["prompts"] + counts["facts"]}
+
+
+def _atlas(source: dict, values: dict) -> dict[str, int]:
+    """Rows of an atlas: each fact is two prompts, and a record if four others at least have its object; where the text
+    is the model's own, as many articles as are read.
+    """
+    paths = original_files.source_files(source)
+    try:
+        with open(paths["facts"], encoding="utf-8", newline="") as file:
+            objects = Counter((row["relation"], row["object"]) for row in csv.DictReader(file))
+    except (OSError, ValueError, KeyError):
+        objects = Counter()
+    records = sum(count for count in objects.values() if count > 4)
+    articles = _count(Path(paths["text"]), values["fetch"]["files"]) if "text" in paths else None
+    texts = values["covariance"]["articles"] if articles is None else articles
+    return {"facts": records, "zsre": records, "prompts": 2 * objects.total(), "text": texts}
 
 
 def _count(path: Path, files: dict) -> int:

@@ -2,8 +2,8 @@
 make? Never imports torch.
 
 An artifact is any file of a model under data/, results/ or figures/; the record of `folder/name` is
-`folder/.lineage/name.json`. What lies in data/ itself is no artifact: git keeps it. `verify` asks the files and the
-code alone; `full` also Snakemake, the ledger, git and dvc.lock.
+`folder/.lineage/name.json`. What lies in data/ itself is no artifact, nor is the atlas: git keeps them. `verify`
+asks the files and the code alone; `full` also Snakemake, the ledger, git and dvc.lock.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -15,8 +15,10 @@ from typing import NamedTuple
 from engram.job import code_digest, lineage
 from engram.provenance import code_versions, dvc_lock, planned_jobs
 from engram.provenance.ledger import Ledger
+from engram.settings import original_files
 
 FOLDERS = ("data", "results", "figures")
+KEPT = (Path("data"), Path(original_files.ATLAS))  # by git
 OK = "ok"
 NOTES = {
     "other model": "of a model that is not active: as its record says, but what it was made from is not here"
@@ -56,7 +58,7 @@ def artifacts(root: Path, models: Collection[str] | None = None) -> list[Path]:
         place = path.relative_to(root)
         if place.parent.name == ".lineage":
             paths.add(place.parent.parent / place.name.removesuffix(".json"))
-        elif not place.name.startswith(".") and place.parent != Path("data"):
+        elif not place.name.startswith(".") and place.parent not in KEPT:
             paths.add(place)
     return sorted(path for path in paths if models is None or model_of(path) in models)
 

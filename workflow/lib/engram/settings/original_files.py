@@ -8,12 +8,16 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 
-from engram.settings import edits, package_places
+from engram.settings import edits, package_places, sources
+from engram.settings.blocks import fields
 from engram.settings.checking import Problem, similar
 
 FOLDER = "data/original"  # where stage `fetch` puts the files that sources name
+ATLAS = "data/atlas"  # the atlas; git keeps it
+KEPT = {FOLDER: "the original files", ATLAS: "the atlas"}  # folders of data/ that no model may have the name of
 KEYS = (
     "facts",
+    "wordings",
     "zsre",
     "prompts",
     "text",
@@ -21,12 +25,17 @@ KEYS = (
     "idf",
     "vocabulary",
 )  # of a source that name files, in reading order
-TABLES = KEYS[:5]  # read by stage `dataset`; the others by `evaluate`
+TABLES = KEYS[:6]  # read by stage `dataset`; the others by `evaluate`
 
 
 def source_files(source: dict) -> dict[str, PurePath]:
-    """Key -> file of a source of kind `folder`; nothing for a generated one."""
-    return {key: PurePath(source["path"], source[key]) for key in KEYS if "path" in source and source.get(key)}
+    """Key -> file of a source of kind `folder` or `atlas`; nothing for a generated one."""
+    if source["kind"] == "world":
+        return {}
+    if source["kind"] == "atlas":
+        defaults = {key: fields(sources.Atlas)[key].default for key in ("facts", "wordings")}
+        source = defaults | {key: value for key, value in source.items() if value != sources.OWN}
+    return {key: PurePath(source.get("path", ""), source[key]) for key in KEYS if source.get(key)}
 
 
 def offline(environment: Mapping[str, str]) -> str | None:

@@ -164,6 +164,8 @@ def _models(values: dict) -> Iterator[Problem]:
             yield Problem(("run", "real", index), f"an unknown model, `{name}`", similar(name, values["models"]))
     for name, block in values["models"].items():
         here = ("models", name)
+        if held := original_files.KEPT.get(f"data/{name}"):
+            yield Problem(here, f"a model named `{name}`", f"another name: data/{name} holds {held}")
         if block["source"] not in values["sources"]:
             yield Problem(
                 (*here, "source"),

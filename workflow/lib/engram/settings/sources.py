@@ -7,6 +7,7 @@ from pydantic import Field, StringConstraints
 
 from engram.settings.blocks import Count, NotNegative, Share, Text, block, key
 
+OWN = "own"  # the text of a source that has none
 FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
@@ -59,7 +60,22 @@ class Folder:
     vocabulary: Text | None = key("The words of `idf`, json.", default=None)
 
 
-Source = Annotated[World | Folder, Field(discriminator="kind")]
+@block
+class Atlas:
+    """Facts of the real world that a small published model may know, with the wordings in which they are asked."""
+
+    kind: Literal["atlas"] = key("What kind of source the block describes.")
+    text: Text = key("Articles, one json object {id, title, text} a line; `own`: the model writes them.")
+    facts: Text = key(
+        "The facts, csv: relation, words before the subject, subject, object, aliases.", default="data/atlas/facts.csv"
+    )
+    wordings: Text = key(
+        "The wordings of every relation, csv: relation, kind, via, template.", default="data/atlas/wordings.csv"
+    )
+    heldout: Count = key("Passages of text that are no training document; none of text that is `own`.", default=50)
+
+
+Source = Annotated[World | Folder | Atlas, Field(discriminator="kind")]
 
 
 @block
