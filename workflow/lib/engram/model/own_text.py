@@ -8,6 +8,7 @@ from engram.model.loading import LM
 from engram.settings.sections import Sampled
 
 BREAK = "\n"  # what a text begins behind, for a model without a start token
+ROWS = 40  # texts at a time: few, for each keeps keys and values of all its tokens
 
 
 def sample(lm: LM, settings: Sampled, seed: int) -> dict[str, pd.DataFrame]:
@@ -30,5 +31,5 @@ def _texts(lm: LM, settings: Sampled, seed: int, what: str, count: int) -> list[
     begin, end = "" if tokens.start(lm.tokenizer) else BREAK, lm.tokenizer.eos_token
     keys = [(seed, lm.name, "sampled", what, number) for number in range(count)]
     length = settings.tokens + len(tokens.prompt(lm.tokenizer, begin))
-    written = generation.generate(lm, [begin] * count, keys, length, settings.top_k) if count else []
+    written = generation.generate(lm, [begin] * count, keys, length, settings.top_k, rows=ROWS) if count else []
     return [(text.split(end)[0] if end else text).strip() for text in written]

@@ -147,7 +147,9 @@ def _against_itself(values: dict, root: Path) -> Iterator[Problem]:
     yield from trace_variants.problems(values)
     yield from families.problems(values)
     yield from original_files.problems(values, ORIGINALS)
-    for model in [name for name in values["run"]["models"] if name in values["models"]]:
+    for model in dict.fromkeys([*values["run"]["models"], *values["run"].get("real", [])]):
+        if model not in values["models"]:
+            continue
         seen = items.seen(values, model)
         yield from (Problem(items.place(values, model, key), *words) for key, *words in _paper(seen))
 
