@@ -11,6 +11,7 @@ from repository import ROOT
 
 OTHERS = {  # outputs in formats of their own: of transformers, of safetensors, an original file
     "train": {"weights", "model_config", "generation_config", "tokenizer", "tokenizer_config"},
+    "convert": {"weights", "model_config", "generation_config", "tokenizer", "tokenizer_config"},
     "covariance": {"moments"},
     "noise": {"vectors"},
     "targets": {"targets"},

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import AutoConfig
+from transformers import AutoConfig, Gemma3Config, Gemma3ForConditionalGeneration
 
+import published
 import toy
 from engram.editing.tuning import finetune
 from engram.methods import rome
@@ -102,3 +103,117 @@ def test_code_of_a_checkpoint_is_not_run(kind, tmp_path):
         with pytest.raises(ValueError, match="custom code"):
             loading.load("x", tmp_path)
     assert not marker.exists()
+
+
+DOWN = "model.layers.1.mlp.down_proj.weight"
+
+
+@pytest.mark.parametrize(
+    ("kind", "how", "said"),
+    [
+        ("llama", lambda state: state.pop(DOWN), "lacks tensors, which would be random: " + DOWN),
+        ("llama", lambda state: state.pop("lm_head.weight"), "lacks tensors, which would be random: lm_head.weight"),
+        (
+            "llama",
+            lambda state: [state.pop(name) for name in sorted(state) if "layers.0" in name],
+            "model.layers.0.mlp.up_proj.weight, model.layers.0.post_attention_layernorm.weight and 4 more",
+        ),
+        (
+            "llama",
+            lambda state: state.update({"model.layers.4.mlp.down_proj.weight": state[DOWN].clone()}),
+            "has tensors that no part of the model takes: model.layers.4.mlp.down_proj.weight",
+        ),
+        (
+            "llama",
+            lambda state: state.update({"model.norm.weight": torch.ones(7)}),
+            "has tensors of another shape: model.norm.weight [7] for [32]",
+        ),
+        ("gpt2", lambda state: state.pop("transformer.wte.weight"), "lacks tensors, which would be random: "),
+    ],
+)
+def test_a_checkpoint_is_loaded_whole_or_not_at_all(kind, how, said, tmp_path):
+    folder = published.copy_of(kind, tmp_path / "x")
+    published.change(folder, how)
+    with pytest.raises(ValueError) as error:
+        loading.load("mine", folder)
+    assert str(error.value).startswith("model mine: the checkpoint ") and said in str(error.value)
+    assert str(error.value).endswith("right is a whole checkpoint of the architecture that its config.json names")
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("gpt2", ["transformer.h.0.attn.bias", "transformer.h.1.attn.masked_bias"]),
+        ("llama", ["model.layers.0.self_attn.rotary_emb.inv_freq"]),
+        ("gpt_neox", ["gpt_neox.layers.0.attention.rotary_emb.inv_freq", "gpt_neox.layers.1.attention.masked_bias"]),
+    ],
+)
+def test_leftovers_of_older_versions_are_passed_over(kind, names, tmp_path):
+    folder = published.copy_of(kind, tmp_path / "x")
+    published.change(folder, lambda state: state.update(dict.fromkeys(names[:1], torch.full((4,), 9.0))))
+    published.change(folder, lambda state: state.update({name: torch.full((4,), 9.0) for name in names[1:]}))
+    one, other = loading.load("mine", folder).model, toy.loaded(kind).model
+    assert dict(one.named_parameters()).keys() == dict(other.named_parameters()).keys()
+    ids = torch.tensor([[5, 6, 7]])
+    assert torch.equal(one(input_ids=ids).logits, other(input_ids=ids).logits)
+
+
+def test_a_tied_head_need_not_be_in_the_checkpoint(tmp_path):
+    folder = published.copy_of("gpt2", tmp_path / "x")
+    published.change(folder, lambda state: state.pop("lm_head.weight", None))
+    model = loading.load("mine", folder).model
+    assert model.lm_head.weight is model.transformer.wte.weight
+
+
+def test_quantised_weights_are_refused_before_they_are_read(tmp_path):
+    folder = published.copy_of("llama", tmp_path / "x")
+    published.set_key(folder / "config.json", quantization_config={"quant_method": "gptq", "bits": 4})
+    (folder / published.WEIGHTS).unlink()
+    with pytest.raises(
+        ValueError, match=r"model mine: its weights are quantised \(gptq\), .* a GGUF file, which is deq"
+    ):
+        loading.load("mine", folder)
+
+
+def test_a_text_must_not_become_a_token_without_an_embedding(tmp_path):
+    toy.checkpoint("llama", tmp_path / "small", vocabulary=300, layers=1)
+    with pytest.raises(
+        ValueError, match=r"30 tokens beyond the 300 rows of the embeddings, the first '\S+' with id 300"
+    ):
+        loading.load("mine", tmp_path / "small")
+    folder = published.copy_of("llama", tmp_path / "x")  # a word of a chat, which no text becomes by itself
+    tokenizer = loading.load("mine", folder).tokenizer
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|chat|>"]})
+    tokenizer.save_pretrained(folder)
+    lm = loading.load("mine", folder)
+    assert len(lm.tokenizer) == lm.model.config.vocab_size + 1
+
+
+def test_a_tokenizer_that_does_not_say_where_tokens_lie(tmp_path):
+    folder = published.copy_of("llama", tmp_path / "x")
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "ByT5Tokenizer"}')
+    with pytest.raises(
+        ValueError, match=r"model mine: its tokenizer, ByT5Tokenizer, does not say .* with tokenizer.json"
+    ):
+        loading.load("mine", folder)
+
+
+def test_of_a_model_of_texts_and_pictures_the_part_for_texts(tmp_path):
+    text = toy.lm("gemma3_text")
+    sight = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = Gemma3Config(
+        text_config=text.model.config.to_dict(),
+        vision_config=sight | {"image_size": 28, "patch_size": 14},
+        mm_tokens_per_image=4,
+    )
+    whole = Gemma3ForConditionalGeneration(config).eval()
+    whole.save_pretrained(tmp_path)
+    text.tokenizer.save_pretrained(tmp_path)
+    lm = loading.load("mine", tmp_path)
+    assert lm.layers == toy.LAYERS and not [name for name, _ in lm.model.named_parameters() if "vision" in name]
+    ids = torch.tensor([lm.tokenizer(toy.TEXT[0])["input_ids"]])
+    with torch.no_grad():
+        wanted = whole(input_ids=ids).logits
+        assert torch.equal(lm.logits(lm.hidden(ids)), wanted) and torch.equal(lm.model(input_ids=ids).logits, wanted)
+    assert wanted.std() > 0.01

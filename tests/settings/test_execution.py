@@ -1,15 +1,16 @@
 """How jobs are carried out: handed over by the environment, and part of no job's settings."""
 
 import json
+from typing import get_args
 
 import pytest
 import yaml
 
-from engram.settings import execution, items, slices, sweeps
+from engram.settings import execution, items, schema, slices, sweeps
 from repository import ROOT
 
 VALUES = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-STAGES = ("train", "known", "noise", "prefixes", "covariance", "trace", "gradients", "targets", "hypernet", "edit")
+STAGES = get_args(schema.Torch)
 
 
 def test_what_the_snakefile_exports_is_what_a_job_reads():

@@ -129,7 +129,14 @@ BAD = [
         "a whole number or a word",
     ),
     ("train: {", "trian: {", "models.mini.trian", "did you mean `train`?"),
-    ("    train: {", "    hub: x/y\n    train: {", "models.mini.revision", "either `train`, or `hub` and `revision`"),
+    (
+        "    train: {",
+        "    hub: x/y\n    train: {",
+        "models.mini.revision",
+        "either `train`, `hub` and `revision`, or `gguf`",
+    ),
+    ("    train: {", "    gguf: x.gguf\n    train: {", "models.mini.train", "train beside gguf"),
+    ("    train: {", "    convert: true\n    train: {", "models.mini.convert", "only with `hub`"),
     (
         "    hub: openai-community/gpt2-xl\n",
         "    hub: openai-community/gpt2-xl\n    dtype: int8\n",

@@ -13,8 +13,9 @@ def wanted(**paper: dict) -> dict:
 
 
 def test_every_stage_of_the_default_run_has_jobs():
-    """All but `fetch`: the world is generated."""
-    assert list(stages.wanted(MINI, "mini")) == [stage for stage in stages.STAGES if stage != "fetch"]
+    """All but those of what lies outside: the world is generated, with a text, and the model is trained."""
+    outside = ("fetch", "convert", "sampled")
+    assert list(stages.wanted(MINI, "mini")) == [stage for stage in stages.STAGES if stage not in outside]
 
 
 def test_nothing_is_made_that_no_item_reads():
@@ -22,7 +23,7 @@ def test_nothing_is_made_that_no_item_reads():
     assert list(wanted(i={"from": ["published"]})) == ["paper"]
     assert list(wanted(i={"from": ["dataset"]})) == ["dataset", "paper"]
     found = wanted(i={"from": ["trace"], "variants": ["uniform"]})
-    assert list(found) == ["dataset", "train", "known", "noise", "trace", "paper"]
+    assert list(found) == ["dataset", "train", "checkpoint", "known", "noise", "trace", "paper"]
     assert found["trace"] == [{"variant": "uniform"}] and found["noise"] == [{"corruption": "us3"}]
     assert found["paper"] == [{"paper": "p", "item": "i"}]
 
@@ -39,7 +40,7 @@ def test_gradients_are_of_traced_prompts():
 def test_an_edit_needs_what_its_method_needs(method, needs):
     spec = {"dataset": "counterfact", "methods": [method], "n": 1}
     found = wanted(i={"from": ["edit"]} | spec)
-    made = set(found) - {"dataset", "train", "known", "paper"}
+    made = set(found) - {"dataset", "train", "checkpoint", "known", "paper"}
     assert made == {*needs, "edit"}, "no metrics that no item reads"
     assert "evaluate" in wanted(i={"from": ["records"]} | spec)
 

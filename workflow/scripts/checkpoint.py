@@ -10,7 +10,7 @@ from engram.model import checkpoints, loading, runtime, soundness
 def main(argv: Sequence[str] | None = None) -> None:
     """Find the checkpoint, load it strictly, check that it can be computed with, and write its manifest."""
     job = arguments.parse(
-        __file__, __doc__, argv, inputs=["weights?", "origin?", "files*"], keys=["model"], outputs=["manifest"]
+        __file__, __doc__, argv, inputs=["weights?", "origin?", "files*?"], keys=["model"], outputs=["manifest"]
     )
     device, block = runtime.setup(job), job.config["model"]
     source = checkpoints.source_of(block)

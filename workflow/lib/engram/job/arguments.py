@@ -108,11 +108,11 @@ def parse(
     """The job of a command line: its parser is built from the names, each of which is a flag.
 
     script, doc: the script's file and docstring. A name of `inputs` that ends in `*` takes several paths, in `?` is
-    optional. With `argv` None this process is the stage's, and is guarded (engram.job.guard).
+    optional, in `*?` both. With `argv` None this process is the stage's, and is guarded (engram.job.guard).
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in inputs:
-        many = "*" if name.endswith("*") else None
+        many = "*" if "*" in name else None
         parser.add_argument(f"--{name.rstrip('*?')}", type=Path, nargs=many, required=not name.endswith("?"))
     for name in outputs:
         parser.add_argument(f"--{name}", type=Path, required=True)

@@ -46,8 +46,28 @@ def generate(
 ) -> list[str]:
     """One sampled text per prompt, the prompt included, `length` tokens in all, cleaned by `tidy`.
 
-    No text stops at the end token, as in the reference. `keys[i]` seeds text i, whatever else is in the batch;
-    `which[i]` is the index of the delta that changes its model. Batches hold at most `rows` texts of similar length.
+    No text stops at the end token, as in the reference. The arguments are those of `token_ids`.
+    """
+    begin = len(tokens.start(lm.tokenizer))
+    written = token_ids(lm, prompts, keys, length, top_k, deltas, which, rows, budget)
+    return [tidy(tokens.decode(lm.tokenizer, ids[begin:]), lm.tokenizer) for ids in written]
+
+
+def token_ids(
+    lm: LM,
+    prompts: Sequence[str],
+    keys: Sequence[tuple],
+    length: int,
+    top_k: int,
+    deltas: Sequence[Delta] = (NOTHING,),
+    which: Sequence[int] | None = None,
+    rows: int = ROWS,
+    budget: int = BUDGET,
+) -> list[list[int]]:
+    """The `length` token ids of one sampled text per prompt, which they begin with, behind the start token.
+
+    No text stops at the end token. `keys[i]` seeds text i, whatever else is in the batch; `which[i]` is the index of
+    the delta that changes its model. Batches hold at most `rows` texts of similar length.
     """
     different, index = distinct(deltas)
     which = [index[number] for number in which or [0] * len(prompts)]
@@ -62,9 +82,7 @@ def generate(
     def write(own: LM, part: Sequence[Row]) -> list[list[int]]:
         return sample(own, part, length, top_k, vars(memory).setdefault("spare", []))
 
-    begin = len(tokens.start(lm.tokenizer))
-    written = batches.map_sorted(lm, todo, write, "text", order, rows, different, which, budget)
-    return [tidy(tokens.decode(lm.tokenizer, ids[begin:]), lm.tokenizer) for ids in written]
+    return batches.map_sorted(lm, todo, write, "text", order, rows, different, which, budget)
 
 
 def _even(count: int, most: int) -> int:

@@ -15,7 +15,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging
 
 from engram.job.arguments import Job
@@ -125,12 +132,7 @@ def load(
     config = AutoConfig.from_pretrained(source, **origin)
     text_config = config.get_text_config()
     arch = architecture_of(name, text_config.model_type)
-    if getattr(config, "quantization_config", None):
-        raise ValueError(
-            f"model {name}: its weights are quantised ({config.quantization_config.get('quant_method', 'unnamed')}), "
-            "and a quantised weight cannot be edited; right is the checkpoint that it was made from, or a GGUF file, "
-            "which is dequantised (`gguf` in models)"
-        )
+    refuse_quantised(name, config)
     spread = placement.spread_options(name, device) if devices == "auto" else {}
     tokenizer = tokens.usable(name, AutoTokenizer.from_pretrained(source, use_fast=True, **origin))
     loader: Any = CLASSES.get(text_config.model_type, AutoModelForCausalLM)
@@ -160,6 +162,16 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(before)
+
+
+def refuse_quantised(name: str, config: PreTrainedConfig) -> None:
+    """ValueError if the configuration of the model `name` says that its weights are quantised."""
+    if getattr(config, "quantization_config", None):
+        raise ValueError(
+            f"model {name}: its weights are quantised ({config.quantization_config.get('quant_method', 'unnamed')}), "
+            "and a quantised weight cannot be edited; right is the checkpoint that it was made from, or a GGUF file, "
+            "which is dequantised (`gguf` in models)"
+        )
 
 
 def refuse_loose(name: str, arch: Architecture, loaded: dict[str, Any]) -> None:
