@@ -29,7 +29,7 @@ class Fact:
     before: str  # what running text puts before the subject, as `the`; may be empty
     subject: str
     object: str
-    aliases: tuple[str, ...]  # other names of the object, and other objects that are right, or disputed, as well
+    aliases: tuple[str, ...]  # other names of the object, and other objects that are, or might be, right as well
 
     def template(self, wording: str) -> str:
         """The wording with what stands before the subject put in front of its {}."""
@@ -43,7 +43,7 @@ class Fact:
         return self.template(wording).replace("{}", self.subject)
 
     def may_be(self, name: str) -> bool:
-        """Whether `name` is the object, another name of it, or another object that is right, or disputed, as well."""
+        """Whether `name` is the object, another name of it, or another object that is, or might be, right as well."""
         return name == self.object or name in self.aliases
 
 
