@@ -8,8 +8,6 @@ params.check("params.yaml")
 
 
 configfile: "params.yaml"
-
-
 config["run"]["models"] = params.active(config)
 
 

@@ -6,6 +6,13 @@ OUT  results/checkpoint/{model}/manifest.json    files, hashes, commit, architec
 """
 
 
+def files_made(model):
+    """The files of a checkpoint that a stage makes, by name: `train` or `convert`; none for one that is published."""
+    block = config["models"][model]
+    stage = rules.train if "train" in block else rules.convert if stages.converted(block) else None
+    return {name: path for name, path in stage.output.items() if name != "loss"} if stage else {}
+
+
 def made_here(wc):
     """The files of a checkpoint that stage `train` or `convert` makes; of another, those of its folder."""
     made = {name: path.format(**wc) for name, path in files_made(wc.model).items()}
@@ -38,3 +45,9 @@ rule checkpoint:
         " --model {wildcards.model:q}"
         " --config {params.config:q}"
         " 2>&1 | tee {log:q} >&2"
+
+
+def checkpoint(wc):
+    """What a model is, and its files, where a stage makes them."""
+    files = {name: path for name, path in files_made(wc.model).items() if name != "origin"}
+    return {name: path.format(**wc) for name, path in (files | {"manifest": rules.checkpoint.output.manifest}).items()}

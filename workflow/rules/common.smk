@@ -58,25 +58,6 @@ threads_of, slice_of = partial(slices.threads_of, config), partial(slices.slice_
 Derived = slices.Derived
 
 
-def files_made(model):
-    """The files of a checkpoint that a stage makes, by name: `train` or `convert`; none for one that is published."""
-    block = config["models"][model]
-    stage = rules.train if "train" in block else rules.convert if stages.converted(block) else None
-    return {name: path for name, path in stage.output.items() if name != "loss"} if stage else {}
-
-
-def checkpoint(wc):
-    """What a model is, and its files, where a stage makes them."""
-    files = {name: path for name, path in files_made(wc.model).items() if name != "origin"}
-    return {name: path.format(**wc) for name, path in (files | {"manifest": rules.checkpoint.output.manifest}).items()}
-
-
-def text_of(wc):
-    """The text that second moments, and noise of some kinds, are taken of: the source's, or the model's own."""
-    stage = rules.sampled if stages.writes_text(config, wc.model) else rules.dataset
-    return stage.output.text.format(**wc)
-
-
 def records_of(wc):
     """The records of a dataset, and which of them the model answers correctly."""
     name = RECORDS[wc.dataset]

@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         job.config.get("texts"),
         heldout_of(job, lm, sizes),
     )
-    keys = {"model": lm.name, "dataset": job.keys.dataset, "method": job.keys.method, "n": n.column}
+    keys = vars(job.keys) | {"n": n.column}
     for name, table in outputs.items():
         job.write(name, table.assign(**keys)[[*keys, *table.columns]])
 

@@ -20,6 +20,7 @@ PLUMBING = {
     "engram.job.ledger_entry",
     "engram.job.lineage",
     "engram.job.progress",
+    "engram.job.input_schemas",
     "engram.job.schema_checks",
     "engram.job.schemas",
 }  # change no number: rerun nothing. Schemas check tables; one that no longer fits is refused where it is read

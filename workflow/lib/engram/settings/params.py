@@ -118,7 +118,7 @@ def _shapes(values: dict) -> Iterator[Problem]:
     yield from items.shapes(values)
     for name, block in values["models"].items():
         here, right = ("models", name), "a model has either `train`, `hub` and `revision`, or `gguf`"
-        first, *others = [key for key in ("hub", "train", "gguf") if key in block] or ["train"]
+        first, *others = [key for key in ("hub", "gguf", "train") if key in block] or ["train"]
         for other in others:
             yield Problem((*here, other), f"{other} beside {first}", right)
         if first not in block:
