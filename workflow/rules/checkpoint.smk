@@ -1,56 +1,9 @@
-"""What a model is, whatever its source, and its weights as safetensors where they are something else.
+"""What a model is, whatever its source.
 
-IN   results/train/{model}/, a folder, a GGUF file, or nothing of this repository: the hub
-OUT  results/convert/{model}/                    weights and tokenizer, of a GGUF file or pytorch_model.bin
-     results/checkpoint/{model}/manifest.json    files, hashes, commit, architecture, licence: every job with a model
+IN   results/train/{model}/ or results/convert/{model}/, a folder, or nothing of this repository: the hub
+OUT  results/checkpoint/{model}/manifest.json    files, hashes, commit, architecture, licence: every job with a model
                                                  reads it, and refuses other weights
 """
-
-
-
-
-def lying(wc):
-    """The files of a checkpoint that lies in a folder of this machine, or the GGUF file."""
-    return checkpoint_files.of(config["models"][wc.model])
-
-
-def as_they_are(wc):
-    """Sizes and times of those files: a copy with an older date is a change, too."""
-    return checkpoint_files.state(config["models"][wc.model])
-
-
-rule convert:
-    """The weights of a checkpoint that is no safetensors."""
-    input:
-        files=lying,
-    output:
-        weights="results/convert/{model}/model.safetensors",
-        model_config="results/convert/{model}/config.json",
-        generation_config="results/convert/{model}/generation_config.json",
-        tokenizer="results/convert/{model}/tokenizer.json",
-        tokenizer_config="results/convert/{model}/tokenizer_config.json",
-        origin="results/convert/{model}/origin.json",
-    log:
-        "logs/convert/{model}.log",
-    benchmark:
-        "logs/convert/{model}.tsv"
-    threads: threads_of("convert")
-    params:
-        config=lambda wc: slice_of("convert", wc.model),
-        state=as_they_are,
-        code=code_of("scripts/convert"),
-    shell:
-        "python workflow/scripts/convert.py"
-        " --files {input.files:q}"
-        " --weights {output.weights:q}"
-        " --model-config {output.model_config:q}"
-        " --generation-config {output.generation_config:q}"
-        " --tokenizer {output.tokenizer:q}"
-        " --tokenizer-config {output.tokenizer_config:q}"
-        " --origin {output.origin:q}"
-        " --model {wildcards.model:q}"
-        " --config {params.config:q}"
-        " 2>&1 | tee {log:q} >&2"
 
 
 def made_here(wc):
