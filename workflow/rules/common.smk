@@ -7,8 +7,8 @@ from functools import cache, partial
 from pathlib import Path
 
 from engram.machine import liveness
-from engram.settings import (checkpoint_files, edits, execution, families, items, methods, original_files, params, slices, stages,
-                             sweeps, trace_variants)
+from engram.settings import (checkpoint_files, edits, execution, families, items, methods, original_files, params, slices,
+                             stages, sweeps, trace_variants)
 from engram.settings.fact_groups import PATTERN, FactGroup
 from engram.job.lineage import code_digest, code_roots, record_path
 
@@ -68,12 +68,6 @@ def checkpoint(wc):
     """What a model is, and its files, where a stage makes them."""
     files = {name: path for name, path in files_made(wc.model).items() if name != "origin"}
     return {name: path.format(**wc) for name, path in (files | {"manifest": rules.checkpoint.output.manifest}).items()}
-
-
-def text_of(wc):
-    """The text that second moments, and noise of some kinds, are taken of: the source's, or the model's own."""
-    stage = rules.sampled if stages.writes_text(config, wc.model) else rules.dataset
-    return stage.output.text.format(**wc)
 
 
 def records_of(wc):

@@ -6,19 +6,7 @@ it; readers pass the schema to `io.read_table` or `io.read_json`. `engram tables
 
 import pyarrow as pa
 
-from engram.job.table_schema import (
-    BY_NAME,
-    FLAG,
-    NUMBER,
-    TEXT,
-    TEXT_BY_NAME,
-    TEXTS,
-    WHOLE,
-    Document,
-    Table,
-    about,
-    column,
-)
+from engram.job.table_schema import BY_NAME, FLAG, NUMBER, TEXT, TEXT_MAP, TEXTS, WHOLE, Document, Table, about, column
 
 CASE = column("case_id", WHOLE, "the record")
 RELATION = column("relation_id", TEXT, "the record's relation, by its id of Wikidata where it has one")
@@ -125,7 +113,7 @@ QUANTISATION = column(
 )
 LICENCE = column("licence", TEXT, "the licence of the checkpoint", null="the checkpoint states none")
 ORIGIN = Document("origin", "what the weights of a model were converted from").with_keys(
-    MODEL, QUANTISATION, LICENCE, column("files", TEXT_BY_NAME, "the files that were read, each with its sha256")
+    MODEL, QUANTISATION, LICENCE, column("files", TEXT_MAP, "the files that were read, each with its sha256")
 )
 MANIFEST = Document("manifest", "what a model is").with_keys(
     MODEL,
@@ -140,7 +128,7 @@ MANIFEST = Document("manifest", "what a model is").with_keys(
     column("tokenizer", TEXT, "hash of all that decides which tokens a text becomes"),
     QUANTISATION,
     LICENCE,
-    column("files", TEXT_BY_NAME, "the files that it is loaded from, each with its sha256"),
+    column("files", TEXT_MAP, "the files that it is loaded from, each with its sha256"),
     column("bytes", BY_NAME, "their sizes", "bytes"),
 )
 
