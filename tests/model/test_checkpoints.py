@@ -55,30 +55,22 @@ def test_the_source_of_a_model(folder, hub):
         ({"hub": "x/y", "revision": "main"}, ("hub", "x/y", OLD)),
     ):
         assert checkpoints.source_of(block) == source
-    with pytest.raises(OSError, match="cannot find|Cannot find"):
+    with pytest.raises(OSError, match="Cannot find an appropriate cached snapshot"):
         checkpoints.source_of({"hub": "x/z", "revision": "main"})
 
 
 def test_a_folder_without_weights_or_configuration_is_refused(folder):
     (folder / published.WEIGHTS).rename(folder / "pytorch_model.bin")
-    with pytest.raises(
-        ValueError, match=r"has pytorch_model\.bin and no model\.safetensors; right is `convert: true` in"
-    ):
+    with pytest.raises(ValueError, match=r"has pytorch_model\.bin and no model\.safetensors; right is `convert: true`"):
         checkpoints.files_of("x", folder)
     (folder / "pytorch_model.bin").rename(folder / "pytorch_model.bin.index.json")
-    with pytest.raises(
-        ValueError, match=r"has pytorch_model\.bin\.index\.json and no .* `convert: true` in models\.x: it"
-    ):
+    with pytest.raises(ValueError, match=r"has pytorch_model\.bin\.index\.json and no .* `convert: true` in models"):
         checkpoints.files_of("x", folder)
     (folder / "pytorch_model.bin.index.json").unlink()
-    with pytest.raises(
-        ValueError, match=r"has no weights and no model\.safetensors; right is a folder as save_pretrained"
-    ):
+    with pytest.raises(ValueError, match=r"has no weights and no model\.safetensors; right is a folder as save"):
         checkpoints.files_of("x", folder)
     (folder / "config.json").unlink()
-    with pytest.raises(
-        ValueError, match=r"model x: \S+ has no config\.json; right is a folder as save_pretrained writes"
-    ):
+    with pytest.raises(ValueError, match=r"model x: \S+ has no config\.json; right is a folder as save"):
         checkpoints.files_of("x", folder)
 
 
@@ -130,9 +122,7 @@ def test_files_are_held_to_their_manifest(folder):
     (folder / "README.md").write_text("no part of the model")
     checkpoints.verify(found, folder)
     (folder / "generation_config.json").unlink()
-    with pytest.raises(
-        ValueError, match=r"model x: \S+/generation_config\.json is not there, but in its manifest of stage"
-    ):
+    with pytest.raises(ValueError, match=r"model x: \S+/generation_config\.json is not there, but in its manifest"):
         checkpoints.verify(found, folder)
 
 
@@ -150,9 +140,7 @@ def test_what_was_exchanged_since_is_not_loaded(file, how, folder):
     before = loading.open_lm(published.job(block, path), "cpu")
     assert checkpoints.weights_hash(before.model) == checkpoints.read(path)["weights"]
     how(folder)
-    with pytest.raises(
-        ValueError, match=rf"model x: \S+/{file} has other bytes than its manifest of .* run again, which"
-    ):
+    with pytest.raises(ValueError, match=rf"model x: \S+/{file} has other bytes than its manifest of .* run again,"):
         loading.open_lm(published.job(block, path), "cpu")
 
 
@@ -178,7 +166,7 @@ def test_a_manifest_names_the_commit_and_stages_keep_to_it(hub, tmp_path):
     new = checkpoints.read(published.manifest(tmp_path / "two", block))
     assert new["commit"] == NEW and new["weights"] != about["weights"]
     shutil.rmtree(hub / "snapshots" / OLD)
-    with pytest.raises(OSError, match="cannot find|Cannot find"):
+    with pytest.raises(OSError, match="Cannot find an appropriate cached snapshot"):
         loading.open_lm(published.job(block, old), "cpu")
 
 

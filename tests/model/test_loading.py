@@ -1,6 +1,7 @@
 """Loading a published model: its dtype and revision, safetensors alone, none of its code."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -134,10 +135,9 @@ DOWN = "model.layers.1.mlp.down_proj.weight"
 def test_a_checkpoint_is_loaded_whole_or_not_at_all(kind, how, said, tmp_path):
     folder = published.copy_of(kind, tmp_path / "x")
     published.change(folder, how)
-    with pytest.raises(ValueError) as error:
+    whole = "right is a whole checkpoint of the architecture that its config.json names"
+    with pytest.raises(ValueError, match=rf"^model mine: the checkpoint .*{re.escape(said)}.*; {whole}$"):
         loading.load("mine", folder)
-    assert str(error.value).startswith("model mine: the checkpoint ") and said in str(error.value)
-    assert str(error.value).endswith("right is a whole checkpoint of the architecture that its config.json names")
 
 
 @pytest.mark.parametrize(
@@ -169,17 +169,13 @@ def test_quantised_weights_are_refused_before_they_are_read(tmp_path):
     folder = published.copy_of("llama", tmp_path / "x")
     published.set_key(folder / "config.json", quantization_config={"quant_method": "gptq", "bits": 4})
     (folder / published.WEIGHTS).unlink()
-    with pytest.raises(
-        ValueError, match=r"model mine: its weights are quantised \(gptq\), .* a GGUF file, which is deq"
-    ):
+    with pytest.raises(ValueError, match=r"model mine: its weights are quantised \(gptq\), .* a GGUF file, which"):
         loading.load("mine", folder)
 
 
 def test_a_text_must_not_become_a_token_without_an_embedding(tmp_path):
     toy.checkpoint("llama", tmp_path / "small", vocabulary=300, layers=1)
-    with pytest.raises(
-        ValueError, match=r"30 tokens beyond the 300 rows of the embeddings, the first '\S+' with id 300"
-    ):
+    with pytest.raises(ValueError, match=r"30 tokens beyond the 300 rows of the embeddings, the first '\S+' with id"):
         loading.load("mine", tmp_path / "small")
     folder = published.copy_of("llama", tmp_path / "x")  # a word of a chat, which no text becomes by itself
     tokenizer = loading.load("mine", folder).tokenizer
@@ -193,9 +189,7 @@ def test_a_tokenizer_that_does_not_say_where_tokens_lie(tmp_path):
     folder = published.copy_of("llama", tmp_path / "x")
     (folder / "tokenizer.json").unlink()
     (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "ByT5Tokenizer"}')
-    with pytest.raises(
-        ValueError, match=r"model mine: its tokenizer, ByT5Tokenizer, does not say .* with tokenizer.json"
-    ):
+    with pytest.raises(ValueError, match=r"model mine: its tokenizer, ByT5Tokenizer, does not say .* tokenizer.json"):
         loading.load("mine", folder)
 
 

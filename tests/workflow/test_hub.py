@@ -3,6 +3,8 @@
 import copy
 import functools
 import json
+import os
+import re
 
 import pytest
 import yaml
@@ -21,7 +23,9 @@ HUB = {
     "records": {"count": 20, "only_known": False},
 }
 READ = ("rome/fig2_average_traces", "rome/fig13_noise_kinds", "rome/table4_counterfact")  # items of the published one
-LOADED = {f"{stage}@published" for stage in ("known", "noise", "prefixes", "covariance", "trace", "targets", "edit")}
+STAGES = ("checkpoint", "known", "noise", "prefixes", "covariance", "trace", "targets", "edit")
+LOADED = {f"{stage}@published" for stage in STAGES}
+WEIGHTS = "../checkpoint/model.safetensors"
 
 
 def with_published(values: dict) -> dict:
@@ -50,6 +54,8 @@ def both(sandbox) -> Sandbox:
     """A sandbox after a run of both models, recorded."""
     write(sandbox, with_published(yaml.safe_load(small_params())))
     (sandbox.path.parent / "checkpoint").mkdir()
+    for name in ("model.safetensors", "config.json", "README.md"):
+        (sandbox.path.parent / "checkpoint" / name).write_text(name)
     sandbox.run("snakemake", "--cores", "2")
     assert "written anew" in sandbox.run("engram", "record").stdout
     return sandbox
@@ -71,6 +77,10 @@ def test_a_published_model_beside_a_trained_one(both):
     picture.unlink()
     both.run("dvc", "repro", "rome-fig2_average_traces@published")
     assert picture.read_bytes() == before and "up to date" in both.run("dvc", "status").stdout
+    held = [path for path in stages["checkpoint@published"]["deps"] if path.startswith("../checkpoint")]
+    assert held == ["../checkpoint/config.json", WEIGHTS], "what is loaded, and no other file"
+    exchange_the_weights(both)
+    convert_another(both, values)
     for place, new, right in (
         (("models", "published", "dtype"), "bfloat16", LOADED),
         (("methods", "rome", "published", "kl_factor"), 0.9, {"targets@published", "edit@published"}),
@@ -81,6 +91,43 @@ def test_a_published_model_beside_a_trained_one(both):
     asked = both.run("dvc", "repro", "known@published", ok=False).stdout
     assert "dvc.yaml was of other params: it is written anew" in asked
     assert "models.published.devices" in dvc_lock.stages(both.path, values)["known@published"]["params"]
+
+
+def exchange_the_weights(both: Sandbox) -> None:
+    """Other weights under the same name, of the same size, with an older date: noticed, and all is made anew."""
+    file, made = both.path / WEIGHTS, both.path / "results/checkpoint/published/manifest.json"
+    before = made.read_bytes()
+    file.write_text(file.read_text().replace("safe", "evil"))
+    os.utime(file, (10**9, 10**9))
+    planned = both.jobs()
+    assert planned["checkpoint"] == 1 and {name.split("@")[0] for name in LOADED} <= set(planned)
+    assert "train" not in planned
+    said = both.run("engram", "audit", ok=False).stdout
+    assert re.search(rf"input changed  results/checkpoint/published/manifest\.json +{re.escape(WEIGHTS)}", said)
+    known = both.path / "results/known/published/facts.parquet"
+    old = known.read_bytes()
+    both.run("snakemake", "--cores", "2", "known@published")
+    assert made.read_bytes() != before and known.read_bytes() != old
+    assert not {"checkpoint", "known"} & set(both.jobs())
+
+
+def convert_another(both: Sandbox, values: dict) -> None:
+    """A GGUF file is a model of dvc.yaml by way of a stage of its own."""
+    (both.path.parent / "x.gguf").write_text("x")
+    packed = {key: value for key, value in HUB.items() if key not in ("hub", "revision")} | {"gguf": "../x.gguf"}
+    changed = with_value(values, ("models", "packed"), packed)
+    changed["run"]["models"] = ["packed"]
+    changed["paper"] = {READ[0]: {key: value for key, value in values["paper"][READ[0]].items() if key != "models"}}
+    write(both, changed)
+    before = (both.path / "dvc.yaml").read_text()
+    both.run("engram", "pipeline")
+    found = {
+        name: stage.get("do") for name, stage in yaml.safe_load((both.path / "dvc.yaml").read_text())["stages"].items()
+    }
+    assert "../x.gguf" in found["convert"]["deps"] and "results/convert/${item}" in found["checkpoint"]["deps"]
+    assert "models.${item}.gguf" in found["convert"]["params"] and "train" not in found
+    write(both, values)
+    (both.path / "dvc.yaml").write_text(before)
 
 
 def with_value(values: dict, place: tuple[str, ...], new: object) -> dict:

@@ -18,6 +18,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         outputs=["weights", "model-config", "generation-config", "tokenizer", "tokenizer-config", "origin"],
     )
     runtime.setup(job)
+    job.device = "cpu"  # whatever the machine has: nothing is computed elsewhere
     block = job.config["model"]
     name, dtype = block["name"], loading.DTYPES[block.get("dtype", "float32")]
     source = checkpoints.source_of(block)

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers import modeling_gguf_pytorch_utils as gguf_loading
 
 from engram.model import checkpoints, loading, tokens
@@ -92,9 +99,9 @@ def from_pickled(name: str, folder: Path, dtype: torch.dtype) -> tuple[PreTraine
                 f"model {name}: {file} is not read, for it holds more than tensors or is broken: "
                 f"{str(error).splitlines()[0]}"
             ) from error
-    loader: Any = AutoModelForCausalLM
+    kind: Any = loading.CLASSES.get(config.model_type) or MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
     with loading.quiet():
-        model, loaded = loader.from_pretrained(
+        model, loaded = kind.from_pretrained(  # the class itself: an Auto class takes no tensors without a folder
             None, config=config, state_dict=state, dtype=dtype, ignore_mismatched_sizes=True, output_loading_info=True
         )
     loading.refuse_loose(name, arch, loaded)
