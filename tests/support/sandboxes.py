@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import command_server
 from command_lines import parse_call
 from engram.job import lineage
 from engram.settings import items, stages, sweeps
@@ -122,14 +123,17 @@ class Sandbox:
             "XDG_CACHE_HOME": str(self.path.parent / "xdg"),
         }
 
-    def run(self, *command, ok: bool | None = True) -> subprocess.CompletedProcess:
+    def run(self, *command, ok: bool | None = True, plain: bool = False) -> subprocess.CompletedProcess:
         """Run a command of the environment there. Fails unless it succeeds (ok=True), fails (False) or either
-        (None).
+        (None). It starts with its libraries loaded, unless `plain`.
         """
+        environment = self.environment
+        if not plain:
+            environment["PATH"] = f"{command_server.programs()}{os.pathsep}{environment['PATH']}"
         done = subprocess.run(
             [str(word) for word in command],
             cwd=self.path,
-            env=self.environment,
+            env=environment,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
