@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,8 @@ ITEMS = """  rome/table1_zsre: {kind: table, from: [evaluate], dataset: zsre, me
   memit/fig6_categories: {kind: figure, from: [records], dataset: counterfact, methods: [memit], n: 9of3,
                           for: {mini: {n: 10of3}}}
 """
+# What fixture `library` has read of the sandbox's code: kept from test to test, as it takes longer than most of them.
+PARSED, TREE_TEXT = cache(lineage._parsed.__wrapped__), cache(lineage.tree_text)
 COPIED = [
     "Snakefile",
     "dvc.yaml",
@@ -201,6 +204,7 @@ def built(tmp_path_factory) -> Sandbox:
         sandbox = make_sandbox(folder / "repo")
         sandbox.run("snakemake", "--cores", "2")
         sandbox.run("engram", "record")
+        sandbox.git("gc", "--quiet")  # fewer files to copy
 
     return Sandbox(copy_of("sandbox", make, tmp_path_factory) / "repo")
 
@@ -217,6 +221,5 @@ def library(built, monkeypatch):
     """Code digests in this process are of the sandbox's library, as in its own commands."""
     monkeypatch.setattr(lineage, "LIBRARY", built.path / "workflow" / "lib")
     monkeypatch.setattr(lineage, "WRITER", built.path / "workflow" / "lib" / "engram" / "job" / "io.py")
-    lineage._parsed.cache_clear()
-    yield
-    lineage._parsed.cache_clear()
+    monkeypatch.setattr(lineage, "_parsed", PARSED)
+    monkeypatch.setattr(lineage, "tree_text", TREE_TEXT)
