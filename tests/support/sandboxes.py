@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import command_server
 from command_lines import parse_call
 from engram.job import code_digest
 from engram.settings import items, stages, sweeps
@@ -27,6 +28,7 @@ ITEMS = """  rome/table1_zsre: {kind: table, from: [evaluate], dataset: zsre, me
   memit/fig6_categories: {kind: figure, from: [records], dataset: counterfact, methods: [memit], n: 9of3,
                           for: {mini: {n: 10of3}}}
 """
+# What fixture `library` has read of the sandbox's code: kept from test to test, as it takes longer than most of them.
 COPIED = [
     "Snakefile",
     "dvc.yaml",
@@ -123,14 +125,17 @@ class Sandbox:
             "XDG_CACHE_HOME": str(self.path.parent / "xdg"),
         }
 
-    def run(self, *command, ok: bool | None = True) -> subprocess.CompletedProcess:
+    def run(self, *command, ok: bool | None = True, plain: bool = False) -> subprocess.CompletedProcess:
         """Run a command of the environment there. Fails unless it succeeds (ok=True), fails (False) or either
-        (None).
+        (None). It starts with its libraries loaded, unless `plain`.
         """
+        environment = self.environment
+        if not plain:
+            environment["PATH"] = f"{command_server.programs()}{os.pathsep}{environment['PATH']}"
         done = subprocess.run(
             [str(word) for word in command],
             cwd=self.path,
-            env=self.environment,
+            env=environment,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -198,6 +203,7 @@ def built(tmp_path_factory) -> Sandbox:
         sandbox = make_sandbox(folder / "repo")
         sandbox.run("snakemake", "--cores", "2")
         sandbox.run("engram", "record")
+        sandbox.git("gc", "--quiet")  # fewer files to copy
 
     return Sandbox(copy_of("sandbox", make, tmp_path_factory) / "repo")
 
