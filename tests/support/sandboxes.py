@@ -28,7 +28,6 @@ ITEMS = """  rome/table1_zsre: {kind: table, from: [evaluate], dataset: zsre, me
   memit/fig6_categories: {kind: figure, from: [records], dataset: counterfact, methods: [memit], n: 9of3,
                           for: {mini: {n: 10of3}}}
 """
-# What fixture `library` has read of the sandbox's code: kept from test to test, as it takes longer than most of them.
 COPIED = [
     "Snakefile",
     "dvc.yaml",
@@ -91,10 +90,15 @@ def scripts(root: Path = ROOT) -> list[Path]:
 
 
 def small_params() -> str:
-    """params.yaml with few edits."""
-    text = (
-        (ROOT / "params.yaml").read_text(encoding="utf-8").replace("  preload: 12 ", "  preload: 0 ")
-    )  # no libraries needed
+    """params.yaml with few edits, and no other model than the active one."""
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    for old, new in (
+        (r"^  preload: 12 ", "  preload: 0 "),  # no libraries needed
+        (r"^  real: \[.*?\]", "  real: []"),
+        (r"^    items: \[[^]]*\]\n", ""),
+    ):
+        text, count = re.subn(old, new, text, flags=re.MULTILINE)
+        assert count, f"params.yaml has no {old}"
     return text[: text.index(f"  {ITEMS.split(':')[0].strip()}:")] + ITEMS
 
 
