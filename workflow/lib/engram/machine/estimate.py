@@ -98,7 +98,7 @@ def shape_of(block: dict, configuration: dict | None = None) -> Shape | None:
             positions="n_positions" in configuration and "rotary_dim" not in configuration,
             head=not configuration.get("tie_word_embeddings", True),
         )
-    return PUBLISHED.get(block["hub"])
+    return PUBLISHED.get(block.get("hub", ""))
 
 
 class Cost(NamedTuple):

@@ -14,6 +14,7 @@ STORE = Path(".downloads")
 UNKNOWN = 50 * 2**20  # bytes of an original file whose size nobody says
 ARTICLE = 5000  # bytes of an article
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
 class Need(NamedTuple):
@@ -75,9 +76,12 @@ def _original(path: Path, section: dict, local: Path | None, offline: str | None
 
 
 def _checkpoint(block: dict, offline: str | None) -> Need:
-    name = f"checkpoint {block['hub']}, revision {block['revision']}"
+    name = block["gguf"] if "gguf" in block else f"{block['hub']}, revision {block['revision']}"
+    name = f"checkpoint {name}"
     if checkpoint(block):
         return Need(f"{name}: here", True, True)
+    if "gguf" in block:
+        return Need(f"{name}: not here", False, False, "put it there")
     answer = f"not asked, {offline}" if offline else asked(server("hub:"))
     return Need(
         f"{name}: not here; {server('hub:')}: {answer or 'answers'}",
@@ -89,18 +93,21 @@ def _checkpoint(block: dict, offline: str | None) -> Need:
 
 
 def checkpoint(block: dict) -> bool:
-    """Whether the weights of a published model are on this machine: a folder, or the cache of the hub."""
+    """Whether the weights of a published model are on this machine: a GGUF file, a folder, or the cache of the hub."""
+    if "gguf" in block:
+        return Path(block["gguf"]).exists()
+    names = (*WEIGHTS, *(PICKLED if block.get("convert") else ()))
     if Path(block["hub"]).is_dir():
-        return any((Path(block["hub"]) / name).exists() for name in WEIGHTS)
-    return any(_cached(block, name) for name in WEIGHTS)
+        return any((Path(block["hub"]) / name).exists() for name in names)
+    return any(_cached(block, name) for name in names)
 
 
 def configuration(block: dict) -> dict | None:
     """The configuration of a published model, if it is on this machine."""
-    if "train" in block:
+    if "hub" not in block:
         return None
     path = Path(block["hub"], "config.json") if Path(block["hub"]).is_dir() else _cached(block, "config.json")
-    return json.loads(Path(path).read_text(encoding="utf-8")) if path else None
+    return json.loads(Path(path).read_text(encoding="utf-8")) if path and Path(path).exists() else None
 
 
 def _cached(block: dict, name: str) -> str | None:
