@@ -166,3 +166,16 @@ def test_nothing_to_count_and_no_such_layer_are_errors():
         covariance.second_moments(lm(), [0], ["", ""], LIMIT, 40)
     with pytest.raises(ValueError, match=r"layers \[0, 4\] of toy-gpt2, whose layers are 0 to 3"):
         covariance.second_moments(lm(), [4, 0], TEXT, LIMIT, 40)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "mistral"])
+def test_articles_that_hold_a_number_of_tokens(kind):
+    """As many of the first as are needed, each cut, with its start token; an empty one holds none."""
+    model, texts = lm(kind), ["", *LONG[:8]]
+    for limit in (5, 1000):
+        held = [oracle(model, 0, [text], limit)[1] for text in texts]
+        for count in (1, held[1], held[1] + 1, sum(held[:5]), sum(held)):
+            number = covariance.articles_of(model, texts, limit, count)
+            assert sum(held[:number]) >= count > sum(held[: number - 1])
+        assert covariance.articles_of(model, texts, limit, sum(held) + 1) == len(texts)
+    assert covariance.articles_of(model, texts, 5, 12) > covariance.articles_of(model, texts, 1000, 12)

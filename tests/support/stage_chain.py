@@ -96,6 +96,12 @@ def chain(base: Path, draw: bool = True) -> dict[str, Path]:
     manifest = {"manifest": base / "checkpoint" / "manifest.json"}
     call("checkpoint", {"weights": train["weights"], "files": []} | manifest)
     weights = {"weights": train["weights"]} | manifest
+    sampled = {f"sampled_{name}": base / "sampled" / f"{name}.parquet" for name in ("text", "heldout")}
+    call(
+        "sampled",
+        weights | {name.removeprefix("sampled_"): path for name, path in sampled.items()},
+        {"sampled": {"passages": 4, "tokens": 12, "top_k": 20, "heldout": 2}},
+    )
     known = at("known", "known_prompts", "known_facts", "known_zsre")
     call(
         "known",
@@ -157,6 +163,7 @@ def chain(base: Path, draw: bool = True) -> dict[str, Path]:
         **data,
         **train,
         **manifest,
+        **sampled,
         **known,
         **noise,
         **prefixes,

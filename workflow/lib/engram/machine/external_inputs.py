@@ -18,6 +18,7 @@ STORE = Path(".downloads")
 UNKNOWN = 50 * 2**20  # bytes of an original file whose size nobody says
 ARTICLE = 5000  # bytes of an article
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
 class Need(NamedTuple):
@@ -116,10 +117,13 @@ def _checkpoint(block: dict, offline: str | None) -> Need:
 
 
 def checkpoint(block: dict) -> bool:
-    """Whether the weights of a published model are on this machine: a folder, or the cache of the hub."""
+    """Whether the weights of a published model are on this machine: a GGUF file, a folder, or the cache of the hub."""
+    if "gguf" in block:
+        return Path(block["gguf"]).exists()
+    names = (*WEIGHTS, *(PICKLED if block.get("convert") else ()))
     if Path(block["hub"]).is_dir():
-        return any((Path(block["hub"]) / name).exists() for name in WEIGHTS)
-    return any(_cached(block, name) for name in WEIGHTS)
+        return any((Path(block["hub"]) / name).exists() for name in names)
+    return any(_cached(block, name) for name in names)
 
 
 def configuration(block: dict) -> dict | None:
@@ -127,7 +131,7 @@ def configuration(block: dict) -> dict | None:
     if "hub" not in block:
         return _header(Path(block["gguf"])) if "gguf" in block else None
     path = Path(block["hub"], "config.json") if Path(block["hub"]).is_dir() else _cached(block, "config.json")
-    return json.loads(Path(path).read_text(encoding="utf-8")) if path else None
+    return json.loads(Path(path).read_text(encoding="utf-8")) if path and Path(path).exists() else None
 
 
 def _header(file: Path) -> dict | None:
@@ -137,7 +141,10 @@ def _header(file: Path) -> dict | None:
         return None
     from gguf import GGUFReader
 
-    fields = GGUFReader(here[0]).fields
+    try:
+        fields = GGUFReader(here[0]).fields
+    except (ValueError, OSError, IndexError):
+        return None  # stage `convert` says what is wrong with the file
     kind = fields["general.architecture"].contents()
     names = {
         "num_hidden_layers": "block_count",
