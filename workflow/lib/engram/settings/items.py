@@ -222,17 +222,11 @@ def place(values: dict, model: str, key: tuple) -> tuple:
 
 
 def problems(values: dict) -> Iterator[Problem]:
-    """A problem for every model that an item or a section names and that there is not, and every such item."""
+    """A problem for every model that an item or a section names and that there is not."""
     for stage in BY_MODEL:
         for name in values[stage].get("for", {}):
             if name not in values["models"]:
                 yield Problem((stage, "for", name), f"an unknown model, `{name}`", similar(name, values["models"]))
-    for model, block_ in values["models"].items():
-        for index, item in enumerate(block_.get("items", [])):
-            if item not in values["paper"]:
-                yield Problem(
-                    ("models", model, "items", index), f"an unknown item, `{item}`", similar(item, values["paper"])
-                )
     for item, spec in values["paper"].items():
         named = {**dict(enumerate(spec.get("models", []))), **{name: name for name in spec.get("for", {})}}
         for at, name in named.items():

@@ -222,6 +222,10 @@ def _items(values: dict, root: Path) -> Iterator[Problem]:
     for item in values["paper"]:
         if item not in known:
             yield Problem(("paper", item), f"an item without code, workflow/figures/{item}.py", similar(item, known))
+    for model, block in values["models"].items():
+        for index, item in enumerate(block.get("items", [])):
+            if item not in known:
+                yield Problem(("models", model, "items", index), f"an unknown item, `{item}`", similar(item, known))
     yield from items.problems(values)
 
 
