@@ -1,5 +1,6 @@
 #   make               set up, run everything that is out of date, record it: figures/ and results/
 #   make again         run once more: nothing may be left to do, every artifact must verify, DVC must agree
+#   make real          the same for a pretrained model, run.real of params.yaml (ENGRAM_MODELS=real make again: once more)
 #   make setup         .venv from requirements.lock, in one go, nothing resolved
 #   make check         style, formatting, types, contracts between packages, params.yaml, known vulnerabilities
 #   make test          the checks, then the tests
@@ -21,7 +22,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: all again setup check test test-long faults reproducible bench doctor audit record restore report help
+.PHONY: all again real setup check test test-long faults reproducible bench doctor audit record restore report help
 
 all: setup
 	snakemake --cores all
@@ -31,7 +32,10 @@ again: setup
 	snakemake -n | grep "Nothing to be done"
 	engram record
 	engram audit
-	dvc status --quiet || { dvc status; exit 1; }
+	dvc status --quiet $$(engram stages) || { dvc status $$(engram stages); exit 1; }
+
+real:
+	ENGRAM_MODELS=real $(MAKE) all
 
 test: check
 	pytest
@@ -63,7 +67,7 @@ record: setup
 restore: setup
 	dvc pull
 	engram audit --failed
-	@dvc status --quiet || { dvc status; echo "the pulled artifacts belong to other params or code: run make" >&2; exit 1; }
+	@dvc status --quiet $$(engram stages) || { dvc status $$(engram stages); echo "the pulled artifacts belong to other params or code: run make" >&2; exit 1; }
 	snakemake --cores all --touch --forceall
 
 # The same bytes from two runs in scratch folders, with other cores and shards? STAGE=trace: of one stage and what it needs.

@@ -8,6 +8,7 @@ params.check("params.yaml")
 
 
 configfile: "params.yaml"
+config["run"]["models"] = params.active(config)
 
 
 include: "workflow/rules/common.smk"

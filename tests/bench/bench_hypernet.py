@@ -15,8 +15,8 @@ import toy  # isort: skip
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from engram.editing.hypernet import editors, ke, mend, tasks, training
-from engram.editing.hypernet.factors import Text
+from engram.editing.trained_editors import editors, ke_network, mend_network, tasks, training
+from engram.editing.trained_editors.factors import Text
 from engram.model import loading, runtime
 
 SIZES = {
@@ -70,7 +70,10 @@ def main(argv=None):
             )
         )
     lm = loading.wrap("random", model, toy.tokenizer())
-    networks = {"mend": mend.Network(rank=args.rank), "ke": ke.Network(hidden=args.hidden, condition=args.condition)}
+    networks = {
+        "mend": mend_network.Network(rank=args.rank),
+        "ke": ke_network.Network(hidden=args.hidden, condition=args.condition),
+    }
     for kind, network in networks.items():
         net = editors.build(lm, kind, network, 0)
         count = sum(value.numel() for value in net.parameters())

@@ -18,7 +18,7 @@ import torch
 import tracing_costs as costs
 from transformers import GPT2Config, GPT2LMHeadModel, GPT2TokenizerFast
 
-from engram.job import shards
+from engram.job import resuming
 from engram.model import loading, precision, runtime
 from engram.tracing import causal_trace, memory_plan, noise, restoration
 
@@ -132,7 +132,7 @@ def forecast_flop(lm, work, config) -> float:
     """Operations of all prompts, from 20 of them, evenly spaced in order of length: counted without computing them."""
     forecast = memory_plan.Forecast(lm, work.todo, config.samples)
     shapes = sorted((prompt.shape for prompt in work.prompts.values()), key=lambda shape: (shape.length, shape.begin))
-    some = [part[len(part) // 2] for part in shards.split(shapes, 20)]
+    some = [part[len(part) // 2] for part in resuming.split(shapes, 20)]
     return sum(forecast.flop(shape) for shape in some) / len(some) * len(shapes)
 
 

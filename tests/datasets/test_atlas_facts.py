@@ -1,4 +1,4 @@
-"""data/atlas_facts.csv: facts of the world, each once, and as another collection has them where both have the pair."""
+"""data/atlas/facts.csv: facts of the world, each once, and as another collection has them where both have the pair."""
 
 import json
 import re
@@ -9,7 +9,7 @@ import pytest
 
 from repository import ROOT
 
-FACTS = pd.read_csv(ROOT / "data/atlas_facts.csv", dtype=str, keep_default_na=False)
+FACTS = pd.read_csv(ROOT / "data/atlas/facts.csv", dtype=str, keep_default_na=False)
 LRE = ROOT.parent / "shared" / "data" / "lre"
 SAME = {  # relations of LRE -> ours
     "country_capital_city": ["capital"],
@@ -45,9 +45,11 @@ def plain(text: str) -> str:
 
 
 def test_every_fact_stands_once_and_whole():
-    assert list(FACTS) == ["relation", "subject", "object"]
+    assert list(FACTS) == ["relation", "before", "subject", "object", "aliases"]
     assert not FACTS.duplicated(["relation", "subject"]).any()
-    assert (FACTS.map(str.strip) == FACTS).all(axis=None) and (FACTS != "").all(axis=None)
+    assert (FACTS.map(str.strip) == FACTS).all(axis=None) and (FACTS[["relation", "subject", "object"]] != "").all(
+        axis=None
+    )
     assert len(FACTS) >= 1500 and FACTS["relation"].nunique() >= 14
     assert (FACTS.groupby("relation")["object"].nunique() > 1).all(), "a new object can be drawn"
 

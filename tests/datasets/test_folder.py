@@ -74,6 +74,7 @@ def test_folder_tables(tmp_path):
         "corpus": 51,
         "heldout": 0,
         "reversed": 0,
+        "hops": 0,
     }
     assert found["zsre"]["prompt"][0] == "What does {} speak?"
     assert found["prompts"]["prompt"].tolist() == ["Zoë lives in", "Zoë speaks"]

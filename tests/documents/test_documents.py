@@ -113,8 +113,11 @@ def test_every_question_is_answered_by_code_that_exists():
 
 def test_words_of_the_glossary_are_used_where_it_says():
     """Each name in backticks in the third column occurs as a word in code, rules, params.yaml or its schema."""
-    files = [ROOT / "params.yaml", *(ROOT / "workflow").rglob("*.smk"), *(ROOT / "workflow").rglob("*.py")]
-    text = "\n".join(file.read_text(encoding="utf-8") for file in [*files, *(ROOT / "workflow/schemas").glob("*")])
+    files = [
+        ROOT / "params.yaml",
+        *(file for kind in ("smk", "py", "json") for file in (ROOT / "workflow").rglob(f"*.{kind}")),
+    ]
+    text = "\n".join(file.read_text(encoding="utf-8") for file in files)
     words = set(re.findall(r"\w+", text))
     glossary = [cells for cells in rows(ROOT / "docs/glossary.md", 4) if cells[0] != "word"]
     assert len(glossary) > 30

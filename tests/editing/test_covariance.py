@@ -8,7 +8,7 @@ import torch
 import toy
 from engram.editing import covariance, second_moment
 from engram.editing.second_moment import SecondMoment
-from engram.job import shards
+from engram.job import resuming
 from engram.model import tokens
 from engram.model.hooks import captured
 from second_moments import off, same
@@ -69,10 +69,13 @@ def test_the_forward_ends_before_the_last_wanted_projection():
 def test_shards_and_passes_do_not_change_a_bit():
     whole = covariance.second_moments(lm(), [0, 1, 3], LONG, LIMIT, 40)
     for count in (2, 3, 100):
-        assert same(whole, covariance.second_moments(lm(), [3, 1, 0], LONG, LIMIT, 40, store=shards.Store(count=count)))
+        assert same(
+            whole, covariance.second_moments(lm(), [3, 1, 0], LONG, LIMIT, 40, store=resuming.Store(count=count))
+        )
     one = second_moment.bytes_of(lm().key_width(0))
     assert same(
-        whole, covariance.second_moments(lm(), [0, 1, 3], LONG, LIMIT, 40, store=shards.Store(count=2), memory=2 * one)
+        whole,
+        covariance.second_moments(lm(), [0, 1, 3], LONG, LIMIT, 40, store=resuming.Store(count=2), memory=2 * one),
     )
     plain = covariance.second_moments(lm(), [0, 1, 3], LONG, LIMIT, 40, torch.float32)
     assert same(plain, covariance.second_moments(lm(), [0, 1, 3], LONG, LIMIT, 40, torch.float32, memory=one))
@@ -84,7 +87,7 @@ def test_shards_and_passes_do_not_change_a_bit():
 
 def test_float32_sums_come_from_one_shard(tmp_path):
     whole = covariance.second_moments(lm(), [0], LONG, LIMIT, 40, torch.float32)
-    kept = shards.Store(tmp_path, 3)
+    kept = resuming.Store(tmp_path, 3)
     assert same(whole, covariance.second_moments(lm(), [0], LONG, LIMIT, 40, torch.float32, kept))
     assert [path.name for path in tmp_path.glob("*/*.json")] == ["0000.json"], "whatever number is asked for"
 
@@ -111,7 +114,7 @@ def test_a_killed_job_resumes_at_its_last_shard(tmp_path, monkeypatch):
 
     monkeypatch.setattr(covariance.Feed, "__call__", counting)
     for at in range(3, 2 * number, 5):
-        stop[0], store = at, shards.Store(tmp_path / str(at), 4)
+        stop[0], store = at, resuming.Store(tmp_path / str(at), 4)
         seen.clear()
         with pytest.raises(Killed):
             covariance.second_moments(model, [0, 1], LONG, LIMIT, 40, store=store, memory=memory)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from command_lines import parse_call
 from engram.job import arguments, guard, io, lineage
-from engram.job.table_schema import TEXT, WHOLE, Table, column
+from engram.job.schema_checks import TEXT, WHOLE, Table, column
 from repository import ROOT
 from written_files import FRAME, artifact
 

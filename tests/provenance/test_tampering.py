@@ -63,7 +63,7 @@ def test_from_an_older_commit(look, sandbox):
     sandbox.run("snakemake", EFFECTS)
     for path, content in kept.items():
         (sandbox.path / path).write_bytes(content)
-    found = look(read=True)
+    found = look()
     assert found[str(EFFECTS)].word == "stale code" and f"{script} (changed)" in found[str(EFFECTS)].detail
 
 
@@ -86,7 +86,7 @@ def test_dirty_code(look, sandbox):
     script.write_text(script.read_text() + "\nANOTHER = 1\n")
     sandbox.run("snakemake", FIGURE)
     assert "commit workflow/figures/rome/fig7_lines.py" in sandbox.run("engram", "record").stdout
-    found = look(read=True)
+    found = look()
     assert words(found) == {str(FIGURE.with_suffix(f".{end}")): "uncommitted" for end in ("pdf", "png", "csv")}
     assert found[str(FIGURE)].detail == "workflow/figures/rome/fig7_lines.py"
     assert "with uncommitted changes" in sandbox.run("engram", "lineage", FIGURE).stdout

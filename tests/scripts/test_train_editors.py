@@ -9,8 +9,8 @@ import pytest
 from editor_runs import COUNT, DATA, NETWORKS, inputs_in, run, section
 from engram.editing import editor
 from engram.editing.facts import Fact
-from engram.editing.hypernet import editors
-from engram.job import io, lineage, shards
+from engram.editing.trained_editors import editors
+from engram.job import io, lineage, resuming
 from engram.model import loading
 from engram.settings import trained_editors
 
@@ -62,17 +62,17 @@ def test_a_killed_run_is_taken_up(inputs, tmp_path, monkeypatch):
         for name, path in run(inputs, tmp_path / "out", "mend", section("mend", "facts")).items()
     }
     shutil.rmtree(tmp_path / "out")
-    plain = shards.Store.save
+    plain = resuming.Store.save
 
     def killed(self, index, values, keep_earlier=True):
         if index == 2:
             raise KeyboardInterrupt
         plain(self, index, values, keep_earlier)
 
-    monkeypatch.setattr(shards.Store, "save", killed)
+    monkeypatch.setattr(resuming.Store, "save", killed)
     with pytest.raises(KeyboardInterrupt):
         run(inputs, tmp_path / "out", "mend", section("mend", "facts"))
-    monkeypatch.setattr(shards.Store, "save", plain)
+    monkeypatch.setattr(resuming.Store, "save", plain)
     assert not (tmp_path / "out").exists() and list((tmp_path / ".resume").rglob("0001.json"))
     made = run(inputs, tmp_path / "out", "mend", section("mend", "facts"))
     assert {name: path.read_bytes() for name, path in made.items()} == whole
@@ -95,7 +95,7 @@ def test_a_published_editor_is_taken_over(inputs, tmp_path, monkeypatch):
     """With a file there is nothing to train: the artifact holds it, the table of losses has no rows."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "engram.editing.hypernet.published_editors.load",
+        "engram.editing.trained_editors.published_editors.load",
         lambda path, lm, kind: editors.to_artifact(
             editors.build(lm, kind, editors.settings_of(kind, NETWORKS[kind]), 0), {"seen": [], "task": path.name}
         ),

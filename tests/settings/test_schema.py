@@ -6,9 +6,9 @@ import pytest
 
 from engram.settings import (
     blocks,
+    checking,
     execution,
     items,
-    messages,
     models,
     objective,
     schema,
@@ -37,8 +37,8 @@ def test_every_block_is_frozen_closed_and_described(name):
 
 
 def test_the_schema_for_editors_is_the_one_of_the_code():
-    """Else: python -m engram.settings.schema > workflow/schemas/params.schema.json."""
-    assert (ROOT / "workflow/schemas/params.schema.json").read_text(encoding="utf-8") == schema.schema()
+    """Else: python -m engram.settings.schema > workflow/params.schema.json."""
+    assert (ROOT / "workflow/params.schema.json").read_text(encoding="utf-8") == schema.schema()
 
 
 @blocks.block
@@ -68,7 +68,7 @@ class Toy:
     ],
 )
 def test_nothing_is_taken_for_what_it_is_not(values, key, right):
-    (problem,) = messages.problems(Toy, values, ("here",))
+    (problem,) = checking.problems(Toy, values, ("here",))
     assert problem.key == ("here", *([key] if key else [])) and problem.right == right
     with pytest.raises(ValueError, match="at here: "):
         blocks.build(Toy, values, "at here")

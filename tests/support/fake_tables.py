@@ -10,7 +10,7 @@ import pytest
 
 from engram.drawing import method_tables
 from engram.evaluation.derivation import SCHEMAS, Tables
-from engram.job import io, table_schema
+from engram.job import io, schema_checks
 from repository import ROOT, module_of
 
 FIGURES = ROOT / "workflow" / "figures" / "rome"
@@ -208,9 +208,9 @@ def fake_summary(method: str, value: float = 90.0) -> pd.DataFrame:
 def write(path: Path, frame: pd.DataFrame, name: str) -> Path:
     """Write `frame` as the input `name` of an item: with the columns of its schema that it lacks, in their order."""
     schema, frame = SCHEMAS[name], frame.copy()
-    fill = {table_schema.TEXT: "x", table_schema.WHOLE: 1, table_schema.NUMBER: 0.5, table_schema.TEXTS: ["x"]}
+    fill = {schema_checks.TEXT: "x", schema_checks.WHOLE: 1, schema_checks.NUMBER: 0.5, schema_checks.TEXTS: ["x"]}
     for field in schema.schema:
-        if field.name not in frame and not table_schema.about(field, "only"):
+        if field.name not in frame and not schema_checks.about(field, "only"):
             missing = float("nan") if field.nullable else fill[field.type]
             frame[field.name] = range(len(frame)) if field.name == "case_id" else [missing] * len(frame)
     io.write(path, frame[[column for column in schema.schema.names if column in frame]], schema=schema)

@@ -9,12 +9,15 @@ import torch
 import toy
 from engram.editing import editor
 from engram.editing.facts import Fact
-from engram.editing.hypernet import editors, factors, ke, mend, tasks, training
+from engram.editing.trained_editors import editors, factors, ke_network, mend_network, tasks, training
 
 KINDS = ("mend", "ke")
 
 
-SMALL = {"mend": mend.Network(layers=2, rank=8, edit_rate=0.01), "ke": ke.Network(layers=2, hidden=16, condition=12)}
+SMALL = {
+    "mend": mend_network.Network(layers=2, rank=8, edit_rate=0.01),
+    "ke": ke_network.Network(layers=2, hidden=16, condition=12),
+}
 
 
 DATA = tasks.Settings(records=6, validation=2, text_tokens=12, prompt_tokens=6, completion=3, top_k=5)

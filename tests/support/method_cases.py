@@ -6,7 +6,7 @@ import torch
 
 from engram.editing import covariance, editor
 from engram.editing.facts import Fact
-from engram.editing.hypernet import editors, ke, mend
+from engram.editing.trained_editors import editors, ke_network, mend_network
 from engram.editing.values import targets
 from engram.settings import methods, objective
 from toy import PROMPTS, TEXT
@@ -25,7 +25,10 @@ FACTS = [
 GIVEN = {"layer": 1, "layers": (0, 1), "covariance_weight": 1e-3}  # keys without a default
 
 
-NETS = {"mend": mend.Network(layers=2, rank=8, edit_rate=0.1), "ke": ke.Network(layers=2, hidden=16, condition=12)}
+NETS = {
+    "mend": mend_network.Network(layers=2, rank=8, edit_rate=0.1),
+    "ke": ke_network.Network(layers=2, hidden=16, condition=12),
+}
 
 
 def settings_of(name: str):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from command_lines import parse_call
-from engram.job import lineage
+from engram.job import code_digest
 from engram.settings import items, stages, sweeps
 from made_once import copy_of
 from repository import ROOT
@@ -39,6 +39,7 @@ COPIED = [
     ".gitignore",
     "data/published.csv",
     "data/wordings.csv",
+    "data/atlas",
 ]
 STAND_IN = '''"""Stand-in for {name}: what it writes depends on its inputs and settings alone."""
 import hashlib
@@ -211,8 +212,5 @@ def sandbox(built, tmp_path) -> Sandbox:
 @pytest.fixture
 def library(built, monkeypatch):
     """Code digests in this process are of the sandbox's library, as in its own commands."""
-    monkeypatch.setattr(lineage, "LIBRARY", built.path / "workflow" / "lib")
-    monkeypatch.setattr(lineage, "WRITER", built.path / "workflow" / "lib" / "engram" / "job" / "io.py")
-    lineage._parsed.cache_clear()
-    yield
-    lineage._parsed.cache_clear()
+    monkeypatch.setattr(code_digest, "LIBRARY", built.path / "workflow" / "lib")
+    monkeypatch.setattr(code_digest, "WRITER", built.path / "workflow" / "lib" / "engram" / "job" / "io.py")

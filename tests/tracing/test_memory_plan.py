@@ -17,7 +17,7 @@ import torch
 
 import toy
 from crossed import crossed
-from engram.job import io, schemas, shards
+from engram.job import io, resuming, schemas
 from engram.settings import execution
 from engram.tracing import causal_trace, memory_plan, restoration
 from repository import ROOT
@@ -55,7 +55,7 @@ def test_in_batches_neither_order_nor_shards_change_a_bit_and_memory_only_roundi
     lm, config = toy.lm(), replace(CONFIG, batch=2, sites=("mlp", "no_attn"))
     effects, prompts = causal_trace.trace(lm, table(lm), NOISE, config, 2, 0)
     for count in (2, 3):
-        again = causal_trace.trace(lm, table(lm), NOISE, config, 2, 0, shards.Store(count=count))
+        again = causal_trace.trace(lm, table(lm), NOISE, config, 2, 0, resuming.Store(count=count))
         for found, wanted in zip(again, (effects, prompts)):
             pd.testing.assert_frame_equal(found, wanted)
     turned, _ = causal_trace.trace(lm, table(lm).iloc[::-1], NOISE, config, 2, 0)
@@ -208,9 +208,9 @@ def test_resumed_tables_are_those_of_one_run(tmp_path, monkeypatch):
 
     monkeypatch.setattr(causal_trace, "trace_group", failing)
     with pytest.raises(InterruptedError):
-        causal_trace.trace(lm, table(lm), NOISE, config, 2, 0, shards.Store(tmp_path, 5))
+        causal_trace.trace(lm, table(lm), NOISE, config, 2, 0, resuming.Store(tmp_path, 5))
     monkeypatch.setattr(causal_trace, "trace_group", lambda *args: traced.append(args[1]) or real(*args))
-    resumed = causal_trace.trace(lm, table(lm), NOISE, config, 2, 0, shards.Store(tmp_path, 5))
+    resumed = causal_trace.trace(lm, table(lm), NOISE, config, 2, 0, resuming.Store(tmp_path, 5))
     assert len(traced) == 5
     for found, wanted in zip(resumed, whole):
         pd.testing.assert_frame_equal(found, wanted)

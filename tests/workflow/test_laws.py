@@ -31,8 +31,8 @@ TESTED_ELSEWHERE = {  # reason: {module: the file of tests that would fail witho
     "a method that is one call of an editor, whose tests run every method of its kind": {
         "methods/attn_edit": "editing/tuning/test_finetune",
         "methods/ft": "editing/tuning/test_finetune",
-        "methods/ke": "editing/hypernet/test_ke",
-        "methods/mend": "editing/hypernet/test_mend",
+        "methods/ke": "editing/trained_editors/test_ke_network",
+        "methods/mend": "editing/trained_editors/test_mend_network",
         "methods/none": "methods/test_contract",
         "methods/pmet": "editing/test_residual_spread",
     },
@@ -62,11 +62,12 @@ TESTED_ELSEWHERE = {  # reason: {module: the file of tests that would fail witho
         "provenance/tidy": "workflow/test_graph",
     },
     "it is a part of what is checked whole": {
+        "datasets/atlas_files": "datasets/test_atlas",
         "datasets/strict_reading": "datasets/test_malformed",
         "datasets/world_vocabulary": "datasets/test_world",
         "settings/blocks": "settings/test_families",
         "settings/hyperparameters": "settings/test_params",
-        "settings/messages": "settings/test_params",
+        "settings/checking": "settings/test_params",
         "settings/models": "settings/test_params",
         "settings/objective": "settings/test_families",
         "settings/original_files": "settings/test_params",
@@ -122,7 +123,8 @@ def test_a_stage_is_one_word(stage):
     outputs = re.search(r"    output:\n((?:        .*\n)+)", RULES[stage])[1]
     assert all(any(start in line for start in starts) for line in outputs.splitlines())
     values, pipeline = (yaml.safe_load((ROOT / name).read_text()) for name in ("params.yaml", "dvc.yaml"))
-    assert (stage in pipeline["stages"]) == (stage in remembered(values))
+    models = (*values["run"]["models"], *values["run"]["real"])
+    assert (stage in pipeline["stages"]) == any(stage in remembered(values, model) for model in models)
 
 
 def test_every_rule_file_and_script_belongs_to_a_stage():
@@ -150,8 +152,7 @@ def test_rules_say_all_they_do(stage):
         for line in lines[1:-1]:
             assert re.fullmatch(r'" (--[a-z-]+ )?\{[a-z_.]+:q\}"', line), f"{stage}: {line}"
         if stage not in ("fetch", "dataset", "evaluate", "paper"):
-            assert f'threads: threads_of("{stage}")' in rule
-            assert ("gpu=GPU" in rule) == (stage != "convert"), "it loads a model, and computes nothing with it"
+            assert f'threads: threads_of("{stage}")' in rule and ("gpu=GPU" in rule) == (stage != "convert")
         assert "script:" not in rule and "run:" not in rule
 
 
@@ -205,7 +206,7 @@ def test_figures_and_plumbing_start_without_torch():
     code = (
         "import runpy, sys\n"
         "from engram.cli import main\n"
-        "from engram.job import lineage\n"
+        "from engram.job import code_digest, lineage\n"
         "from engram.provenance import audit, dvc_yaml, record_run\n"
         "from engram.settings import params\n"
         "slow = {'torch', 'snakemake', 'dvc', 'pandas'} & set(sys.modules)\n"
@@ -234,8 +235,9 @@ def over_budget(path, lines, function=None):
 
 
 def test_budgets():
-    found = [row for path in MODULES for row in over_budget(path, 400, 60)]
-    found += [row for path in scripts() for row in over_budget(path, 120 if path.parent.name == "scripts" else 150, 60)]
+    """docs/decisions/0022 says where the numbers are from."""
+    found = [row for path in MODULES for row in over_budget(path, 400, 52)]
+    found += [row for path in scripts() for row in over_budget(path, 96 if path.parent.name == "scripts" else 144, 52)]
     for path in (ROOT / "workflow/rules").glob("*.smk"):
         found += over_budget(path, 120 if path.stem == "common" else 150)
     found += over_budget(ROOT / "Snakefile", 75)

@@ -7,10 +7,11 @@ from functools import cache, partial
 from pathlib import Path
 
 from engram.machine import liveness
-from engram.settings import (checkpoint_files, edits, execution, families, items, methods, original_files, params, slices,
-                             stages, sweeps, trace_variants)
+from engram.settings import (checkpoint_files, edits, execution, families, items, methods, original_files, params,
+                             slices, stages, sweeps, trace_variants)
 from engram.settings.fact_groups import PATTERN, FactGroup
-from engram.job.lineage import code_digest, code_roots, record_path
+from engram.job import code_digest
+from engram.job.lineage import record_path
 
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # jobs run under this Python
 os.environ.update(execution.exported(config))  # how they work, which is no part of their settings
@@ -57,19 +58,6 @@ threads_of, slice_of = partial(slices.threads_of, config), partial(slices.slice_
 Derived = slices.Derived
 
 
-def files_made(model):
-    """The files of a checkpoint that a stage makes, by name: `train` or `convert`; none for one that is published."""
-    block = config["models"][model]
-    stage = rules.train if "train" in block else rules.convert if stages.converted(block) else None
-    return {name: path for name, path in stage.output.items() if name != "loss"} if stage else {}
-
-
-def checkpoint(wc):
-    """What a model is, and its files, where a stage makes them."""
-    files = {name: path for name, path in files_made(wc.model).items() if name != "origin"}
-    return {name: path.format(**wc) for name, path in (files | {"manifest": rules.checkpoint.output.manifest}).items()}
-
-
 def records_of(wc):
     """The records of a dataset, and which of them the model answers correctly."""
     name = RECORDS[wc.dataset]
@@ -93,9 +81,14 @@ def flags(*names):
         for word in (f"--{name.replace('_', '-')}", *([value] if isinstance(value, str) else value))]
 
 
+@cache
+def digest_of(*roots):
+    return code_digest.digest(code_digest.files(*roots))
+
+
 def code_of(script, method=None):
     """Digest of the code that a job runs; comments and docstrings do not count. `method`: the wildcard of one."""
-    return lambda wc: code_digest(*code_roots(
+    return lambda wc: digest_of(*code_digest.roots_of(
         f"workflow/{script.format(**wc)}.py", families.named(seen(wc.model), wc[method]) if method else None))
 
 

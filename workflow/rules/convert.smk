@@ -1,7 +1,7 @@
-"""The weights of a checkpoint that is no safetensors, as safetensors.
+"""The weights of a checkpoint that is no safetensors: a GGUF file, dequantised, or pytorch_model.bin.
 
-IN   a GGUF file, or a folder or the hub with pytorch_model.bin
-OUT  results/convert/{model}/    weights and tokenizer, and of which files they were made
+IN   the file, or the folder, or nothing of this repository: the hub
+OUT  results/convert/{model}/   weights and tokenizer as save_pretrained writes them; origin.json: what they were made of
 """
 
 

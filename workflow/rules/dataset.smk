@@ -1,7 +1,8 @@
-"""Canonical tables of one model's source: generated, or parsed from a folder of the original files.
+"""Canonical tables of one model's source: generated, parsed from a folder of the original files, or made of an atlas.
 
 IN   of a source that is a folder: its files, and data/wordings.csv, its relations in both orders
-OUT  data/{model}/{facts,zsre,prompts,snippets,text,corpus,heldout,reversed}.parquet
+     of a source that is an atlas: its facts and wordings (data/atlas/{facts,wordings}.csv), and its text, if it has one
+OUT  data/{model}/{facts,zsre,prompts,snippets,text,corpus,heldout,reversed,hops}.parquet
      schemas: engram.job.schemas
 """
 
@@ -13,13 +14,13 @@ def source_of(wc):
 
 
 def raw_files(wc):
-    """The original files of a source of kind `folder`; none for a generated one."""
+    """The files of a source of kind `folder` or `atlas`; none for a generated one."""
     found = original_files.source_files(source_of(wc))
     return [str(found[key]) for key in original_files.TABLES if key in found]
 
 
 def wordings_of(wc):
-    """How relations are asked in the other order, for a source that does not generate them."""
+    """How relations are asked in the other order, for a source that has no wordings of its own."""
     return {"wordings": WORDINGS} if source_of(wc)["kind"] == "folder" else {}
 
 
@@ -37,6 +38,7 @@ rule dataset:
         corpus="data/{model}/corpus.parquet",
         heldout="data/{model}/heldout.parquet",
         reversed="data/{model}/reversed.parquet",
+        hops="data/{model}/hops.parquet",
     log:
         "logs/dataset/{model}.log",
     benchmark:
@@ -59,6 +61,7 @@ rule dataset:
         " --corpus {output.corpus:q}"
         " --heldout {output.heldout:q}"
         " --reversed {output.reversed:q}"
+        " --hops {output.hops:q}"
         " --model {wildcards.model:q}"
         " --config {params.config:q}"
         " 2>&1 | tee {log:q} >&2"

@@ -1,6 +1,7 @@
-"""The original files that the sources of the active models read, each from the first of its places that has it.
+"""The original files that the active models and their sources read, each from the first of its places that has it.
 
-IN   the places of the file (`fetch.files` of params.yaml); the folder that ENGRAM_DATA_DIR names comes first
+IN   the places of the file (`fetch.files` of params.yaml); the folder that ENGRAM_DATA_DIR names comes first; with
+     `accepted: false` it is not made
 OUT  data/original/{name}                    a link to the file, checked: size, hash, schema, number of records
      results/fetch/{name}/receipt.json       which place gave it, its size, hash and number of records
      results/fetch/{name}/records.parquet    id and hash of each record: another version is a visible difference

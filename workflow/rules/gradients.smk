@@ -34,7 +34,7 @@ rule gradients:
     params:
         config=lambda wc: slice_of(
             "gradients", wc.model,
-            trace=Derived(trace_variants.section(config["trace"], trace_variants.MAIN),
+            trace=Derived(trace_variants.section(seen(wc.model)["trace"], trace_variants.MAIN),
                           trace_variants.keys_of(config, wc.model, trace_variants.MAIN))),
         weights=flags("manifest", "weights"),
         code=code_of("scripts/gradients"),

@@ -32,7 +32,7 @@ rule trace:
     params:
         config=lambda wc: slice_of(
             "trace", wc.model, "trace_window",
-            trace=Derived(trace_variants.section(config["trace"], wc.variant),
+            trace=Derived(trace_variants.section(seen(wc.model)["trace"], wc.variant),
                           trace_variants.keys_of(config, wc.model, wc.variant)),
             decided_by=[f"paper.{item}" for item in trace_variants.items_of(seen(wc.model), wc.variant)]),
         weights=flags("manifest", "weights"),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 
 from engram.editing import covariance, second_moment
-from engram.job import arguments, io, schemas, shards
+from engram.job import arguments, io, resuming, schemas
 from engram.model import loading, runtime
 from engram.model.loading import LM
 from engram.settings.blocks import build
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     articles = io.read_table(job.inputs.text, schemas.ARTICLES)[: settings.articles]
     if settings.tokens != "all":
         articles = articles[: covariance.articles_of(lm, list(articles["text"]), limit, settings.tokens)]
-    with shards.store(job) as store:
+    with resuming.store(job) as store:
         moments = covariance.second_moments(
             lm,
             job.config["model"]["covariance_layers"],

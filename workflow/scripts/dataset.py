@@ -1,10 +1,10 @@
-"""The canonical tables of one source: generated (kind world), or parsed from a folder of original files (kind
-folder).
+"""The canonical tables of one source: generated (kind world), parsed from a folder of original files (kind folder), or
+made of facts and wordings (kind atlas).
 """
 
 from collections.abc import Sequence
 
-from engram.datasets import folder, world
+from engram.datasets import atlas, folder, world
 from engram.job import arguments
 
 
@@ -16,11 +16,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv,
         inputs=["raw*", "wordings?"],
         keys=["model"],
-        outputs=["facts", "zsre", "prompts", "snippets", "text", "corpus", "heldout", "reversed"],
+        outputs=["facts", "zsre", "prompts", "snippets", "text", "corpus", "heldout", "reversed", "hops"],
     )
     source = {key: value for key, value in job.config["source"].items() if key != "name"}
     if source["kind"] == "world":
         tables = world.tables(source, job.config["seed"])
+    elif source["kind"] == "atlas":
+        tables = atlas.tables(source, job.inputs.raw, job.config["seed"])
     else:
         tables = folder.tables(source, job.inputs.raw, job.config["seed"], job.inputs.wordings)
     for name, frame in tables.items():

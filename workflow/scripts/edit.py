@@ -2,13 +2,12 @@
 
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
-from engram.editing import drift, editor, outcomes, records, second_moment, sequence
+from engram.editing import drift, editor, outcomes, records, sequence
 from engram.job import arguments, io, schemas
-from engram.model import contexts, loading, runtime
+from engram.model import loading, runtime
 from engram.model.loading import LM
 from engram.settings.blocks import build
 from engram.settings.fact_groups import FactGroup
@@ -44,19 +43,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         of=n.ranks,
         **job.config["model"]["records"],
     )
-    aids = aids_of(job, chosen, lm)
-    clashes = records.contradictions(chosen) if n.facts > 1 else []
-    if clashes:
-        print(
-            f"edit: {len(clashes)} of {len(chosen)} records contradict an earlier one, as case_id {clashes[0][1]} does "
-            f"{clashes[0][0]}; no model that holds both can say both",
-            file=sys.stderr,
-        )
+    aids = editor.aids_of(job, lm, list(chosen["case_id"]))
+    if n.facts > 1:
+        warn_of_contradictions(chosen)
     if job.inputs.reversed:
         chosen = records.with_reverse(chosen, io.read_table(job.inputs.reversed, schemas.REVERSED))
     records.check_lengths(lm, chosen, job.keys.dataset, aids.contexts)
     sizes = build(outcomes.Config, job.config["edit"], "edit")
-    key = (job.config["seed"], lm.name, "edit", job.keys.dataset)
     outputs = sequence.tables(
         lm,
         chosen,
@@ -66,11 +59,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         n,
         job.keys.dataset,
         sizes,
-        key,
+        (job.config["seed"], lm.name, "edit", job.keys.dataset),
         job.config.get("texts"),
         heldout_of(job, lm, sizes),
     )
-    keys = {"model": lm.name, "dataset": job.keys.dataset, "method": job.keys.method, "n": n.column}
+    keys = vars(job.keys) | {"n": n.column}
     for name, table in outputs.items():
         job.write(name, table.assign(**keys)[[*keys, *table.columns]])
 
@@ -82,26 +75,15 @@ def heldout_of(job: arguments.Job, lm: LM, sizes: outcomes.Config) -> drift.Held
     return drift.heldout(lm, io.read_table(job.inputs.heldout, schemas.HELDOUT), sizes.perplexity)
 
 
-def aids_of(job: arguments.Job, chosen: pd.DataFrame, lm: LM) -> editor.Aids:
-    """What the method needs besides the model, from the inputs. ValueError if a record of `chosen` has no value."""
-    given, aids = job.inputs, dict[str, Any]()
-    if given.prefixes:
-        family = getattr(editor.settings(job.config["method"]), "contexts", "rome")
-        aids["contexts"] = tuple(contexts.templates(io.read_table(given.prefixes, schemas.PREFIXES), family))
-    if given.moments:
-        aids["moments"] = second_moment.load(given.moments, job, lm)
-    if given.targets:
-        tensors, metadata = io.read_tensors(given.targets)
-        aids["targets"] = dict(zip(metadata["case_id"], tensors["value"].to(lm.device)))
-        missing = [case_id for case_id in chosen["case_id"] if case_id not in aids["targets"]]
-        if missing:
-            raise ValueError(
-                f"{given.targets}: no value for record {missing[0]} and {len(missing) - 1} more of the "
-                f"{len(chosen)} that are edited here; it has {len(aids['targets'])}"
-            )
-    if given.hypernet:
-        aids["hypernet"] = io.read_tensors(given.hypernet)
-    return editor.Aids(**aids)
+def warn_of_contradictions(chosen: pd.DataFrame) -> None:
+    """A line on stderr if some of these records, which one model is to hold, contradict others of them."""
+    clashes = records.contradictions(chosen)
+    if clashes:
+        print(
+            f"edit: {len(clashes)} of {len(chosen)} records contradict an earlier one, as case_id {clashes[0][1]} does "
+            f"{clashes[0][0]}; no model that holds both can say both",
+            file=sys.stderr,
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """One original file: from the first of its places that has it, checked, and linked to where the sources look for it.
 
 The folder that the environment variable ENGRAM_DATA_DIR names is looked into first. HF_HUB_OFFLINE: no network is
-touched.
+touched, unless pip, which brings what lies in Python packages, is set to use one.
 """
 
 import os

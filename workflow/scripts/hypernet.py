@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 
 from engram.editing import records
-from engram.editing.hypernet import editors, published_editors, tasks, training
-from engram.job import arguments, io, schemas, shards
+from engram.editing.trained_editors import editors, published_editors, tasks, training
+from engram.job import arguments, io, resuming, schemas
 from engram.model import loading, runtime
 from engram.model.loading import LM
 from engram.settings.blocks import build
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     lm = loading.open_lm(job, runtime.setup(job))
     section, here = job.config["hypernet"], f"hypernet.{job.keys.name}, model {lm.name}"
-    with shards.store(job) as store:
+    with resuming.store(job) as store:
         if job.inputs.published:
             artifact, log = (
                 published_editors.load(job.inputs.published, lm, section["net"]),
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def trained(
-    job: arguments.Job, lm: LM, section: dict[str, Any], here: str, store: shards.Store
+    job: arguments.Job, lm: LM, section: dict[str, Any], here: str, store: resuming.Store
 ) -> tuple[Any, pd.DataFrame]:
     """A newly trained editor as (tensors, metadata), and the log of its training. `here`: what messages call it."""
     data = build(tasks.Settings, section["data"], f"{here}, data")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from engram.editing import editor, records
 from engram.editing.values import targets
-from engram.job import arguments, io, schemas, shards
+from engram.job import arguments, io, resuming, schemas
 from engram.model import contexts, loading, runtime
 from engram.settings import objective
 
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     templates = contexts.templates(io.read_table(job.inputs.prefixes, schemas.PREFIXES), settings.contexts)
     records.check_lengths(lm, chosen, job.keys.dataset, templates)
     sizes = job.config["targets"]
-    with shards.store(job) as store:
+    with resuming.store(job) as store:
         optimised = targets.optimise(
             lm,
             records.to_facts(chosen),

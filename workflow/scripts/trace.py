@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from engram.job import arguments, io, schemas, shards
+from engram.job import arguments, io, resuming, schemas
 from engram.model import loading, runtime
 from engram.settings.blocks import build
 from engram.tracing import causal_trace, noise
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = runtime.setup(job)
     lm = loading.open_lm(job, device)
     corruption = noise.load(io.read_json(job.inputs.noise, schemas.NOISE), io.read_tensors(job.inputs.vectors)[0])
-    with shards.store(job) as store:
+    with resuming.store(job) as store:
         tables = causal_trace.trace(
             lm,
             io.read_table(job.inputs.prompts, schemas.KNOWN_PROMPTS),

@@ -8,7 +8,7 @@ import torch
 from crossed import crossed
 from engram.editing.facts import Fact
 from engram.editing.values import descent, targets
-from engram.job import shards
+from engram.job import resuming
 from targets_oracle import optimised
 from toy import COARSE, PROMPTS, lm, loaded
 
@@ -147,8 +147,8 @@ def test_shards_change_nothing_and_a_resumed_run_computes_only_what_is_missing(t
     monkeypatch.setattr(descent, "optimised", noted)
     whole = targets.optimise(model, facts, CONTEXTS, ROME, batch=2)
     every = list(computed)
-    parts = shards.split(every, 3)
-    store, broken[:] = shards.Store(tmp_path, 3), parts[1][-1:]
+    parts = resuming.split(every, 3)
+    store, broken[:] = resuming.Store(tmp_path, 3), parts[1][-1:]
     with pytest.raises(KeyboardInterrupt):
         targets.optimise(model, facts, CONTEXTS, ROME, 2, store)
     broken.clear()

@@ -7,6 +7,7 @@ intervals over records. PAPER: beyond the papers, the reverse question.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -87,6 +88,13 @@ def rows(tables: Tables, job: Job) -> pd.DataFrame:
 DERIVATION = Derivation(COLUMNS, rows, prepare)
 
 
+def _mark(kind: str, color: str) -> dict[str, Any]:
+    """How a kind of question is marked, as arguments of matplotlib."""
+    *_, marker, filled = KINDS[kind]
+    face = color if filled else "white"
+    return {"color": color, "marker": marker, "markersize": 3.6, "linestyle": "none", "markerfacecolor": face}
+
+
 def draw(frame: pd.DataFrame) -> Figure:
     """A panel per metric, a row per editor, a mark per kind of question."""
     methods = list(frame["method"].unique())
@@ -96,20 +104,14 @@ def draw(frame: pd.DataFrame) -> Figure:
     for ax, (metric, title) in zip(fig.subplots(1, 2, sharey=True), SHOWN.items()):
         for at, kind in enumerate(kinds):
             rows = frame[(frame["metric"] == metric) & (frame["kind"] == kind)]
-            *_, marker, filled = KINDS[kind]
             for row in rows.itertuples():
-                color = looks[row.method][0]
                 ax.errorbar(
                     [row.value],
                     [methods.index(row.method) + 0.19 * (at - (len(kinds) - 1) / 2)],
                     xerr=[row.ci],
-                    color=color,
-                    marker=marker,
-                    markersize=3.6,
                     capsize=1.5,
                     elinewidth=0.8,
-                    linestyle="none",
-                    markerfacecolor=color if filled else "white",
+                    **_mark(kind, looks[row.method][0]),
                 )
         ax.set(title=title, ylim=(len(methods) - 0.45, -0.55), xlim=(-4 if metric == "success" else -104, 104))
         ax.grid(True, axis="x", linewidth=0.3, color="0.85")
@@ -119,17 +121,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     )
     counts = frame.groupby("kind")["count"].max()
     for kind in kinds:
-        *_, label, marker, filled = KINDS[kind]
-        fig.axes[0].plot(
-            [],
-            [],
-            color="0.35",
-            marker=marker,
-            markersize=3.6,
-            linestyle="none",
-            markerfacecolor="0.35" if filled else "white",
-            label=f"{label} ({counts[kind]:,})",
-        )
+        fig.axes[0].plot([], [], label=f"{KINDS[kind][2]} ({counts[kind]:,})", **_mark(kind, "0.35"))
     fig.supxlabel(f"mean over records x 100, {style.shorten(frame['model'].iloc[0], 30)}", fontsize=style.SIZE)
     handles, labels = fig.axes[0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, handletextpad=0.3)

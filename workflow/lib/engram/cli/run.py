@@ -14,6 +14,7 @@ def register(commands: Commands) -> None:
     add(commands, doctor)
     add(commands, record)
     add(commands, pipeline)
+    add(commands, stages)
     add(commands, tidy)
     add(commands, tables)
     add(commands, readme, add_help=False)  # it reads its own options
@@ -52,6 +53,14 @@ def pipeline(args: argparse.Namespace) -> int:
     from engram.provenance import dvc_yaml
 
     dvc_yaml.update("dvc.yaml", values())
+    return 0
+
+
+def stages(args: argparse.Namespace) -> int:
+    """Print the stages of DVC of the active models, for `dvc status` and `dvc repro`."""
+    from engram.provenance import dvc_lock
+
+    print("\n".join(dvc_lock.stages(".", values())))
     return 0
 
 

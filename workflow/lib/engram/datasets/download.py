@@ -117,7 +117,7 @@ def _receive(answer: requests.Response, url: str, part: Path, done: int, size: i
     chunks = answer.iter_content(CHUNK)
     first = next(chunks, b"")
     _sane(first, start, total, size)
-    _room(part, (total or size or 0) - start)
+    room(part, (total or size or 0) - start)
     version = answer.headers.get("ETag", "")
     version = version if version.startswith('"') else answer.headers.get("Last-Modified", "")  # weak ones name no bytes
     version = version if plain else ""
@@ -143,7 +143,8 @@ def _sane(first: bytes, start: int, total: int | None, size: int | None) -> None
         raise NotHere(f"the server's file has {total:,} bytes, expected {size:,}")
 
 
-def _room(part: Path, more: int) -> None:
+def room(part: Path, more: int) -> None:
+    """NotHere if the disk of the folder that `part` lies in has not so many bytes more."""
     free = shutil.disk_usage(part.parent).free
     if more > free:
         raise NotHere(f"{part.parent} has {free / 2**30:.1f} GiB free, {more / 2**30:.1f} are needed")

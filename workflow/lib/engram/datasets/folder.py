@@ -1,4 +1,6 @@
-"""Local files in the original formats (CounterFact, zsRE in MEND's schema, known-fact prompts, Wikipedia jsonl), parsed
+"""The source kind `folder`: records, prompts and texts read from a folder of original files.
+
+They are in the original formats (CounterFact, zsRE in MEND's schema, known-fact prompts, Wikipedia jsonl), parsed
 strictly.
 
 Malformed records stop the run, each with file, record and field in the message (engram.datasets.original_formats); none
@@ -34,7 +36,7 @@ def tables(block: dict, paths: list[Path], seed: int, words: Path | None = None)
     source = build(Source, block, "sources (kind folder)")
     facts_file, zsre_file, prompts_file, text_file, *more = paths
     facts = schemas.FACTS.frame(original_formats.counterfact(facts_file))
-    text = schemas.ARTICLES.frame(_articles(text_file))
+    text = schemas.ARTICLES.frame(articles(text_file))
     corpus = schemas.CORPUS.frame(_corpus(facts, text, source, seed))
     return {
         "facts": facts,
@@ -43,10 +45,11 @@ def tables(block: dict, paths: list[Path], seed: int, words: Path | None = None)
         "snippets": schemas.SNIPPETS.frame(_snippets(more[0] if more else None, facts)),
         "text": text,
         "corpus": corpus,
-        "heldout": schemas.HELDOUT.frame(_heldout(text, set(corpus["text"]), source.heldout)),
+        "heldout": schemas.HELDOUT.frame(heldout(text, set(corpus["text"]), source.heldout)),
         "reversed": schemas.REVERSED.frame(
             reverse_wordings.turned(facts, reverse_wordings.read(words) if words else {})
         ),
+        "hops": schemas.HOPS.frame([]),
     }
 
 
@@ -71,7 +74,10 @@ def _prompts(file: Path, facts: pd.DataFrame) -> list[dict]:
     return rows
 
 
-def _articles(file: Path) -> list[dict]:
+def articles(file: Path) -> list[dict]:
+    """Rows of table `text`, of a file with one json object {id, title, text} a line. ValueError names the file and the
+    line.
+    """
     return [{key: row[key] for key in ("article_id", "title", "text")} for row in original_formats.articles(file)]
 
 
@@ -129,9 +135,9 @@ def _paragraphs(article: str) -> list[str]:
     return [paragraph for paragraph in article.split("\n") if len(paragraph) > 80]
 
 
-def _heldout(text: pd.DataFrame, seen: set[str], count: int) -> list[dict]:
-    """The longest paragraph, among those that are no training document, of each of the first `count` articles that have
-    any.
+def heldout(text: pd.DataFrame, seen: set[str], count: int) -> list[dict]:
+    """Rows of table `heldout`: the longest paragraph, among those that are no training document, of each of the first
+    `count` articles that have any. `text`: the table of that name; `seen`: the training documents.
 
     Nobody can say what a published model was trained on: for it these are articles of the sample.
     """

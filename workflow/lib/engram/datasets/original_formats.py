@@ -2,11 +2,12 @@
 
 counterfact, multi-counterfact (mass edits: no two records ask for different objects of the same statement), zsre
 (MEND's schema), prompts (known facts), snippets (texts about names that have an attribute), articles (jsonl), idf and
-vocabulary (TF-IDF tables), editor (a published hyper-network; opened by stage `hypernet`).
+vocabulary (TF-IDF tables), editor (a published hyper-network; opened by stage `hypernet`), gguf (a model's checkpoint).
 """
 
 import hashlib
 import json
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 from engram.datasets.strict_reading import Problems, Record, is_text, lines, load, load_list, recognised
 
 OTHER = "not an array of numpy (.npy), or truncated: it does not begin like one"
+GGUF, VERSIONS = b"GGUF", (2, 3)  # how a checkpoint of this format begins; what can be read of it
 LISTS = ("paraphrase_prompts", "neighborhood_prompts", "attribute_prompts", "generation_prompts")
 
 
@@ -223,6 +225,19 @@ def editor(file: Path) -> list[str]:
     return [file.name]
 
 
+def gguf(file: Path) -> list[str]:
+    """A checkpoint is one thing: only that it begins as one of GGUF, in a version that is known, is checked."""
+    with open(file, "rb") as stream:
+        head = stream.read(512)
+    wrong = recognised(head)
+    if wrong or not head.startswith(GGUF):
+        raise ValueError(f"{file}: {wrong or f'not a checkpoint in GGUF: it begins with {head[:4]!r}'}")
+    version = struct.unpack("<I", head[4:8])[0] if len(head) >= 8 else None
+    if version not in VERSIONS:
+        raise ValueError(f"{file}: GGUF of version {version}, expected {' or '.join(map(str, VERSIONS))}")
+    return [file.name]
+
+
 PARSERS: dict[str, Callable[[Path], Any]] = {  # schema of a file, as `fetch.files` says it -> its parser
     "counterfact": counterfact,
     "multi-counterfact": multi_counterfact,
@@ -233,14 +248,16 @@ PARSERS: dict[str, Callable[[Path], Any]] = {  # schema of a file, as `fetch.fil
     "idf": idf,
     "vocabulary": vocabulary,
     "editor": editor,
+    "gguf": gguf,
 }
-WHOLE = ("idf", "vocabulary", "editor")  # without records that could be named
+WHOLE = ("idf", "vocabulary", "editor", "gguf")  # without records that could be named
 KEYS = ("case_id", "prompt_id", "id")  # what names a record, where something does
 
 
 def index(file: Path, schema: str) -> tuple[int, list[dict]]:
     """Parse a file completely: how many records it holds, and one row {id, sha256} for each, so that another version of
-    it is a visible difference. Tables of numbers and editors have no such rows: the hash of the file says it all.
+    it is a visible difference. Tables of numbers, editors and checkpoints have no such rows: the hash of the file says
+    it all.
     """
     content = PARSERS[schema](file)
     if schema in WHOLE:

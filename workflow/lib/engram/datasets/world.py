@@ -55,6 +55,7 @@ def tables(block: dict, seed: int) -> dict[str, pd.DataFrame]:
         ),
         "heldout": schemas.HELDOUT.frame(_heldout(world, source, seed, set(corpus))),
         "reversed": schemas.REVERSED.frame(reverse_wordings.turned(facts, _wordings(world))),
+        "hops": schemas.HOPS.frame([]),
     }
 
 

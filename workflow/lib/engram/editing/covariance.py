@@ -19,7 +19,7 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from engram.editing.second_moment import Moment, SecondMoment, bytes_of
-from engram.job import progress, shards
+from engram.job import progress, resuming
 from engram.model import tokens
 from engram.model.halving import halving
 from engram.model.hooks import Stop, call_until_stop
@@ -90,7 +90,7 @@ def second_moments(
     max_tokens: int,
     budget: int,
     dtype: torch.dtype = torch.float64,
-    store: shards.Store | None = None,
+    store: resuming.Store | None = None,
     memory: int | None = None,
 ) -> dict[int, Moment]:
     """Second moment of the keys of every layer in `layers` over all tokens of `texts`, each cut at `max_tokens`.
@@ -109,8 +109,8 @@ def second_moments(
     feed = Feed(lm, sum(len(row) for batch in todo for row in batch))
     if memory is None and lm.device.type == "cuda":
         memory = _free_bytes(feed, sorted(set(layers)), todo[0], dtype)
-    store = store or shards.Store()
-    parts = shards.split(todo, 1 if dtype == torch.float32 else store.count)
+    store = store or resuming.Store()
+    parts = resuming.split(todo, 1 if dtype == torch.float32 else store.count)
     passes = store.first_value("passes", _passes(lm, sorted(set(layers)), dtype, memory))
     with progress.bar(None, "covariance", " tokens", total=feed.total * len(passes)) as bar:
         return {
@@ -142,7 +142,7 @@ def _passes(lm: LM, layers: list[int], dtype: torch.dtype, memory: int | None) -
 
 
 def _one_pass(
-    feed: "Feed", layers: list[int], parts: list[Sequence[Batch]], dtype: torch.dtype, store: shards.Store, bar: tqdm
+    feed: "Feed", layers: list[int], parts: list[Sequence[Batch]], dtype: torch.dtype, store: resuming.Store, bar: tqdm
 ) -> dict[int, Moment]:
     """The moments of `layers`, from one pass over the batches of all shards; resumed where the store has a sum."""
     expected = feed.total if dtype == torch.float64 else None
@@ -151,7 +151,7 @@ def _one_pass(
         for layer in layers
     }
     if store.folder is not None:
-        store = shards.Store(store.folder / f"layers-{layers[0]}-{layers[-1]}")
+        store = resuming.Store(store.folder / f"layers-{layers[0]}-{layers[-1]}")
     done, values = store.latest()
     if values is not None:
         _restore(sums, *values["sums.safetensors"])

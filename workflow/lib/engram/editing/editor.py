@@ -3,14 +3,17 @@
 How the facts and the edited models are put in order, one alone, many at once or in batches, is engram.editing.sequence.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 
+from engram.editing import second_moment
 from engram.editing.facts import Fact
 from engram.editing.second_moment import Moment
+from engram.job import arguments, io, schemas
+from engram.model import contexts
 from engram.model.delta import Delta
 from engram.model.loading import LM
 from engram.settings import methods
@@ -81,6 +84,32 @@ def settings(block: dict) -> Any:
     """
     values = {key: value for key, value in block.items() if key not in ("name", "method")}
     return build(load(block).Settings, values, f"methods.{block['name']}")
+
+
+def aids_of(job: arguments.Job, lm: LM, case_ids: Sequence[int]) -> Aids:
+    """What the method of a job of stage `edit` needs besides the model, from those of its inputs that are given.
+
+    Optimised values are on the device of `lm`. ValueError that names the file and the first of the `case_ids` for which
+    it has none.
+    """
+    given, aids = job.inputs, dict[str, Any]()
+    if given.prefixes:
+        family = getattr(settings(job.config["method"]), "contexts", "rome")
+        aids["contexts"] = tuple(contexts.templates(io.read_table(given.prefixes, schemas.PREFIXES), family))
+    if given.moments:
+        aids["moments"] = second_moment.load(given.moments, job, lm)
+    if given.targets:
+        tensors, metadata = io.read_tensors(given.targets)
+        aids["targets"] = dict(zip(metadata["case_id"], tensors["value"].to(lm.device)))
+        missing = [case_id for case_id in case_ids if case_id not in aids["targets"]]
+        if missing:
+            raise ValueError(
+                f"{given.targets}: no value for record {missing[0]} and {len(missing) - 1} more of the "
+                f"{len(case_ids)} that are edited here; it has {len(aids['targets'])}"
+            )
+    if given.hypernet:
+        aids["hypernet"] = io.read_tensors(given.hypernet)
+    return Aids(**aids)
 
 
 def deltas(method: str | dict, lm: LM, facts: list[Fact], settings: Any, aids: Aids, n: int = 1) -> list[Delta]:

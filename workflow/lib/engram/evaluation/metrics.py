@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from engram.datasets import original_formats
-from engram.evaluation.derivation import KEY, Choice, Derivation, Job, Number, Rows, Tables
+from engram.evaluation.derivation import KEY, Choice, Derivation, Job, Number, Rows, Tables, half_width
 from engram.settings.fact_groups import FactGroup
 
 RECORD = ["after", "case_id"]  # facts that were edited when a record was read, and the record
@@ -181,14 +180,6 @@ def of(dataset: str, scores: pd.DataFrame) -> pd.DataFrame:
     return records(dataset).compute(Tables.of(scores=scores), NO_JOB)
 
 
-def mean_ci(values: ArrayLike) -> tuple[float, float, int]:
-    """Mean, half width of the 95% interval (1.96 population std / sqrt(N)), and N."""
-    array = np.asarray(values, dtype=float)
-    if len(array) == 0 or np.isnan(array).any():
-        raise ValueError("cannot average: no values, or a missing one")
-    return float(array.mean()), float(1.96 * array.std() / np.sqrt(len(array))), len(array)
-
-
 def numbers(rows: Rows, dataset: str) -> dict[str, Number]:
     """Columns value, ci and count of the key `metric` over rows of the table of records: its mean times 100, half of
     the 95% interval, and the number of records. S is the harmonic mean of the three means that the dataset names;
@@ -256,7 +247,7 @@ def harmonic_ci(values: pd.DataFrame) -> tuple[float, float]:
     score = harmonic(list(means))
     if score == 0:
         return score, np.nan
-    return score, mean_ci((values * score**2 / (len(means) * means**2)).sum(axis=1))[1]
+    return score, half_width((values * score**2 / (len(means) * means**2)).sum(axis=1))
 
 
 def harmonic(values: list[float]) -> float:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TextIO
 
-from engram.job import guard, io, ledger_entry, lineage, schemas
+from engram.job import code_digest, guard, io, ledger_entry, lineage, schemas
 
 
 @dataclass
@@ -34,9 +34,11 @@ class Job:
     lock: TextIO | None = None  # on the outputs, while this process makes them
     began: dict[str, Any] = field(default_factory=ledger_entry.begin)
     _hashes: dict[tuple[str, str], str] = field(default_factory=dict)
+    _code: dict[Path, str] = field(init=False)
 
     def __post_init__(self) -> None:
-        lineage.code_files(*self._roots())  # read, and kept, as it is now: an edit while the job runs is not what ran
+        roots = code_digest.roots_of(self.script, self.config.get("method"))
+        self._code = code_digest.files(*roots)  # as it is now: an edit while the job runs is not what ran
 
     def write(self, name: str, value: Any) -> None:
         """Write the output `name`, its lineage record beside it and its ledger entry.
@@ -68,10 +70,7 @@ class Job:
 
     def _record(self, name: str, file: Path) -> dict[str, Any]:
         about = {"artifact": name, "sha256": lineage.sha256(file), "bytes": file.stat().st_size}
-        return about | self.origin() | {"command": self.command, "modules": lineage.modules(*self._roots())}
-
-    def _roots(self) -> list[str]:
-        return lineage.code_roots(self.script, self.config.get("method"))
+        return about | self.origin() | {"command": self.command, "modules": code_digest.modules(self._code)}
 
     def origin(self) -> dict[str, Any]:
         """All that the outputs depend on; complete once the inputs are and the device is known."""
@@ -81,7 +80,7 @@ class Job:
             "inputs": self.hashed_inputs(),
             "params": self.config,
             "seed": self.config.get("seed"),
-            "code": lineage.code_digest(*self._roots()),
+            "code": code_digest.digest(self._code),
             "packages": lineage.packages(),
             "device": self.device,
         }
@@ -146,7 +145,7 @@ def _settings(text: str) -> dict[str, Any]:
 
 def _command(script: Path, argv: list[str]) -> list[str]:
     """The command, its script relative to the repository, without --config, which the record holds as `params`."""
-    words, skip = [lineage.from_workflow(script)], False
+    words, skip = [code_digest.from_workflow(script)], False
     for word in argv:
         if not skip and word != "--config":
             words.append(word)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from engram.job.table_schema import DTYPES, MAKE_ANEW, TEXT, Document, Table, about
+from engram.job.schema_checks import DTYPES, MAKE_ANEW, TEXT, Document, Table, about
 
 EMPTY = {"keep_default_na": False, "na_values": [""]}  # in csv only an empty cell is a missing value
 

@@ -1,6 +1,6 @@
 """Progress bars, on stderr, so that long stages show rate and time left.
 
-What lets a killed job go on is engram.job.shards.
+What lets a killed job go on is engram.job.resuming.
 """
 
 from collections.abc import Iterable

@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from engram.job import schemas
-from engram.job.table_schema import WORDS, Document, Table, about
+from engram.job.schema_checks import WORDS, Document, Table, about
 
 HEAD = """# Tables
 

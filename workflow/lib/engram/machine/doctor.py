@@ -135,7 +135,7 @@ def plan(values: dict, model: str) -> Plan:
     size = external_inputs.original_bytes(values, model)
     if shape is None:
         return Plan(None, {}, 0, size, 0)
-    download = 0 if "train" in block or external_inputs.checkpoint(block) else shape.parameters * estimate.FLOAT
+    download = 0 if "hub" not in block or external_inputs.checkpoint(block) else shape.parameters * estimate.FLOAT
     return Plan(
         shape,
         estimate.costs(values, model, shape, external_inputs.rows(values, model)),

@@ -6,6 +6,7 @@ Shapes: d width, D keys, L layers, V vocabulary.
 """
 
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +33,7 @@ SHARES = {
     "known": 0.13,
     "noise": 0.25,
     "prefixes": 0.05,
+    "sampled": 0.2,
     "covariance": 0.5,
     "trace": 0.9,
     "targets": 0.8,
@@ -53,11 +55,12 @@ class Shape:
     context: int
     positions: bool = True  # a learnt embedding of positions
     head: bool = False  # a head of its own, not the token embedding
+    gated: bool = False  # the MLP has a gate: three maps instead of two
 
     @property
     def block(self) -> int:
         """Weights of one block, without biases."""
-        return 4 * self.width**2 + 2 * self.width * self.inner
+        return 4 * self.width**2 + (2 + self.gated) * self.width * self.inner
 
     @property
     def parameters(self) -> int:
@@ -77,7 +80,10 @@ PUBLISHED = {
     "openai-community/gpt2-xl": Shape(48, 1600, 6400, 50257, 1024),
     "EleutherAI/gpt-j-6b": Shape(28, 4096, 16384, 50400, 2048, positions=False, head=True),
     "EleutherAI/gpt-neox-20b": Shape(44, 6144, 24576, 50432, 2048, positions=False, head=True),
+    "SmolLM2-135M-Instruct.Q4_1.gguf": Shape(30, 576, 1536, 49152, 8192, positions=False, gated=True),
+    "gemma-3-270m.Q4_K_M.gguf": Shape(18, 640, 2048, 262144, 32768, positions=False, gated=True),
 }
+GATED = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "gemma3_text", "phi3")  # MLPs with a gate
 
 
 def shape_of(block: dict, configuration: dict | None = None) -> Shape | None:
@@ -97,8 +103,9 @@ def shape_of(block: dict, configuration: dict | None = None) -> Shape | None:
             configuration.get("n_positions") or configuration.get("max_position_embeddings", 2048),
             positions="n_positions" in configuration and "rotary_dim" not in configuration,
             head=not configuration.get("tie_word_embeddings", True),
+            gated=configuration.get("model_type", "") in GATED,
         )
-    return PUBLISHED.get(block.get("hub", ""))
+    return PUBLISHED.get(block.get("hub") or PurePath(block["gguf"]).name)
 
 
 class Cost(NamedTuple):
@@ -123,7 +130,10 @@ def costs(values: dict, model: str, shape: Shape, rows: dict[str, int]) -> dict[
     new = sum(
         length * count for family in values["prefixes"]["families"].values() for length, count in family["lengths"]
     )
+    own = values["sampled"]
+    written = (own["passages"] + own["heldout"]) * own["tokens"]
     by_stage |= {
+        "sampled": Cost(shape.forward(written, written), written * 4),
         "known": Cost(shape.forward(asked * (length + TOKENS["target"]), asked * TOKENS["target"]), asked * 40),
         "noise": Cost(
             0, len(trace_variants.rules(values, model, trace_variants.wanted(values))) * shape.width**2 * FLOAT
@@ -141,7 +151,9 @@ def costs(values: dict, model: str, shape: Shape, rows: dict[str, int]) -> dict[
 
 def _covariance(values: dict, block: dict, shape: Shape, articles: int) -> Cost:
     layers, size = len(block["covariance_layers"]), 8 if values["covariance"]["dtype"] == "float64" else 4
-    tokens = min(values["covariance"]["articles"], articles) * min(TOKENS["article"], shape.context)
+    read = values["covariance"]
+    tokens = min(read["articles"], articles) * min(TOKENS["article"], shape.context, read["max_tokens"])
+    tokens = tokens if read["tokens"] == "all" else min(tokens, read["tokens"])
     upto = (max(block["covariance_layers"]) + 1) / shape.layers
     exact = 2 if size == 8 else 1
     disk = layers * shape.inner**2 * size

@@ -1,14 +1,18 @@
 """What a run needs from outside of the repository: a checkpoint and original files. Is it here, or can it be had?"""
 
+import csv
+import importlib.util
 import json
 import re
+import sys
+from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from engram.settings import original_files
+from engram.settings import original_files, package_places
 
 STORE = Path(".downloads")
 UNKNOWN = 50 * 2**20  # bytes of an original file whose size nobody says
@@ -27,15 +31,16 @@ class Need(NamedTuple):
 
 
 def needs(values: dict, model: str, environment: Mapping[str, str]) -> list[Need]:
-    """The checkpoint, the files of the source and the published editors of one model."""
+    """The checkpoint of one model, the files of its source and the published editors."""
     block = values["models"][model]
     offline, given = original_files.offline(environment), environment.get("ENGRAM_DATA_DIR", "")
-    listed = [] if "train" in block else [_checkpoint(block, offline)]
+    listed = [_checkpoint(block, offline)] if "hub" in block else []
     if given and not Path(given).is_dir():
         listed.append(Need(f"ENGRAM_DATA_DIR: {given} is not a folder", False, False, "a folder, or unset"))
     originals = set(original_files.wanted(values, model, original_files.FOLDER))
     source = original_files.source_files(values["sources"][block["source"]])
-    paths = [Path(path) for path in source.values()] + [
+    paths = [Path(block["gguf"])] if "gguf" in block else []
+    paths += [Path(path) for path in source.values()] + [
         Path(path) for path in values["hypernet"]["published"].get(model, {}).values()
     ]
     for path in dict.fromkeys(paths):
@@ -53,6 +58,8 @@ def _original(path: Path, section: dict, local: Path | None, offline: str | None
         original_files.local_names(path.name, block.get("sample")),
         original_files.kept_name(path.name, block.get("sample")),
     )
+    if refused := original_files.not_accepted(path.name, block):
+        return Need(f"{path.name}: not to be used: {refused[0]}", False, False, refused[1])
     for place in [
         path,
         STORE / kept,
@@ -63,25 +70,42 @@ def _original(path: Path, section: dict, local: Path | None, offline: str | None
             return Need(f"{path.name}: in {place.parent}", True, True)
     remote = [f"{mirror.rstrip('/')}/{path.name}" for mirror in section["mirrors"]]
     remote += [place for place in block["places"] if re.match(r"[a-z]+:", place)]
-    servers = {server(place): None for place in remote}
+    packages = [place for place in remote if package_places.is_package(place)]
+    folders = [*filter(None, (local, STORE)), STORE / original_files.wheels_name(path.name)]
+    for package in packages:
+        if found := _wheels(package, folders):
+            return Need(f"{path.name}: in {', '.join(found)}", True, True)
+    servers = {server(place): None for place in remote if place not in packages}
     answers = {name: f"not asked, {offline}" if offline else asked(name) for name in servers}
-    heard = "; ".join(f"{name}: {answer or 'answers'}" for name, answer in answers.items()) or "no address is known"
+    pip = importlib.util.find_spec("pip") is not None
+    heard = [f"{name}: {answer or 'answers'}" for name, answer in answers.items()]
+    heard += ["pip can be asked for its packages" if pip else f"no pip in the environment of {sys.executable}"] * bool(
+        packages
+    )
     size = f", {block['bytes'] / 2**20:,.0f} MiB" if "bytes" in block else ""
+    hand = [f"by hand: {package_places.by_hand(place, str(STORE))}" for place in packages]
     return Need(
-        f"{path.name}: not here{size}; {heard}",
+        "\n".join([f"{path.name}: not here{size}; {'; '.join(heard) or 'no address is known'}", *hand]),
         False,
-        None in answers.values(),
+        None in answers.values() or (pip and bool(packages)),
         f"put it into {STORE}/ or the folder that ENGRAM_DATA_DIR names, or let this machine reach a place that has it",
     )
 
 
+def _wheels(place: str, folders: list[Path]) -> list[str]:
+    """The wheels in these folders that hold a file together; none if one of them is lacking."""
+    names = [(folder, path.name) for folder in folders if folder.is_dir() for path in sorted(folder.iterdir())]
+    found = [
+        next((str(folder / name) for folder, name in names if package_places.is_wheel_of(name, part)), None)
+        for part in package_places.parts(place)
+    ]
+    return [name for name in dict.fromkeys(found) if name] if all(found) else []
+
+
 def _checkpoint(block: dict, offline: str | None) -> Need:
-    name = block["gguf"] if "gguf" in block else f"{block['hub']}, revision {block['revision']}"
-    name = f"checkpoint {name}"
+    name = f"checkpoint {block['hub']}, revision {block['revision']}"
     if checkpoint(block):
         return Need(f"{name}: here", True, True)
-    if "gguf" in block:
-        return Need(f"{name}: not here", False, False, "put it there")
     answer = f"not asked, {offline}" if offline else asked(server("hub:"))
     return Need(
         f"{name}: not here; {server('hub:')}: {answer or 'answers'}",
@@ -93,9 +117,7 @@ def _checkpoint(block: dict, offline: str | None) -> Need:
 
 
 def checkpoint(block: dict) -> bool:
-    """Whether the weights of a published model are on this machine: a GGUF file, a folder, or the cache of the hub."""
-    if "gguf" in block:
-        return Path(block["gguf"]).exists()
+    """Whether the weights of a published model are on this machine: a folder, or the cache of the hub."""
     names = (*WEIGHTS, *(PICKLED if block.get("convert") else ()))
     if Path(block["hub"]).is_dir():
         return any((Path(block["hub"]) / name).exists() for name in names)
@@ -105,9 +127,28 @@ def checkpoint(block: dict) -> bool:
 def configuration(block: dict) -> dict | None:
     """The configuration of a published model, if it is on this machine."""
     if "hub" not in block:
-        return None
+        return _header(Path(block["gguf"])) if "gguf" in block else None
     path = Path(block["hub"], "config.json") if Path(block["hub"]).is_dir() else _cached(block, "config.json")
     return json.loads(Path(path).read_text(encoding="utf-8")) if path and Path(path).exists() else None
+
+
+def _header(file: Path) -> dict | None:
+    """What a GGUF file says of the shape of its model, in the words of transformers; None if it is not here."""
+    here = [path for path in (file, STORE / file.name) if path.exists()]
+    if not here:
+        return None
+    from gguf import GGUFReader
+
+    fields = GGUFReader(here[0]).fields
+    kind = fields["general.architecture"].contents()
+    names = {
+        "num_hidden_layers": "block_count",
+        "hidden_size": "embedding_length",
+        "intermediate_size": "feed_forward_length",
+        "max_position_embeddings": "context_length",
+    }
+    shape = {ours: int(fields[f"{kind}.{theirs}"].contents()) for ours, theirs in names.items()}
+    return shape | {"model_type": kind, "vocab_size": len(fields["tokenizer.ggml.tokens"].data)}
 
 
 def _cached(block: dict, name: str) -> str | None:
@@ -158,12 +199,30 @@ def rows(values: dict, model: str) -> dict[str, int]:
     if source["kind"] == "world":
         every = dict.fromkeys(("facts", "zsre", "prompts"), source["subjects"] * source["relations"])
         return every | {"text": source["articles"]}
+    if source["kind"] == "atlas":
+        return _atlas(source, values)
     counts = {
         key: _count(Path(path), values["fetch"]["files"])
         for key, path in original_files.source_files(source).items()
         if key in ("facts", "zsre", "prompts", "text")
     }
     return counts | {"prompts": counts["prompts"] + counts["facts"]}
+
+
+def _atlas(source: dict, values: dict) -> dict[str, int]:
+    """Rows of an atlas: each fact is two prompts, and a record if four others at least have its object; where the text
+    is the model's own, as many articles as are read.
+    """
+    paths = original_files.source_files(source)
+    try:
+        with open(paths["facts"], encoding="utf-8", newline="") as file:
+            objects = Counter((row["relation"], row["object"]) for row in csv.DictReader(file))
+    except (OSError, ValueError, KeyError):
+        objects = Counter()
+    records = sum(count for count in objects.values() if count > 4)
+    articles = _count(Path(paths["text"]), values["fetch"]["files"]) if "text" in paths else None
+    texts = values["covariance"]["articles"] if articles is None else articles
+    return {"facts": records, "zsre": records, "prompts": 2 * objects.total(), "text": texts}
 
 
 def _count(path: Path, files: dict) -> int:

@@ -28,7 +28,7 @@ def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:
 
     ValueError for more than one fact, or one that the learner was trained on.
     """
-    from engram.editing.hypernet import editors
+    from engram.editing.trained_editors import editors
 
     if len(facts) != 1:
         raise ValueError(f"ke edits one fact at a time, asked for {len(facts)}")

@@ -29,6 +29,6 @@ def edit(lm: LM, facts: list[Fact], settings: Settings, aids: Aids) -> Delta:
     DIFFERS: the published code takes one gradient of the mean loss over all facts; here each fact has its own, as it
     was trained, so that a change does not shrink with the number of facts.
     """
-    from engram.editing.hypernet import editors
+    from engram.editing.trained_editors import editors
 
     return editors.edit(lm, "mend", facts, settings.lr_scale, aids.hypernet)

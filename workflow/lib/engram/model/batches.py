@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from engram.job import progress, shards
+from engram.job import progress, resuming
 from engram.model.delta import NOTHING, Delta, groups
 from engram.model.halving import ChunkLimit, Item, Result, halving
 from engram.model.loading import LM
@@ -69,7 +69,7 @@ def map_sorted(
     for group in groups(lm, deltas, budget):
         members = [i for i in range(len(items)) if (which[i] if which else 0) in group]
         members.sort(key=lambda i: (order[i], i))
-        batches += shards.split(members, max(1, -(-len(members) // rows)))
+        batches += resuming.split(members, max(1, -(-len(members) // rows)))
     results = map_batches(lm, [[items[i] for i in batch] for batch in batches], compute, what)
     by_index = dict(zip(chain(*batches), chain(*results)))
     return [by_index[i] for i in range(len(items))]

@@ -10,6 +10,7 @@ from engram.model.loading import LM
 from engram.settings.sections import Sampled
 
 BREAK = "\n"  # what a text begins behind, for a model without a start token
+ROWS = 40  # texts at a time: few, for each keeps keys and values of all its tokens
 
 
 def sample(lm: LM, settings: Sampled, seed: int) -> dict[str, pd.DataFrame]:
@@ -34,7 +35,7 @@ def _texts(lm: LM, settings: Sampled, seed: int, what: str, count: int) -> list[
     before = len(tokens.prompt(lm.tokenizer, begin))
     keys = [(seed, lm.name, "sampled", what, number) for number in range(count)]
     length = min(before + settings.tokens, lm.model.config.max_position_embeddings)
-    written = generation.token_ids(lm, [begin] * count, keys, length, settings.top_k) if count else []
+    written = generation.token_ids(lm, [begin] * count, keys, length, settings.top_k, rows=ROWS) if count else []
     ends = _ends(lm)
     cut = [list(takewhile(lambda token: token not in ends, ids[before:])) for ids in written]
     return [tokens.decode(lm.tokenizer, ids).strip() for ids in cut]

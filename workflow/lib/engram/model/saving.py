@@ -27,4 +27,5 @@ def write(job: Job, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) 
         model.save_pretrained(folder, max_shard_size="1TB")
         tokenizer.save_pretrained(folder, save_jinja_files=False)
         for name, file in FILES.items():
+            Path(folder, file).chmod(0o644)  # safetensors lets nobody else read
             job.write(name, Path(folder, file))

@@ -1,6 +1,6 @@
 """Training a small GPT-2 from a corpus: byte-level BPE, packed documents, AdamW, one-cycle rate.
 
-Training of hypernetworks that edit a model: engram.editing.hypernet.training.
+Training of hypernetworks that edit a model: engram.editing.trained_editors.training.
 Same corpus, seed and thread count: same bytes.
 """
 

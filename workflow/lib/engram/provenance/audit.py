@@ -2,8 +2,8 @@
 make? Never imports torch.
 
 An artifact is any file of a model under data/, results/ or figures/; the record of `folder/name` is
-`folder/.lineage/name.json`. What lies in data/ itself is no artifact: git keeps it. `verify` asks the files and the
-code alone; `full` also Snakemake, the ledger, git and dvc.lock.
+`folder/.lineage/name.json`. What lies in data/ itself is no artifact, nor is the atlas: git keeps them. `verify`
+asks the files and the code alone; `full` also Snakemake, the ledger, git and dvc.lock.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -12,11 +12,13 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from engram.job import lineage
+from engram.job import code_digest, lineage
 from engram.provenance import code_versions, dvc_lock, planned_jobs
 from engram.provenance.ledger import Ledger
+from engram.settings import original_files
 
 FOLDERS = ("data", "results", "figures")
+KEPT = (Path("data"), Path(original_files.ATLAS))  # by git
 OK = "ok"
 NOTES = {
     "other model": "of a model that is not active: as its record says, but what it was made from is not here"
@@ -37,6 +39,7 @@ FAILURES = {
     "uncommitted": "made by code that no commit holds: commit it, with what it made",
     "dvc.lock": "what dvc.lock says and what is here differ (`engram record` puts a verified run into it)",
 }
+Code = Callable[..., dict[Path, str]]  # engram.job.code_digest.files, or what remembers its answers
 VALID = Path("results/params/valid.json")  # made by `engram check`, not by a rule
 
 
@@ -55,7 +58,7 @@ def artifacts(root: Path, models: Collection[str] | None = None) -> list[Path]:
         place = path.relative_to(root)
         if place.parent.name == ".lineage":
             paths.add(place.parent.parent / place.name.removesuffix(".json"))
-        elif not place.name.startswith(".") and place.parent != Path("data"):
+        elif not place.name.startswith(".") and place.parent not in KEPT:
             paths.add(place)
     return sorted(path for path in paths if models is None or model_of(path) in models)
 
@@ -77,10 +80,11 @@ def verdicts(root: Path | str, paths: Iterable[Path]) -> list[Verdict]:
     """One verdict for each of these artifacts (paths relative to `root`), and for nothing that they were made from."""
     folder = Path(root)
     current = cache(lambda path: lineage.sha256(folder / path) if (folder / path).is_file() else None)
-    return [_verdict(folder, path, current) for path in paths]
+    code = cache(code_digest.files)  # of one set of roots read once: many artifacts are made by the same code
+    return [_verdict(folder, path, current, code) for path in paths]
 
 
-def _verdict(root: Path, path: Path, current: Callable[[Path], str | None]) -> Verdict:
+def _verdict(root: Path, path: Path, current: Callable[[Path], str | None], code: Code) -> Verdict:
     if current(path) is None:
         return Verdict(path, "missing")
     try:
@@ -99,18 +103,18 @@ def _verdict(root: Path, path: Path, current: Callable[[Path], str | None]) -> V
         return Verdict(
             path, "input changed", ", ".join(f"{source} (not here)" if source in gone else source for source in changed)
         )
-    return _code_verdict(root, path, record)
+    return _code_verdict(root, path, record, code)
 
 
-def _code_verdict(root: Path, path: Path, record: dict) -> Verdict:
+def _code_verdict(root: Path, path: Path, record: dict, code: Code) -> Verdict:
     script = root / record["command"][0]
     if not script.is_file():
         return Verdict(path, "stale code", f"{record['command'][0]} (not here)")
-    roots = lineage.code_roots(script, record["params"].get("method"))
-    now = lineage.code_digest(*roots)
+    here = code(*code_digest.roots_of(script, record["params"].get("method")))
+    now = code_digest.digest(here)
     if now != record["code"]:
         names = (
-            ", ".join(code_versions.differing(record, lineage.modules(*roots)))
+            ", ".join(code_versions.differing(record, code_digest.modules(here)))
             or f"{record['command'][0]} or what it imports"
         )
         return Verdict(path, "stale code", f"{names}: {record['code']}, now {now}")

@@ -1,17 +1,17 @@
 """Which code made an artifact: the modules that its lineage record names, beside those here and those of a git commit.
 
-A module is a path from `workflow` on, with the hash of its syntax tree without docstrings (`lineage.modules`).
+A module is a path from `workflow` on, with the hash of its syntax tree without docstrings (`code_digest.modules`).
 """
 
 from functools import cache
 from pathlib import Path
 
-from engram.job import ledger_entry, lineage
+from engram.job import code_digest, ledger_entry
 
 
 def differing(record: dict, now: dict[str, str]) -> list[str]:
     """Modules whose code is not what a record of lineage names, as `path (changed)`, `(new)` or `(no longer used)`;
-    none if the record names no modules. `now`: module -> hash, as `lineage.modules` gives them for the code here.
+    none if the record names no modules. `now`: module -> hash, as `code_digest.modules` gives them for the code here.
     """
     before = record.get("modules")
     if before is None:
@@ -40,7 +40,7 @@ def at_commit(root: Path | str, commit: str) -> dict[str, str] | None:
 
 @cache
 def _hash_of_object(root: Path | str, name: str) -> str:
-    return lineage.text_digest(lineage.tree_text(ledger_entry.git("cat-file", "blob", name, root=root) or ""))
+    return code_digest.text_digest(code_digest.tree_text(ledger_entry.git("cat-file", "blob", name, root=root) or ""))
 
 
 def not_of_commit(root: Path | str, commit: str, modules: dict[str, str]) -> list[str] | None:
@@ -68,7 +68,7 @@ def uncommitted(root: Path | str) -> set[str]:
     ]
     paths = [path for text in changed for path in (text or "").split("\0") if path.endswith(".py")]
     here = {
-        path: lineage.text_digest(lineage.tree_text((Path(root) / path).read_text(encoding="utf-8")))
+        path: code_digest.text_digest(code_digest.tree_text((Path(root) / path).read_text(encoding="utf-8")))
         for path in paths
         if (Path(root) / path).is_file()
     }

@@ -32,8 +32,9 @@ def stages(root: Path | str, values: dict) -> dict[str, dict]:
         if "foreach" not in block:
             resolved[name] = _resolved(block, names)
             continue
-        each = block["foreach"] if not isinstance(block["foreach"], str) else values["run"]["models"]  # ${run.models}
-        for model in each:
+        active = values["run"]["models"]
+        each = block["foreach"] if not isinstance(block["foreach"], str) else active  # ${run.models}
+        for model in (model for model in each if model in active):
             own = each[model] if isinstance(each, dict) else {}
             filled = {f"${{item.{key}}}": value for key, value in own.items()} | {"${item}": model, "${key}": model}
             resolved[f"{name}@{model}"] = _resolved(block["do"], names | filled)

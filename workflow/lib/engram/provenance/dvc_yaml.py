@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from engram.job import lineage
+from engram.job import code_digest, lineage
 from engram.provenance import planned_jobs
 from engram.provenance.planned_jobs import Job
+from engram.settings import params
 from engram.settings.stages import STAGES
 
 LIBRARY = "workflow/lib/engram"
@@ -21,9 +22,9 @@ FIRST = "results/params/valid.json"  # of the stage `params`: every other one de
 FETCH = "fetch"
 HEADER = """\
 # Written by `engram pipeline` from the jobs of Snakemake; tests/workflow/test_dvc.py holds it to them.
-# What DVC remembers: one stage per stage word and one per paper item, each for every active model (run.models).
+# What DVC remembers: one stage per stage word and one per paper item, each for every model of run.models and run.real.
 # Snakemake decides what to run: every command is a target of the Snakefile.
-#   dvc repro                                        everything
+#   dvc repro $(engram stages)                       everything of the active models
 #   dvc repro trace@mini                             one stage of one model, with what lies upstream
 #   dvc repro rome-fig2_average_traces@mini          one figure, with what lies upstream
 
@@ -35,7 +36,7 @@ stages:
     cmd: PATH=.venv/bin:$PATH engram check --out results/params/valid.json
     deps:
       - params.yaml
-      - workflow/schemas/params.schema.json
+      - workflow/params.schema.json
     outs:
       - results/params/.lineage/valid.json.json: {persist: true}
       - results/params/valid.json: {persist: true}
@@ -53,14 +54,14 @@ class Stage(NamedTuple):
 MODEL = "\0"  # stands for the name of a model, and in no path or key
 
 
-def text(values: dict, jobs: list[Job], root: Path | str = ".") -> str:
-    """The content of dvc.yaml. `values`: contents of params.yaml; `jobs`: all that Snakemake would run for it; `root`:
-    where the repository is.
+def text(values: dict, jobs: list[Job], root: Path | str = ".", models: list[str] | None = None) -> str:
+    """The content of dvc.yaml. `values`: contents of params.yaml; `jobs`: all that Snakemake would run for `models`,
+    or the active ones; `root`: where the repository is.
     """
-    parts = [
-        _block(name, stages, values["run"]["models"]) for name, stages in _stages(values, jobs, Path(root)).items()
-    ]
-    return "\n".join([HEADER, *parts, _compared(values, jobs)])
+    models = values["run"]["models"] if models is None else models
+    active = models if models == values["run"]["models"] else None
+    parts = [_block(name, stages, models, active) for name, stages in _stages(values, jobs, Path(root)).items()]
+    return "\n".join([HEADER, *parts, _compared(values, jobs, models)])
 
 
 def update(path: Path | str, values: dict, jobs: list[Job] | None = None) -> bool:
@@ -70,7 +71,9 @@ def update(path: Path | str, values: dict, jobs: list[Job] | None = None) -> boo
     from engram.job import io  # imports pandas, slow for a command that only reads
 
     file = Path(path)
-    new = text(values, planned_jobs.jobs(file.parent) if jobs is None else jobs, file.parent).encode()
+    models = params.remembered(file.parent / "params.yaml")
+    jobs = planned_jobs.jobs(file.parent, models) if jobs is None else jobs
+    new = text(values, jobs, file.parent, models).encode()
     if file.is_file() and file.read_bytes() == new:
         return False
     io.write(file, new)
@@ -109,7 +112,7 @@ def _stage(root: Path, model: str, jobs: list[Job], makers: dict[str, Job]) -> S
     read = {path for job in jobs for path in job.inputs}
     fetched = {path: makers[path] for path in read if path in makers and makers[path].rule == FETCH}
     folders = {_out(makers[path], path) if path in makers else path for path in read - fetched.keys()}
-    roots = {file for job in jobs for file in lineage.code_roots(root / job.command[0], job.config.get("method"))}
+    roots = {file for job in jobs for file in code_digest.roots_of(root / job.command[0], job.config.get("method"))}
     keys = {key for job in (*jobs, *fetched.values()) for key in job.keys}
     outs = dict.fromkeys(_out(job, path) for job in jobs for path in job.outputs)
     if any(_is_item(job) for job in jobs):
@@ -135,17 +138,17 @@ def _code(root: Path, roots: Iterable[str]) -> list[str]:
     """The files of the code digest of these roots; none with a docstring alone."""
     paths = [
         path.relative_to(root.resolve()).as_posix()
-        for path, tree in lineage.code_files(*sorted(roots))
+        for path, tree in code_digest.files(*sorted(roots)).items()
         if not tree.startswith("Module(body=[Pass()]")
     ]
     return sorted(path.replace(LIBRARY, "${lib}") for path in paths)
 
 
-def _block(name: str, stages: dict[str, Stage], active: list[str]) -> str:
+def _block(name: str, stages: dict[str, Stage], every: list[str], active: list[str] | None) -> str:
     """One stage of dvc.yaml for its models. Where they differ, each has its own entries under numbers, of which one
     that has fewer repeats what it depends on anyway: DVC fills in words, not lists.
     """
-    models = [model for model in active if model in stages]
+    models = [model for model in every if model in stages]
     first, *others = (stages[model] for model in models)
     if all(stage == first for stage in others):
         named = "${run.models}" if models == active else f"[{', '.join(models)}]"
@@ -183,19 +186,24 @@ def _own(stage: Stage, shared: Stage, model: str) -> dict[str, list[str]]:
 def _lines(name: str, each: list[str], stage: Stage, model: str) -> str:
     item = stage.outs[0].startswith("figures/")
     flags = "{cache: false, persist: true}" if item else "{persist: true}"  # git keeps the files of items
-    lines = [f"  {name}:", *each, "    do:", f"      cmd: PATH=.venv/bin:$PATH snakemake --cores all {name}@{MODEL}"]
+    lines = [
+        f"  {name}:",
+        *each,
+        "    do:",
+        f"      cmd: PATH=.venv/bin:$PATH ENGRAM_MODELS={MODEL} snakemake --cores all {name}@{MODEL}",
+    ]
     for kind, rows in stage._asdict().items():
         lines += [f"      {kind}:", *(f"        - {row}" + (f": {flags}" if kind == "outs" else "") for row in rows)]
     return "\n".join(lines).replace(MODEL, model) + "\n"
 
 
-def _compared(values: dict, jobs: list[Job]) -> str:
-    """What `dvc metrics` and `dvc plots` show of every active model: its numbers, its loss in training, its
+def _compared(values: dict, jobs: list[Job], models: list[str]) -> str:
+    """What `dvc metrics` and `dvc plots` show of every model: its numbers, its loss in training, its
     pictures.
     """
     lines: dict[str, list[str]] = {"metrics": [], "plots": []}
     items = list(values["paper"])
-    for model in values["run"]["models"]:
+    for model in models:
         made = [job for job in jobs if job.wildcards.get("model") == model]
         for path in (path for job in made if job.rule == "train" for path in job.outputs if path.endswith(".csv")):
             lines["plots"] += [

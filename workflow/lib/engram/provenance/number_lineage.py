@@ -19,7 +19,7 @@ import pandas as pd
 
 from engram.evaluation import metrics
 from engram.evaluation.derivation import FILE, PLACE, Aggregate, Derivation, Key, Tables
-from engram.job import io, lineage
+from engram.job import code_digest, io, lineage
 from engram.provenance import audit, chain
 from engram.provenance.ledger import Ledger
 
@@ -174,7 +174,7 @@ def derived(root: Path, path: Path) -> Table | None:
         inputs |= {other: [path.with_name(Path(outputs[other]).name)] for other in made[: made.index(name)]}
         return Table(metrics.derivations(job)[name], job, inputs)
     if name == "csv" and Path(script).parent.parent.name == "figures":
-        return Table(_loaded(lineage.LIBRARY.parents[1] / script).DERIVATION, job, inputs)
+        return Table(_loaded(code_digest.LIBRARY.parents[1] / script).DERIVATION, job, inputs)
     return None
 
 

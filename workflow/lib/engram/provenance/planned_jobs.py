@@ -8,11 +8,15 @@ which no command line shows, and for paths with a comma.
 """
 
 import json
+import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from engram.settings import params
 
 THIS = "engram.provenance.planned_jobs"
 
@@ -29,11 +33,12 @@ class Job(NamedTuple):
     keys: tuple[str, ...]  # of params.yaml, dotted: those that decide settings and inputs
 
 
-def jobs(root: Path | str) -> list[Job]:
-    """Every job that the active models need, whatever is here already. RuntimeError with Snakemake's words if it has
-    none to say.
+def jobs(root: Path | str, models: Iterable[str] = ()) -> list[Job]:
+    """Every job that the active models need, or `models` if given, whatever is here already. RuntimeError with
+    Snakemake's words if it has none to say.
     """
-    run = subprocess.run([sys.executable, "-m", THIS], cwd=root, capture_output=True, text=True)
+    environment = os.environ | ({params.VARIABLE: ",".join(models)} if models else {})
+    run = subprocess.run([sys.executable, "-m", THIS], cwd=root, capture_output=True, text=True, env=environment)
     if run.returncode:
         raise RuntimeError(f"snakemake cannot say what is to be made:\n{run.stdout}{run.stderr}".rstrip())
     return [

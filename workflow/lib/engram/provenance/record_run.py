@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import yaml
 
 from engram.job import lineage
-from engram.provenance import audit, code_versions, dvc_yaml, planned_jobs
+from engram.provenance import audit, code_versions, dvc_lock, dvc_yaml, planned_jobs
 from engram.provenance.ledger import Ledger
 from engram.settings import params
 
@@ -28,7 +28,7 @@ def record(root: Path | str = ".") -> int:
     values = params.load("params.yaml")
     models = values["run"]["models"]
     with ThreadPoolExecutor() as pool:  # Snakemake builds its graph while files are hashed
-        asked = pool.submit(planned_jobs.jobs, root)
+        asked = pool.submit(planned_jobs.jobs, root, params.remembered("params.yaml"))
         verdicts = audit.verify(root, models)
         jobs = asked.result()
     if dvc_yaml.update("dvc.yaml", values, jobs):
@@ -43,11 +43,12 @@ def record(root: Path | str = ".") -> int:
         )
         return 1
     with Repo(root) as repo:
-        changed = repo.status()
+        stages = dvc_lock.stages(root, values)  # of the active models: those of others may not be here
+        changed = repo.status(targets=list(stages))
         if changed and not _finished():
             return 1
-        if changed:
-            repo.commit(force=True)
+        for stage in changed:
+            repo.commit(target=stage, force=True)
     done = "recorded" if changed else "as recorded before"
     print(f"dvc.lock: {len(verdicts)} artifacts of {', '.join(models)}, {done}")
     try:
@@ -64,7 +65,7 @@ def write_valid(path: Path | str) -> None:
     """Write down with which schema params.yaml was found valid: what every stage of dvc.yaml depends on."""
     from engram.job import arguments  # imports pandas, slow for a command that only reads
 
-    schema = Path("workflow/schemas/params.schema.json")
+    schema = Path("workflow/params.schema.json")
     job = arguments.Job(
         Path(params.__file__),
         ["workflow/lib/engram/settings/params.py"],

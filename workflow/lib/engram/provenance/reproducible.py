@@ -20,7 +20,7 @@ import yaml
 
 from engram.job import lineage
 from engram.provenance import audit
-from engram.settings import execution, messages, params, stages
+from engram.settings import checking, execution, params, stages
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -219,7 +219,7 @@ def main(stage: str | None, against: Path | None, scratch: Path = SCRATCH) -> in
         models = params.load(root / "params.yaml")["run"]["models"]
         known = stages.STAGES
         if stage not in (None, *known):
-            raise ValueError(f"no stage {stage!r}; {messages.similar(stage, known)}")
+            raise ValueError(f"no stage {stage!r}; {checking.similar(stage, known)}")
         if against is not None and not against.is_dir():
             raise RuntimeError(f"{against} is not a folder")
         pair = (root, against) if against else twice(root, f"all_{stage}" if stage else "all", scratch)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+FETCHED = "data/original"  # the folder of stage `fetch`
 READ = (  # what is loaded from a folder; other files of it are no part of the model
     "config.json",
     "generation_config.json",
@@ -32,6 +33,9 @@ def of(block: dict) -> list[str]:
 
 
 def state(block: dict) -> list[str]:
-    """Name, size and time of change of each of those files that is there."""
-    found = ((path, path.stat()) for path in map(Path, of(block)) if path.exists())
+    """Name, size and time of change of each of those files that is there; not of one that stage `fetch` brings, whose
+    record says what it is.
+    """
+    own = (path for path in map(Path, of(block)) if path.parent.as_posix() != FETCHED)
+    found = ((path, path.stat()) for path in own if path.exists())
     return [f"{path.name} {about.st_size} {about.st_mtime_ns}" for path, about in found]

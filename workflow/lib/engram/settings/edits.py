@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from engram.settings import families, methods, sweeps
+from engram.settings.checking import Problem, similar
 from engram.settings.fact_groups import FactGroup
-from engram.settings.messages import Problem, similar
 
 CAN = {"single": "each fact alone", "mass": "many facts at once", "sequential": "facts in batches, one after the other"}
 RIGHT = {"single": "1", "mass": "a number of facts, 100", "sequential": "<facts>by<batch>, 100by1"}

@@ -7,7 +7,7 @@ or has the hyperparameters of the values itself (keys of objective.Settings) and
 from collections.abc import Iterator
 
 from engram.settings import methods
-from engram.settings.messages import Problem, similar
+from engram.settings.checking import Problem, similar
 from engram.settings.objective import KEYS
 
 

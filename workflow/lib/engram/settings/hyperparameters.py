@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from engram.settings import families, messages, methods
-from engram.settings.messages import Key, Problem, similar
+from engram.settings import checking, families, methods
+from engram.settings.checking import Key, Problem, similar
 
 
 def problems(values: dict, slug: str, model: str) -> Iterator[Problem]:
@@ -19,7 +19,7 @@ def problems(values: dict, slug: str, model: str) -> Iterator[Problem]:
     block = families.lent_to(values, slug, model) | own
     wrong = list(_wrong(file, here, own, block))
     edited = [] if wrong else list(_edited(values["models"][model], here, own, methods.needs(values, slug)))
-    yield from wrong or edited or messages.problems(methods.load(file).Settings, block, here)
+    yield from wrong or edited or checking.problems(methods.load(file).Settings, block, here)
 
 
 def _wrong(file: str, here: Key, own: dict, block: dict) -> Iterator[Problem]:
@@ -29,7 +29,7 @@ def _wrong(file: str, here: Key, own: dict, block: dict) -> Iterator[Problem]:
         if key not in known:
             right = similar(key, [*known, "family"]) if known else "no keys here"
             yield Problem((*here, key), f"an unknown key, `{key}`", f"{right} {place}")
-    for problem in messages.problems(
+    for problem in checking.problems(
         methods.load(file).Settings, {key: block[key] for key in block if key in known}, here
     ):
         if len(problem.key) > len(here) and (problem.key[len(here)] in own or problem.key[len(here)] not in block):

@@ -10,13 +10,14 @@ from typing import Annotated, Any, Literal
 from pydantic import PlainValidator
 from pydantic_core import PydanticCustomError
 
-from engram.settings import messages
+from engram.settings import checking
 from engram.settings.blocks import Count, Natural, Once, Some, block, key
+from engram.settings.checking import Problem, shown, similar
 from engram.settings.fact_groups import FORM, FactGroup
-from engram.settings.messages import Problem, shown, similar
 from engram.settings.sections import Prompts
 
 OWN = ("models", "for")
+BY_MODEL = ("sampled", "covariance", "trace")  # sections that may have keys of their own for a model
 
 
 def _group(value: Any) -> int | str:
@@ -169,21 +170,43 @@ def shapes(values: dict) -> Iterator[Problem]:
         for place, block_ in blocks.items():
             kind, options = OPTIONS.get(item), block_.get("options", {})
             if kind:
-                yield from messages.problems(kind, options, (*place, "options"))
+                yield from checking.problems(kind, options, (*place, "options"))
             elif options:
                 yield Problem((*place, "options"), shown(options), f"none: {item} takes no options")
 
 
 def seen(values: dict, model: str) -> dict:
-    """The parameter file as `model` sees it: itself the only active model, its items with the keys that they have for
-    it.
+    """The parameter file as `model` sees it: itself the only active model, its items, and the sections of stages, with
+    the keys that they have for it.
     """
+    listed = values["models"][model].get("items", list(values["paper"]))
     paper = {
         item: {key: value for key, value in (spec | spec.get("for", {}).get(model, {})).items() if key not in OWN}
         for item, spec in values["paper"].items()
-        if applies(spec, model)
+        if applies(spec, model) and item in listed
     }
-    return values | {"run": values["run"] | {"models": [model]}, "paper": paper}
+    own = {stage: section(values[stage], model) for stage in BY_MODEL if stage in values}
+    return values | {"run": values["run"] | {"models": [model]}, "paper": paper} | own
+
+
+def section(block: dict, model: str) -> dict:
+    """The section of a stage as one model sees it: with the keys that are others `for` it, in every variant as well."""
+    changes = block.get("for", {}).get(model, {})
+    found = {key: value for key, value in (block | changes).items() if key != "for"}
+    if "variants" in found:
+        found["variants"] = {
+            name: variant | {key: value for key, value in changes.items() if key in variant}
+            for name, variant in found["variants"].items()
+        }
+    return found
+
+
+def section_keys(values: dict, stage: str, model: str) -> list[str]:
+    """The dotted keys of params.yaml that a stage's section has for one model."""
+    if stage not in BY_MODEL or "for" not in values[stage]:
+        return [stage]
+    own = [f"{stage}.for.{model}"] if model in values[stage]["for"] else []
+    return [*(f"{stage}.{key}" for key in values[stage] if key != "for"), *own]
 
 
 def applies(spec: dict, model: str) -> bool:
@@ -199,7 +222,17 @@ def place(values: dict, model: str, key: tuple) -> tuple:
 
 
 def problems(values: dict) -> Iterator[Problem]:
-    """A problem for every model that an item names and that there is not."""
+    """A problem for every model that an item or a section names and that there is not, and every such item."""
+    for stage in BY_MODEL:
+        for name in values[stage].get("for", {}):
+            if name not in values["models"]:
+                yield Problem((stage, "for", name), f"an unknown model, `{name}`", similar(name, values["models"]))
+    for model, block_ in values["models"].items():
+        for index, item in enumerate(block_.get("items", [])):
+            if item not in values["paper"]:
+                yield Problem(
+                    ("models", model, "items", index), f"an unknown item, `{item}`", similar(item, values["paper"])
+                )
     for item, spec in values["paper"].items():
         named = {**dict(enumerate(spec.get("models", []))), **{name: name for name in spec.get("for", {})}}
         for at, name in named.items():

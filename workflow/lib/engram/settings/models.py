@@ -74,6 +74,9 @@ class Model:
         "Layers whose second moment of the keys is kept; every edited layer is among them."
     )
     records: Records = key("Which records are edited.")
+    items: Annotated[tuple[str, ...], Some, Once] | None = key(
+        "Lines of `paper` that are made for this model; without it, all that hold for it.", default=None
+    )
     train: Training | None = key(
         "A GPT-2 that is trained here; a model has either `train`, `hub` and `revision`, or `gguf`.", default=None
     )

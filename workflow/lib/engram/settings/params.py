@@ -1,28 +1,30 @@
 """params.yaml: read, and checked against what its sections may hold and against itself. Imports no torch."""
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from engram.settings import (
+    checking,
     edits,
     families,
     hyperparameters,
     items,
-    messages,
     methods,
     original_files,
     sweeps,
     trace_variants,
 )
 from engram.settings import trained_editors as hypernets
-from engram.settings.messages import Key, Problem, similar
+from engram.settings.checking import Key, Problem, similar
 from engram.settings.schema import Parameters
 
 ORIGINALS = original_files.FOLDER
+VARIABLE = "ENGRAM_MODELS"
 
 
 class ParamsError(ValueError):
@@ -45,15 +47,30 @@ def load(path: str | Path) -> dict[str, Any]:
         RecursionError,
     ) as error:  # bytes that are no text, dates that are none, nesting
         raise ParamsError(f"{path}: not YAML: {error}") from error
-    problems = (
-        problems
-        or messages.problems(Parameters, values)
-        or list(_shapes(values))
-        or list(_against_itself(values, path.parent))
-    )
+    problems = problems or checking.problems(Parameters, values)
+    if not problems:
+        values["run"]["models"] = active(values)
+    problems = problems or list(_shapes(values)) or list(_against_itself(values, path.parent))
     if problems:
         raise ParamsError("\n".join(problem.text(path, lines) for problem in dict.fromkeys(problems)))
     return values
+
+
+def active(values: dict[str, Any], environment: Mapping[str, str] = os.environ) -> list[str]:
+    """The models that are built: those of `run.models`, or of the variable ENGRAM_MODELS, which takes its place.
+
+    The variable holds names with commas between them; `real` stands for those of `run.real`.
+    """
+    given = environment.get(VARIABLE, "")
+    if not given:
+        return list(values["run"]["models"])
+    return list(values["run"].get("real", ())) if given == "real" else given.split(",")
+
+
+def remembered(path: str | Path) -> list[str]:
+    """The models that dvc.yaml has stages of: all that params.yaml says are built, and the active ones."""
+    run = yaml.load(Path(path).read_text(encoding="utf-8"), yaml.CSafeLoader)["run"]
+    return list(dict.fromkeys([*run["models"], *run.get("real", ()), *active({"run": run})]))
 
 
 def check(path: str | Path) -> None:
@@ -72,7 +89,7 @@ def _read_keys(node: yaml.Node | None, key: Key, lines: dict[Key, int]) -> Itera
     lines[key] = node.start_mark.line + 1 if node else 1
     for word in (node, *(name for name, _ in node.value)) if isinstance(node, yaml.MappingNode) else (node,):
         if isinstance(word, yaml.ScalarNode) and not word.value.isprintable():
-            yield Problem(key, messages.shown(word.value), "one line of text, without control characters")
+            yield Problem(key, checking.shown(word.value), "one line of text, without control characters")
     if isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             yield from _read_keys(value, (*key, index), lines)
@@ -91,9 +108,9 @@ def _shapes(values: dict) -> Iterator[Problem]:
     """Keys of one block that do not go together, and numbers of a stage that the file does not say."""
     sections = ("sampled", "known", "noise", "covariance", "trace", "targets", "edit")
     for stage in (*((section,) for section in sections), ("edit", "perplexity")):
-        block = messages.values_at(values, stage)
-        for key, about in messages.described_keys(Parameters, values, stage).items():
-            if key not in block:
+        block = checking.values_at(values, stage)
+        for key, about in checking.described_keys(Parameters, values, stage).items():
+            if key not in block and key != "for":
                 yield Problem((*stage, key), "nothing, the key is missing", about)
     if trace_variants.MAIN not in values["trace"]["variants"]:
         main = ("trace", "variants", trace_variants.MAIN)
@@ -101,7 +118,7 @@ def _shapes(values: dict) -> Iterator[Problem]:
     yield from items.shapes(values)
     for name, block in values["models"].items():
         here, right = ("models", name), "a model has either `train`, `hub` and `revision`, or `gguf`"
-        first, *others = [key for key in ("hub", "train", "gguf") if key in block] or ["train"]
+        first, *others = [key for key in ("hub", "gguf", "train") if key in block] or ["train"]
         for other in others:
             yield Problem((*here, other), f"{other} beside {first}", right)
         if first not in block:
@@ -130,7 +147,9 @@ def _against_itself(values: dict, root: Path) -> Iterator[Problem]:
     yield from trace_variants.problems(values)
     yield from families.problems(values)
     yield from original_files.problems(values, ORIGINALS)
-    for model in [name for name in values["run"]["models"] if name in values["models"]]:
+    for model in dict.fromkeys([*values["run"]["models"], *values["run"].get("real", [])]):
+        if model not in values["models"]:
+            continue
         seen = items.seen(values, model)
         yield from (Problem(items.place(values, model, key), *words) for key, *words in _paper(seen))
 
@@ -138,9 +157,17 @@ def _against_itself(values: dict, root: Path) -> Iterator[Problem]:
 def _models(values: dict) -> Iterator[Problem]:
     for index, name in enumerate(values["run"]["models"]):
         if name not in values["models"]:
-            yield Problem(("run", "models", index), f"an unknown model, `{name}`", similar(name, values["models"]))
+            where = f", in the variable {VARIABLE}" if os.environ.get(VARIABLE) else ""
+            yield Problem(
+                ("run", "models", index), f"an unknown model, `{name}`{where}", similar(name, values["models"])
+            )
+    for index, name in enumerate(values["run"].get("real", [])):
+        if name not in values["models"]:
+            yield Problem(("run", "real", index), f"an unknown model, `{name}`", similar(name, values["models"]))
     for name, block in values["models"].items():
         here = ("models", name)
+        if held := original_files.KEPT.get(f"data/{name}"):
+            yield Problem(here, f"a model named `{name}`", f"another name: data/{name} holds {held}")
         if block["source"] not in values["sources"]:
             yield Problem(
                 (*here, "source"),

@@ -1,7 +1,7 @@
 """The whole of params.yaml: every section with its keys, their types and what they mean.
 
-Editors read the same from workflow/schemas/params.schema.json, which this module writes when it is run:
-`python -m engram.settings.schema > workflow/schemas/params.schema.json`.
+Editors read the same from workflow/params.schema.json, which this module writes when it is run:
+`python -m engram.settings.schema > workflow/params.schema.json`.
 """
 
 import json
@@ -14,13 +14,13 @@ from engram.settings.execution import Execution
 from engram.settings.items import Item
 from engram.settings.models import Model
 from engram.settings.sections import (
-    Covariance,
+    CovarianceSection,
     Edit,
     Gradients,
     Known,
     Noise,
     PrefixFamily,
-    Sampled,
+    SampledSection,
     Targets,
     TraceSection,
 )
@@ -51,6 +51,9 @@ class Run(Execution):
 
     models: Annotated[tuple[str, ...], Some, Once] = key(
         "The active models: blocks of `models` that `snakemake` builds.", kw_only=True
+    )
+    real: Annotated[tuple[str, ...], Once] = key(
+        "Pretrained models that `make real` builds; dvc.yaml has stages of these as well.", default=()
     )
     threads: Count = key("Torch threads of a job; part of the result, so never taken from the machine.", kw_only=True)
     device: Literal["auto", "cpu", "cuda"] = key(
@@ -91,11 +94,11 @@ class Parameters:
     models: dict[Name, Model] = key(
         "Language models, by name; trained here (`train`) or published (`hub` and `revision`, or `gguf`)."
     )
-    sampled: Sampled = key("Text that a model writes itself, for sources whose `text` is `own`.")
+    sampled: SampledSection = key("Text that a model writes itself, for sources whose `text` is `own`.")
     known: Known = key("Which prompts and facts the model answers correctly.")
     noise: Noise = key("Size and shape of the corruption; the rule is the model's `noise`.")
     prefixes: Prefixes = key("Context texts that the model samples.")
-    covariance: Covariance = key("Second moment of the keys.")
+    covariance: CovarianceSection = key("Second moment of the keys.")
     trace: TraceSection = key("Causal tracing.")
     gradients: Gradients = key("Integrated gradients of some of the traced prompts.")
     targets: Targets = key("Optimised values; the hyperparameters are the method's.")

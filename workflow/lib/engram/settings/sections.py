@@ -103,15 +103,20 @@ class Trace:
     )
 
 
-def _variant() -> Any:
-    """The keys of a variant: any of Trace, and the noise rule that takes the place of the model's."""
-    body = {name: key(field.description or "", default=None) for name, field in fields(Trace).items()}
-    body["noise"] = key(f"In the place of the model's noise. {CORRUPTION}", default=None)
-    kinds = Trace.__annotations__ | {"noise": NoiseRule}
-    return block(type("Variant", (), {"__annotations__": kinds, "__doc__": _variant.__doc__} | body))
+def _changes(cls: type, name: str, **more: tuple[Any, Any]) -> Any:
+    """The block of keys of `cls` that are others somewhere: every one of them, none needed; `more`: kind, key."""
+    body = {field: key(about.description or "", default=None) for field, about in fields(cls).items()}
+    kinds = cls.__annotations__ | {field: kind for field, (kind, _) in more.items()}
+    own = {field: about for field, (_, about) in more.items()}
+    return block(type(name, (), {"__annotations__": kinds, "__doc__": cls.__doc__} | body | own))
 
 
-Variant = _variant()
+Variant = _changes(
+    Trace, "Variant", noise=(NoiseRule, key(f"In the place of the model's noise. {CORRUPTION}", default=None))
+)
+TraceChanges, CovarianceChanges = _changes(Trace, "TraceChanges"), _changes(Covariance, "CovarianceChanges")
+SampledChanges = _changes(Sampled, "SampledChanges")
+OF_MODEL = "By model, keys of this section that are others for it."
 
 
 @block
@@ -120,6 +125,25 @@ class TraceSection(Trace):
 
     variants: dict[Slug, Variant] = key(  # type: ignore[valid-type]  # made of the fields of Trace
         "What is run, by name: the keys of this section that it changes; main is what figures show.", kw_only=True
+    )
+    for_: dict[str, TraceChanges] = key(OF_MODEL, default={}, alias="for", kw_only=True)  # type: ignore[valid-type]
+
+
+@block
+class CovarianceSection(Covariance):
+    """Second moment of the keys."""
+
+    for_: dict[str, CovarianceChanges] = key(  # type: ignore[valid-type]
+        OF_MODEL, default={}, alias="for", kw_only=True
+    )
+
+
+@block
+class SampledSection(Sampled):
+    """Text that a model writes itself, behind its start token or a line break: for sources whose `text` is `own`."""
+
+    for_: dict[str, SampledChanges] = key(  # type: ignore[valid-type]
+        OF_MODEL, default={}, alias="for", kw_only=True
     )
 
 

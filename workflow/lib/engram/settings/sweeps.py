@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from engram.settings import families, methods
-from engram.settings.messages import Key, Problem, similar
+from engram.settings.checking import Key, Problem, similar
 
 
 def grid(spec: dict) -> list[tuple[str, dict]]:

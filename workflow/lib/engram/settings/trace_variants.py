@@ -6,7 +6,7 @@ takes the place of the model's.
 
 from collections.abc import Iterable, Iterator
 
-from engram.settings.messages import Problem, similar
+from engram.settings.checking import Problem, similar
 
 MAIN = "main"  # what an item of a paper shows that names no variant
 
@@ -14,7 +14,7 @@ MAIN = "main"  # what an item of a paper shows that names no variant
 def section(trace: dict, variant: str) -> dict:
     """The settings of one variant: flat, without `variants` and `noise`."""
     merged = trace | trace["variants"][variant]
-    return {key: value for key, value in merged.items() if key not in ("variants", "noise")}
+    return {key: value for key, value in merged.items() if key not in ("variants", "noise", "for")}
 
 
 def noise_of(values: dict, model: str, variant: str) -> str:
@@ -24,8 +24,9 @@ def noise_of(values: dict, model: str, variant: str) -> str:
 
 def keys_of(values: dict, model: str, variant: str) -> list[str]:
     """The dotted keys of params.yaml that the settings of one variant and its noise rule on one model are read from."""
-    shared = [f"trace.{key}" for key in values["trace"] if key != "variants"]
-    return [*shared, *_keys_of_noise(values, model, variant)]
+    shared = [f"trace.{key}" for key in values["trace"] if key not in ("variants", "for")]
+    own = [f"trace.for.{model}"] if model in values["trace"].get("for", {}) else []
+    return [*shared, *own, *_keys_of_noise(values, model, variant)]
 
 
 def keys_of_item(values: dict, model: str, spec: dict) -> list[str]:

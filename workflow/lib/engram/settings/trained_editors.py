@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from engram.settings.blocks import Count, NotNegative, Positive, Slug, Text, block, key
-from engram.settings.messages import Problem, similar
+from engram.settings.checking import Problem, similar
 from engram.settings.sections import AtLeastTwo
 
 Task = Literal["gen", "facts", "zsre"]

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from engram.job import progress, shards
+from engram.job import progress, resuming
 from engram.model import precision, tokens
 from engram.model.adapters import Adapter
 from engram.model.halving import halving
@@ -27,7 +27,7 @@ from engram.settings.sections import Trace as Config
 from engram.tracing import memory_plan, noise, restoration
 from engram.tracing.passes import clean_and_corrupted
 
-NOT_KEPT = shards.Store()
+NOT_KEPT = resuming.Store()
 
 
 def selected(lm: LM, prompts: pd.DataFrame, config: Config) -> pd.DataFrame:
@@ -96,7 +96,7 @@ def trace(
     config: Config,
     width: int,
     seed: int,
-    store: shards.Store = NOT_KEPT,
+    store: resuming.Store = NOT_KEPT,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The tables effects and prompts of the first `config.prompts` correct rows of `prompts` (stage `known`), traced.
 
@@ -124,7 +124,7 @@ class Work:
     plan: memory_plan.Plan
 
 
-def prepared(lm: LM, prompts: pd.DataFrame, config: Config, width: int, store: shards.Store = NOT_KEPT) -> Work:
+def prepared(lm: LM, prompts: pd.DataFrame, config: Config, width: int, store: resuming.Store = NOT_KEPT) -> Work:
     """The Work of tracing `prompts`: which prompts, which restorations, what runs together. Arguments as for `trace`.
 
     Says on stderr how many prompts there are and what they will take. ValueError if none can be traced, if a prompt_id
@@ -166,11 +166,11 @@ def _memory(lm: LM, peak: int, limit: int) -> str:
 
 
 def computed(
-    lm: LM, work: Work, corruption: noise.Noise, config: Config, seed: int, store: shards.Store = NOT_KEPT
+    lm: LM, work: Work, corruption: noise.Noise, config: Config, seed: int, store: resuming.Store = NOT_KEPT
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The tables effects and prompts of `trace` for prepared work, `lm` in the precision that is wanted."""
     groups = [[work.prompts[name] for name in group] for group in work.plan.groups]
-    slices = shards.split(groups, store.count)
+    slices = resuming.split(groups, store.count)
     done = sum(len(group) for i, part in enumerate(slices) if store.has(i) for group in part)
     with workers(lm.device) as pool, progress.bar(None, f"trace {lm.name}", "prompt", len(work.prompts), done) as bar:
 
@@ -185,7 +185,7 @@ def computed(
                 "prompts.parquet": pd.DataFrame([about for _, about in traced]),
             }
 
-        tables = list(shards.parts(store, groups, compute))
+        tables = list(resuming.parts(store, groups, compute))
     order = {prompt_id: i for i, prompt_id in enumerate(work.prompts)}
     effects, about = (
         pd.concat([table[f"{name}.parquet"] for table in tables]).sort_values(

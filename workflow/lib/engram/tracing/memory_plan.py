@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from engram.job import shards
+from engram.job import resuming
 from engram.model.adapters import Adapter
 from engram.model.loading import LM
 from engram.tracing import restoration
@@ -201,7 +201,7 @@ def _groups(shapes: dict[int, Shape], fitting: Callable[[Shape], int]) -> list[l
     """Groups of prompts of one length, as many of a Shape as `fitting` says, in the order of their first members."""
     groups: list[list[int]] = []
     for members in _classes(shapes):
-        groups += map(list, shards.split(members, -(-len(members) // fitting(shapes[members[0]]))))
+        groups += map(list, resuming.split(members, -(-len(members) // fitting(shapes[members[0]]))))
     order = {prompt_id: i for i, prompt_id in enumerate(shapes)}
     return sorted(groups, key=lambda group: min(order[prompt_id] for prompt_id in group))
 

@@ -14,7 +14,7 @@ import torch
 from engram.editing.facts import Fact
 from engram.editing.values import descent
 from engram.editing.values.moved_forward import Shape
-from engram.job import shards
+from engram.job import resuming
 from engram.model import batches
 from engram.model.loading import LM
 from engram.settings.objective import Settings
@@ -39,7 +39,7 @@ def optimise(
     contexts: list[str],
     settings: Settings,
     batch: int | None = None,
-    store: shards.Store | None = None,
+    store: resuming.Store | None = None,
 ) -> Targets:
     """The optimised value of every fact; `contexts` are templates, the bare one "{}" first.
 
@@ -59,7 +59,7 @@ def optimise(
         results = batches.map_batches(lm, part, lambda own, chunk: descent.optimised(own, chunk, shared), "fact")
         return _tables([work.fact for chunk in part for work in chunk], [result for own in results for result in own])
 
-    tables = list(shards.parts(store or shards.Store(), chunks, part_of))
+    tables = list(resuming.parts(store or resuming.Store(), chunks, part_of))
     log = pd.concat([table[_STEPS] for table in tables], ignore_index=True)
     log = log.sort_values("case_id", key=lambda ids: ids.map(place), kind="stable", ignore_index=True)
     rows = torch.tensor([place[work.fact.case_id] for chunk in chunks for work in chunk]).argsort()

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from transformers import PreTrainedTokenizerBase
 
-from engram.editing.hypernet.editors import mark, text_of
-from engram.editing.hypernet.factors import Text
+from engram.editing.trained_editors.editors import mark, text_of
+from engram.editing.trained_editors.factors import Text
 from engram.job import seeds
 from engram.model import generation, tokens
 from engram.model.loading import LM

@@ -1,6 +1,6 @@
 """Trained editors (MEND, KE): how one is built for a model, kept as an artifact, and used to edit.
 
-Their networks are engram.editing.hypernet.mend and .ke, their training engram.editing.hypernet.training.
+Their networks are in `mend_network` and `ke_network` of this package, their training in `training`.
 """
 
 import hashlib
@@ -11,15 +11,15 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from engram.editing.facts import Fact
-from engram.editing.hypernet import factors, ke, mend
+from engram.editing.trained_editors import factors, ke_network, mend_network
 from engram.job import seeds
 from engram.model import scoring, tokens
 from engram.model.delta import Delta, place
 from engram.model.loading import LM
 from engram.settings import blocks
 
-KINDS = {"mend": mend, "ke": ke}
-Net = mend.Net | ke.Net
+KINDS = {"mend": mend_network, "ke": ke_network}
+Net = mend_network.Net | ke_network.Net
 Shapes = dict[str, tuple[int, int]]  # (out, in) of every edited weight, by its name
 BATCH = 16  # facts whose gradients are taken together
 
@@ -46,9 +46,9 @@ def build(lm: LM, kind: str, settings: Any, seed: int) -> Net:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if kind == "mend":
-            return mend.Net(shapes, settings).to(lm.device)
+            return mend_network.Net(shapes, settings).to(lm.device)
         embedding = lm.module("embed").get_parameter("weight")
-        net = ke.Net(shapes, settings, len(embedding), embedding.shape[1])
+        net = ke_network.Net(shapes, settings, len(embedding), embedding.shape[1])
         net.reader.embedding.weight.data.copy_(embedding)
         return net.to(lm.device)
 
@@ -72,9 +72,9 @@ def restore(lm: LM, kind: str, tensors: dict[str, torch.Tensor], metadata: dict[
         raise ValueError(f"the artifact edits {stored}; model {lm.name} has {shapes}: it was made for another model")
     with torch.device("meta"):
         net: Net = (
-            mend.Net(shapes, settings)
+            mend_network.Net(shapes, settings)
             if kind == "mend"
-            else ke.Net(shapes, settings, *tensors["reader.embedding.weight"].shape)
+            else ke_network.Net(shapes, settings, *tensors["reader.embedding.weight"].shape)
         )
     net.load_state_dict({name: value.to(lm.device) for name, value in tensors.items()}, assign=True)
     return net.eval().requires_grad_(False)

@@ -1,14 +1,14 @@
 """Resuming a long job at its last finished shard, with the same bytes as if it had never stopped.
 
-    with shards.store(job) as store:                        # deleted when the block ends well, with all outputs there
-        for values in shards.parts(store, items, compute):  # compute(part of items) -> {file name: value}
+    with resuming.store(job) as store:                        # deleted when the block ends well, with all outputs there
+        for values in resuming.parts(store, items, compute):  # compute(part of items) -> {file name: value}
             ...
         job.write("effects", ...)
 
 or, for a running sum, whose state after shard i is all that is needed:
 
     done, state = store.latest()                              # (0, None) at the start
-    for i, part in list(enumerate(shards.split(items, store.count)))[done:]:
+    for i, part in list(enumerate(resuming.split(items, store.count)))[done:]:
         ...
         store.save(i, {"sums.safetensors": (tensors, metadata)}, keep_earlier=False)
 

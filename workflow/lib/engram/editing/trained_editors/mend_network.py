@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from engram.editing.hypernet.factors import Batch, Sides
+from engram.editing.trained_editors.factors import Batch, Sides
 from engram.settings.trained_editors import MendNetwork as Network
 
 

@@ -7,8 +7,8 @@ import torch
 
 import toy
 from engram.editing.facts import Fact
-from engram.editing.hypernet import editors, training
-from engram.job import io, shards
+from engram.editing.trained_editors import editors, training
+from engram.job import io, resuming
 from engram.model import scoring
 from engram.model.delta import NOTHING
 from hypernets import DATA, HOW, KINDS, SMALL, artifact, delta_of, net_of, task_of, texts_of
@@ -47,16 +47,16 @@ def test_a_run_that_was_stopped_gives_the_same_bytes(kind, tmp_path):
         io.write(tmp_path / f"{name}.csv", log)
         return [(tmp_path / f"{name}.{suffix}").read_bytes() for suffix in ("safetensors", "csv")]
 
-    class Mortal(shards.Store):
+    class Mortal(resuming.Store):
         def save(self, index, values, keep_earlier=True):
             super().save(index, values, keep_earlier)
             if index == 1:
                 raise Killed
 
-    whole = run(shards.Store(), "whole")
+    whole = run(resuming.Store(), "whole")
     with pytest.raises(Killed):
         run(Mortal(tmp_path / "store"), "killed")
-    resumed = shards.Store(tmp_path / "store")
+    resumed = resuming.Store(tmp_path / "store")
     assert resumed.latest()[0] == 2
     steps, plain = [], training._step
     training._step = lambda *args: steps.append(args[-1]) or plain(*args)
@@ -65,7 +65,7 @@ def test_a_run_that_was_stopped_gives_the_same_bytes(kind, tmp_path):
     finally:
         training._step = plain
     assert steps == [6, 7, 8, 9, 10], "no step is done twice"
-    assert run(shards.Store(), "again") == whole
+    assert run(resuming.Store(), "again") == whole
 
 
 def test_training_ends_early_with_its_best_weights():

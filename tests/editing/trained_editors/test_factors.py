@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import toy
-from engram.editing.hypernet import factors
+from engram.editing.trained_editors import factors
 from engram.model import block_parts
 from engram.model.delta import place
 from hypernets import FACTS, close, slopes, texts_of

@@ -6,7 +6,7 @@ import torch
 import toy
 from engram.editing import records
 from engram.editing.facts import Fact
-from engram.editing.hypernet import editors, factors
+from engram.editing.trained_editors import editors, factors
 from hypernets import FACTS, KINDS, artifact, close, delta_of, net_of, tables, task_of
 
 

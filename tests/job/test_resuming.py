@@ -13,22 +13,22 @@ import pandas as pd
 import pytest
 import torch
 
-from engram.job import arguments, io, shards
+from engram.job import arguments, io, resuming
 from engram.settings import execution
 
 JOB = """
 import sys, time
 import pandas as pd, torch
-from engram.job import arguments, shards
+from engram.job import arguments, resuming
 
 job = arguments.parse(__file__, "x", sys.argv[1:], inputs=["table"], outputs=["sums", "rows"], keys=["model"])
 slow = float(job.config.get("pause", 0))
-with shards.store(job) as store:
+with resuming.store(job) as store:
     def compute(part):
         print("computing", *part, flush=True)
         time.sleep(0.15)
         return {"rows.parquet": pd.DataFrame({"x": part, "y": [x / 7 for x in part], "z": [[x, x] for x in part]})}
-    tables = list(shards.parts(store, list(range(40)), compute))
+    tables = list(resuming.parts(store, list(range(40)), compute))
     job.write("rows", pd.concat([table["rows.parquet"] for table in tables], ignore_index=True))
     job.write("sums", {"sum": torch.tensor([40.0])})
 """
@@ -88,8 +88,8 @@ def test_a_stale_key_never_matches_and_goes_when_the_job_is_done(tmp_path, monke
     seen = []
 
     def attempt(fail=True, **changes):
-        with shards.store(job(tmp_path, **changes)) as store:
-            for values in shards.parts(
+        with resuming.store(job(tmp_path, **changes)) as store:
+            for values in resuming.parts(
                 replace(store, count=2), [1, 2], lambda part: seen.append(part) or {"a.json": part}
             ):
                 if fail:
@@ -99,7 +99,7 @@ def test_a_stale_key_never_matches_and_goes_when_the_job_is_done(tmp_path, monke
     for changes in ({}, {"config": {"trace": {"samples": 9}}}, {"table": b"two"}):
         with pytest.raises(InterruptedError):
             attempt(**changes)
-    monkeypatch.setattr("engram.job.lineage.code_digest", lambda *roots: "other")
+    monkeypatch.setattr("engram.job.code_digest.digest", lambda code: "other")
     assert attempt(fail=False) == {"a.json": [2]}
     assert seen == [[1]] * 4 + [[2]]
     assert not (tmp_path / ".resume").exists()
@@ -113,8 +113,8 @@ def test_another_number_of_shards_is_another_run_with_the_same_record(tmp_path, 
     for count in (4, 7):
         monkeypatch.setenv(execution.VARIABLE, json.dumps({"shards": {"trace": count}}))
         asked = replace(job(tmp_path), script=script)
-        with shards.store(asked) as store:
-            assert [len(part) for part in shards.split(list(range(28)), store.count)] == [28 // count] * count
+        with resuming.store(asked) as store:
+            assert [len(part) for part in resuming.split(list(range(28)), store.count)] == [28 // count] * count
             asked.write("rows", pd.DataFrame({"x": [1]}))
         folders.append(store.folder)
         records.append((tmp_path / "results/x/.lineage/rows.parquet.json").read_bytes())
@@ -130,24 +130,24 @@ def test_two_jobs_of_one_folder_keep_their_own_shards(tmp_path, monkeypatch):
         store.save(0, {"a.json": 1})
         raise InterruptedError
 
-    with pytest.raises(InterruptedError), shards.store(one) as store:
+    with pytest.raises(InterruptedError), resuming.store(one) as store:
         interrupted(store)
-    with shards.store(two) as store:
+    with resuming.store(two) as store:
         assert store.load(0) is None
-    with shards.store(one) as store:
+    with resuming.store(one) as store:
         assert store.load(0) == {"a.json": 1}
 
 
 def test_shards_lie_outside_the_results_wherever_the_output_is(tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    with shards.store(job(tmp_path)) as store:
+    with resuming.store(job(tmp_path)) as store:
         store.save(0, {"a.json": 1})
         assert store.folder.resolve().is_relative_to(tmp_path / "elsewhere" / ".resume")
 
 
 def test_a_changed_or_unfinished_shard_is_computed_again(tmp_path, capsys):
-    store = shards.Store(tmp_path)
+    store = resuming.Store(tmp_path)
     frame = pd.DataFrame({"x": [1.5], "tokens": [["a", "b"]]})
     store.save(0, {"t.parquet": frame})
     pd.testing.assert_frame_equal(store.load(0)["t.parquet"], frame)
@@ -159,7 +159,7 @@ def test_a_changed_or_unfinished_shard_is_computed_again(tmp_path, capsys):
 
 
 def test_a_running_sum_keeps_its_last_state_only(tmp_path):
-    store = shards.Store(tmp_path)
+    store = resuming.Store(tmp_path)
     assert store.latest() == (0, None)
     for i in range(3):
         store.save(i, {"s.safetensors": ({"a": torch.full((2,), float(i))}, {"count": i})}, keep_earlier=False)
@@ -170,15 +170,15 @@ def test_a_running_sum_keeps_its_last_state_only(tmp_path):
 
 
 def test_what_was_measured_at_first_holds_for_the_run(tmp_path):
-    assert shards.Store(tmp_path).first_value("budget", 5) == 5
-    assert shards.Store(tmp_path).first_value("budget", 7) == 5
-    assert shards.Store().first_value("budget", 7) == 7
+    assert resuming.Store(tmp_path).first_value("budget", 5) == 5
+    assert resuming.Store(tmp_path).first_value("budget", 7) == 5
+    assert resuming.Store().first_value("budget", 7) == 7
 
 
 @pytest.mark.parametrize("count", [1, 3, 10, 40])
 def test_parts_are_consecutive_and_none_is_empty(count):
-    found = shards.split(list(range(10)), count)
+    found = resuming.split(list(range(10)), count)
     assert [one for part in found for one in part] == list(range(10)) and all(found) and len(found) == min(count, 10)
     assert max(map(len, found)) - min(map(len, found)) <= 1
     with pytest.raises(ValueError, match="must be positive"):
-        shards.split([1], 0)
+        resuming.split([1], 0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import toy
-from engram.editing.hypernet import factors, mend
+from engram.editing.trained_editors import factors, mend_network
 from hypernets import FACTS, close, delta_of, net_of, slopes, texts_of
 
 
@@ -54,7 +54,7 @@ def test_mend_against_its_formula(kind):
 def test_statistics_are_those_of_all_vectors():
     """Mean and deviation of everything seen, however it was cut into batches; nothing before two vectors."""
     x = torch.randn(37, 5, generator=torch.Generator().manual_seed(0)) * 3 + 1
-    found = mend.Statistics(5)
+    found = mend_network.Statistics(5)
     found.update(x[:1])
     assert torch.equal(found(x), x)
     for part in (x[1:1], x[1:4], x[4:30], x[30:]):

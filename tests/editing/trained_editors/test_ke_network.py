@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import toy
-from engram.editing.hypernet import ke
+from engram.editing.trained_editors import ke_network
 from hypernets import FACTS, close, delta_of, net_of, slopes, texts_of
 
 
@@ -22,7 +22,7 @@ def test_ke_against_its_formula(kind):
         delta = delta_of(lm, "ke", net, [fact])
         for name, slope in slopes(lm, 2, text).items():
             out, into = slope.shape
-            first, last = net.conditioners[ke.slot(name)][0], net.conditioners[ke.slot(name)][2]
+            first, last = net.conditioners[ke_network.slot(name)][0], net.conditioners[ke_network.slot(name)][2]
             values = last.weight @ (first.weight @ condition + first.bias).tanh() + last.bias
             a, row_a, b, row_b, gate = values.split([out, into, out, into, 1])
             wanted = (

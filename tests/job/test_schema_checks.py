@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from engram.job import io
-from engram.job.table_schema import BY_NAME, FLAG, NUMBER, TEXT, TEXTS, WHOLE, Document, Table, column
+from engram.job.schema_checks import BY_NAME, FLAG, NUMBER, TEXT, TEXTS, WHOLE, Document, Table, column
 
 TABLE = Table("marks", "one mark", ("case_id", "kind")).with_columns(
     column("case_id", WHOLE, "the record"),

@@ -8,7 +8,7 @@ from torch import nn
 
 import toy
 from engram.editing import editor
-from engram.editing.hypernet import editors, factors, published_editors
+from engram.editing.trained_editors import editors, factors, published_editors
 from hypernets import FACTS, KINDS, close, delta_of, net_of, texts_of
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from engram.editing.hypernet import factors
-from engram.editing.hypernet.editors import Net
-from engram.editing.hypernet.tasks import Part, Task, window
-from engram.job import progress, seeds, shards
+from engram.editing.trained_editors import factors
+from engram.editing.trained_editors.editors import Net
+from engram.editing.trained_editors.tasks import Part, Task, window
+from engram.job import progress, resuming, seeds
 from engram.model import tokens
 from engram.model.loading import LM
 from engram.settings.trained_editors import TrainingRun as Settings
@@ -37,7 +37,7 @@ class State:
 
 
 def train(
-    lm: LM, net: Net, task: Task, settings: Settings, text_tokens: int, key: tuple, store: shards.Store | None = None
+    lm: LM, net: Net, task: Task, settings: Settings, text_tokens: int, key: tuple, store: resuming.Store | None = None
 ) -> pd.DataFrame:
     """Train `net` in place, to the weights of its best validation. Returns the log: split, step, edit, locality, total.
 
@@ -48,7 +48,7 @@ def train(
     """
     adam = torch.optim.Adam(net.groups(settings.rate, settings.edit_rate))
     run = _Run(lm, net, settings, text_tokens, key)
-    store = store or shards.Store()
+    store = store or resuming.Store()
     done, saved = store.latest()
     state = _load(net, adam, saved["state.safetensors"]) if saved else State()
     bar = progress.bar(

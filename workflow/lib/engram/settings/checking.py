@@ -1,4 +1,4 @@
-"""What is wrong in params.yaml, in four parts: file and line, key, what was found there, what would be right."""
+"""Values of params.yaml checked; what is wrong is said by file and line, key, what was found, what would be right."""
 
 import difflib
 import json
@@ -106,7 +106,7 @@ def _problem(kind: Any, values: Any, here: Key, key: Key, errors: list[dict]) ->
     for step in key:
         value = value[step]
     if first["type"] in UNKNOWN:
-        known = _keys(_inside(kind, values, key[:-1]))
+        known = _keys(_inside(kind, values, key[:-1]), values_at(values, key[:-1]))
         return Problem(place, f"an unknown key, `{key[-1]}`", similar(key[-1], known) if known else "no keys here")
     rights = list(dict.fromkeys(_right(one, value) for one in errors))
     hint = " (YAML reads 1e-3 as a word: write 0.001)" if isinstance(value, str) and "a number" in rights else ""
@@ -177,8 +177,8 @@ def _fields(block: Any) -> dict[str, Any]:
     return {info.alias or name: info for name, info in fields(block).items()}
 
 
-def _keys(kind: Any) -> list[str]:
-    block = _block(kind, None)
+def _keys(kind: Any, values: Any) -> list[str]:
+    block = _block(kind, values)
     return list(_fields(block)) if block else []
 
 

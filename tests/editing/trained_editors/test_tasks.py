@@ -8,7 +8,7 @@ import torch
 
 import toy
 from engram.editing import records
-from engram.editing.hypernet import editors, tasks
+from engram.editing.trained_editors import editors, tasks
 from hypernets import DATA, tables, task_of, texts_of
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from engram.editing.hypernet.factors import Batch, Sides
+from engram.editing.trained_editors.factors import Batch, Sides
 from engram.settings.trained_editors import KeNetwork as Network
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from transformers import GPT2Config, GPTJConfig
 
-from engram.editing.hypernet import ke, mend
-from engram.editing.hypernet.editors import Shapes, shapes_of
+from engram.editing.trained_editors import ke_network, mend_network
+from engram.editing.trained_editors.editors import Shapes, shapes_of
 from engram.model.loading import LM
 
 PARTS = {"up": "u", "down": "v", "bias": "bias", "scale": "mode_scale.weight", "offset": "mode_shift.weight"}
@@ -81,7 +81,7 @@ class _Names(dict[str, torch.Tensor]):
         return value.float()
 
 
-def _mend(names: _Names, shapes: Shapes) -> tuple[dict[str, torch.Tensor], mend.Network]:
+def _mend(names: _Names, shapes: Shapes) -> tuple[dict[str, torch.Tensor], mend_network.Network]:
     """Tensors and settings of a published MEND in our names.
 
     It has one network per shape, `mend.(in, out)`; u and v are normalised apart, here side by side.
@@ -113,10 +113,10 @@ def _mend(names: _Names, shapes: Shapes) -> tuple[dict[str, torch.Tensor], mend.
                 f"{ours}.layers.{layer}.{part}": names.take(f"{theirs}.mlp.layers.{layer}.{other}", sizes[part])
                 for part, other in PARTS.items()
             }
-    return tensors, mend.Network(layers=3, rank=max(ranks), hidden_layers=1)
+    return tensors, mend_network.Network(layers=3, rank=max(ranks), hidden_layers=1)
 
 
-def _ke(names: _Names, shapes: Shapes) -> tuple[dict[str, torch.Tensor], ke.Network]:
+def _ke(names: _Names, shapes: Shapes) -> tuple[dict[str, torch.Tensor], ke_network.Network]:
     """Tensors and settings of a published KE, the learner `editor`, in our names.
 
     Its conditioners give scale and shift in the order of ours for weights stored [in, out].
@@ -129,10 +129,12 @@ def _ke(names: _Names, shapes: Shapes) -> tuple[dict[str, torch.Tensor], ke.Netw
     for part in ("weight", "bias"):
         tensors[f"reader.linear.{part}"] = names.take(f"{bottom}.linear._linear_layers.0.{part}")
     for name, (out, into) in shapes.items():
-        theirs = f"editor.conditioners.{ke.slot(name)}_conditioner.conditioners"
+        theirs = f"editor.conditioners.{ke_network.slot(name)}_conditioner.conditioners"
         for layer in (0, 2):
             for part, other in CONDITIONER.items():
-                tensors[f"conditioners.{ke.slot(name)}.{layer}.{part}"] = names.take(f"{theirs}.{layer}.{other}")
+                tensors[f"conditioners.{ke_network.slot(name)}.{layer}.{part}"] = names.take(
+                    f"{theirs}.{layer}.{other}"
+                )
         names.take(f"{theirs}.2.bias", (2 * (into + out) + 1,))
     condition, wide = tensors["reader.linear.weight"].shape
-    return tensors, ke.Network(layers=3, hidden=wide // 2, condition=condition, max_scale=1.0)
+    return tensors, ke_network.Network(layers=3, hidden=wide // 2, condition=condition, max_scale=1.0)
