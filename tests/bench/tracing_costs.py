@@ -28,7 +28,8 @@ def slow(lm, prompts, corruption, config, width) -> list[float]:
     found = []
     for prompt in prompts:
         at = corrupted(lm, prompt, corruption, config)
-        found += [oracle.score(*at, *one, width) for one in restorations(lm, prompt, config)]
+        for one in restorations(lm, prompt, config):
+            found.append(oracle.score(*at, *one, width, held=oracle.kept(*at, one[0])))
     return found
 
 

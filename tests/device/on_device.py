@@ -1,7 +1,7 @@
 """What computes (but stage `train` and KE), once on the CPU and once on a simulated other device, in a process of its
 own.
 
-    python tests/device/on_device.py stages <folder> | editors | architectures | hypernet <folder>
+    python tests/device/on_device.py stages <folder> <folder of a chain> | editors | architectures | hypernet <folder>
 
 Prints what was compared; an exception, or numbers that differ by more than rounding, end it with a status that is not
 0.
@@ -68,29 +68,30 @@ def on(device: str):
     return lambda: setattr(runtime, "start", start)
 
 
-def stages(folder: str) -> None:
-    """Every stage script on a small world; the tables that hold no optimised value agree."""
+def stages(folder: str, chain: str) -> None:
+    """Every stage script on a small world, beside a chain made on the CPU; the tables that hold no optimised value
+    agree.
+    """
     import stage_chain
 
-    call, found = stage_chain.call, {}
-    for where in HERE:
+    call, here = stage_chain.call, stage_chain.read(Path(chain))
 
-        def there(name, paths, *args, device=where, **keys):
-            if name == "train" and "cpu" in found:  # once, here: save_pretrained asks for addresses of storages
-                shutil.copytree(Path(folder, "cpu", "train"), Path(folder, device, "train"))
-                return
-            back = on(device)
-            try:
-                call(name, paths, *args, **keys)
-            finally:
-                back()
+    def there(name, paths, *args, **keys):
+        if name == "train":  # on the CPU alone: save_pretrained asks for addresses of storages
+            shutil.copytree(here["weights"].parent, Path(folder, "train"))
+            return
+        back = on(simulated.DEVICE.type)
+        try:
+            call(name, paths, *args, **keys)
+        finally:
+            back()
 
-        stage_chain.call = there
-        found[where] = stage_chain.chain(Path(folder) / where, draw=False)
-    compared = [name for name, path in found["cpu"].items() if path.suffix == ".parquet" and "rome" not in name]
+    stage_chain.call = there
+    found = stage_chain.chain(Path(folder), draw=False)
+    compared = [name for name, path in found.items() if path.suffix == ".parquet" and "rome" not in name]
     for name in compared:
-        same(*(io.read_table(found[where][name]) for where in HERE), name)
-    print(f"{len(found['sim'])} artifacts, {len(compared)} tables compared")
+        same(io.read_table(here[name]), io.read_table(found[name]), name)
+    print(f"{len(found)} artifacts, {len(compared)} tables compared")
 
 
 def editors() -> None:

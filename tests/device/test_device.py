@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from torch.utils import backend_registration
 
+import stage_chain
+
 HERE = Path(__file__).parent
 
 
@@ -16,9 +18,11 @@ HERE = Path(__file__).parent
     reason="this torch knows no devices of Python",
 )
 @pytest.mark.parametrize("part", ["stages", "editors", "architectures", "hypernet"])
-def test_on_another_device(part, tmp_path):
-    folder = [tmp_path] if part in ("stages", "hypernet") else []
-    done = subprocess.run([sys.executable, HERE / "on_device.py", part, *folder], capture_output=True, text=True)
+def test_on_another_device(part, tmp_path, tmp_path_factory):
+    folders = [tmp_path] if part in ("stages", "hypernet") else []
+    if part == "stages":
+        folders.append(stage_chain.made(tmp_path_factory))
+    done = subprocess.run([sys.executable, HERE / "on_device.py", part, *folders], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     assert len(done.stdout.split()) >= 2, "it says what was compared"
 

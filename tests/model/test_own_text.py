@@ -34,7 +34,7 @@ def written(monkeypatch, lm, rows):
     """What `sample` makes of the token ids `rows`, and what it asks for."""
     asked = []
 
-    def given(lm, prompts, keys, length, top_k, **how):
+    def given(lm, prompts, keys, length, top_k, **batch):
         asked.append((set(prompts), length))
         begin = tokens.prompt(lm.tokenizer, prompts[0])
         return [begin + row for row in rows][: len(prompts)]
@@ -67,7 +67,7 @@ def test_a_model_may_have_further_end_tokens(monkeypatch):
 def test_no_more_tokens_than_positions(monkeypatch):
     lm, lengths, real = toy.lm("gpt2", layers=1), [], generation.token_ids
 
-    def noted(*args, rows):
+    def noted(*args, **batch):
         written = real(*args)
         lengths.extend(map(len, written))
         return written

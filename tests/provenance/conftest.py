@@ -4,6 +4,7 @@ import pytest
 
 from engram.provenance import audit, planned_jobs
 from engram.settings import params
+from made_once import once
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +32,8 @@ def look(sandbox, asked, library, monkeypatch):
 
 @pytest.fixture(scope="session")
 def exported(built, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("crate") / "run"
-    text = built.run("engram", "crate", folder).stdout
-    assert "jobs and all their files" in text
-    return folder
+    def make(folder):
+        text = built.run("engram", "crate", folder / "run").stdout
+        assert "jobs and all their files" in text
+
+    return once("crate", make, tmp_path_factory) / "run"

@@ -16,6 +16,7 @@ from engram.job import arguments, schemas
 from engram.provenance import audit
 from engram.report import page, run
 from engram.settings import params
+from made_once import once
 from repository import ROOT
 
 NASTY = "</script><script>alert(1)</script><!-- & \" ' <b onclick=x> \u2028 日本 \U0001f3b9"
@@ -232,10 +233,15 @@ class Site:
         return pd.read_parquet(self.root / path)
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> Site:
-    """A finished run of `mini`, and the traces of `cf500`; not to be changed."""
-    site, here = Site(tmp_path_factory.mktemp("finished")), Path.cwd()
+def at(root: Path) -> Site:
+    """The run in a folder that has one already."""
+    site = object.__new__(Site)
+    site.root = root
+    return site
+
+
+def finish(folder: Path) -> None:
+    site, here = Site(folder / "run"), Path.cwd()
     os.chdir(site.root)
     try:
         site.trace("mini")
@@ -244,16 +250,18 @@ def finished(tmp_path_factory) -> Site:
     finally:
         os.chdir(here)
     assert {verdict.word for verdict in audit.verify(site.root)} == {audit.OK}
-    return site
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Site:
+    """A finished run of `mini`, and the traces of `cf500`; not to be changed."""
+    return at(once("report", finish, tmp_path_factory) / "run")
 
 
 @pytest.fixture
 def site(finished, tmp_path) -> Site:
     """A copy of the run, to be changed."""
-    copy = object.__new__(Site)
-    copy.root = tmp_path / "site"
-    shutil.copytree(finished.root, copy.root, symlinks=True)
-    return copy
+    return at(shutil.copytree(finished.root, tmp_path / "site", symlinks=True))
 
 
 @pytest.fixture(scope="session")

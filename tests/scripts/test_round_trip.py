@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from engram.job import io, lineage
-from stage_chain import EDIT, MODEL, ROME, call, chain
+from stage_chain import EDIT, MODEL, ROME, call, chain, made, read
 
 
 @pytest.fixture(scope="module")
 def artifacts(tmp_path_factory):
-    yield chain(tmp_path_factory.mktemp("chain"))
+    yield read(made(tmp_path_factory))
     torch.use_deterministic_algorithms(False)
     torch.set_num_threads(1)
 

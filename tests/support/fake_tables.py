@@ -11,6 +11,7 @@ import pytest
 from engram.drawing import method_tables
 from engram.evaluation.derivation import SCHEMAS, Tables
 from engram.job import io, schema_checks
+from made_once import once
 from repository import ROOT, module_of
 
 FIGURES = ROOT / "workflow" / "figures" / "rome"
@@ -290,13 +291,15 @@ def runner(tmp_path) -> Runner:
 
 
 @pytest.fixture(scope="session")
-def drawn(tmp_path_factory) -> Runner:
-    """Every item drawn once, into the folder `one`; tests read it and change nothing in it."""
-    runner = Runner(tmp_path_factory.mktemp("figures"))
-    for item in ITEMS:
-        runner.run(item, out="one")
-    runner.made = runner.folder / "one" / "rome"
-    return runner
+def drawn(tmp_path_factory) -> SimpleNamespace:
+    """Every item drawn once, `made`: the folder; tests read it and change nothing in it."""
+
+    def make(folder: Path) -> None:
+        runner = Runner(folder)
+        for item in ITEMS:
+            runner.run(item, out="one")
+
+    return SimpleNamespace(made=once("figures", make, tmp_path_factory) / "one" / "rome")
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 
-def copy_of(name: str, make: Callable[[Path], object], factory: pytest.TempPathFactory) -> Path:
-    """A copy, of this process, of the folder that `make` fills; `make` is called in one process, the others wait."""
+def once(name: str, make: Callable[[Path], object], factory: pytest.TempPathFactory) -> Path:
+    """The folder that `make` fills, not to be changed; `make` is called in one process, the others wait."""
     base = factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     folder, done = shared / f"made-{name}", shared / f"made-{name}.done"
@@ -21,4 +21,10 @@ def copy_of(name: str, make: Callable[[Path], object], factory: pytest.TempPathF
             folder.mkdir()
             make(folder)
             done.touch()
+    return folder
+
+
+def copy_of(name: str, make: Callable[[Path], object], factory: pytest.TempPathFactory) -> Path:
+    """A copy, of this process, of the folder that `make` fills once."""
+    folder = once(name, make, factory)
     return Path(shutil.copytree(folder, factory.mktemp(name) / "copy", symlinks=True))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import command_server
 from command_lines import parse_call
 from engram.job import code_digest
 from engram.settings import items, stages, sweeps
@@ -89,10 +90,15 @@ def scripts(root: Path = ROOT) -> list[Path]:
 
 
 def small_params() -> str:
-    """params.yaml with few edits."""
-    text = (
-        (ROOT / "params.yaml").read_text(encoding="utf-8").replace("  preload: 12 ", "  preload: 0 ")
-    )  # no libraries needed
+    """params.yaml with few edits, and no other model than the active one."""
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    for old, new in (
+        (r"^  preload: 12 ", "  preload: 0 "),  # no libraries needed
+        (r"^  real: \[.*?\]", "  real: []"),
+        (r"^    items: \[[^]]*\]\n", ""),
+    ):
+        text, count = re.subn(old, new, text, flags=re.MULTILINE)
+        assert count, f"params.yaml has no {old}"
     return text[: text.index(f"  {ITEMS.split(':')[0].strip()}:")] + ITEMS
 
 
@@ -123,14 +129,17 @@ class Sandbox:
             "XDG_CACHE_HOME": str(self.path.parent / "xdg"),
         }
 
-    def run(self, *command, ok: bool | None = True) -> subprocess.CompletedProcess:
+    def run(self, *command, ok: bool | None = True, plain: bool = False) -> subprocess.CompletedProcess:
         """Run a command of the environment there. Fails unless it succeeds (ok=True), fails (False) or either
-        (None).
+        (None). It starts with its libraries loaded, unless `plain`.
         """
+        environment = self.environment
+        if not plain:
+            environment["PATH"] = f"{command_server.programs()}{os.pathsep}{environment['PATH']}"
         done = subprocess.run(
             [str(word) for word in command],
             cwd=self.path,
-            env=self.environment,
+            env=environment,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -198,6 +207,7 @@ def built(tmp_path_factory) -> Sandbox:
         sandbox = make_sandbox(folder / "repo")
         sandbox.run("snakemake", "--cores", "2")
         sandbox.run("engram", "record")
+        sandbox.git("gc", "--quiet")  # fewer files to copy
 
     return Sandbox(copy_of("sandbox", make, tmp_path_factory) / "repo")
 

@@ -3,7 +3,10 @@
 import json
 from pathlib import Path
 
+import torch
+
 from engram.job import schemas
+from made_once import once
 from repository import ROOT, module_of
 
 WORLD = {
@@ -210,6 +213,25 @@ def chain(base: Path, draw: bool = True) -> dict[str, Path]:
     call("evaluate", {"scores": edit["scores"]} | result, dataset="zsre", method="none", n=1)
     found |= {f"zsre-{name}": path for name, path in (edit | result).items()}
     return found | (figures(base, found) if draw else {})
+
+
+def made(factory) -> Path:
+    """The folder of a chain, not to be changed; `read` says what is in it."""
+
+    def make(folder: Path) -> None:
+        try:
+            found = chain(folder / "chain")
+        finally:
+            torch.use_deterministic_algorithms(False)
+            torch.set_num_threads(1)
+        (folder / "artifacts.json").write_text(json.dumps({name: str(path) for name, path in found.items()}))
+
+    return once("chain", make, factory)
+
+
+def read(folder: Path) -> dict[str, Path]:
+    """The artifacts of the chain in a folder, by name."""
+    return {name: Path(path) for name, path in json.loads((folder / "artifacts.json").read_text()).items()}
 
 
 def figures(base, found):

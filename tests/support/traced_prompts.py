@@ -50,15 +50,14 @@ def expected(lm, row, config, width, corruption=NOISE):
     )
     at = (lm, ids, torch.from_numpy(drawn), begin, row.answer_id)
     base = oracle.probabilities(*at, config.replace)
-    scores = {
-        site: np.array(
-            [
-                [oracle.score(*at, site, token, layer, width, config.replace) for layer in range(lm.layers)]
-                for token in range(len(ids))
-            ]
-        )
-        for site in config.sites
-    }
+    scores = {}
+    for site in config.sites:
+        held = oracle.kept(*at, site, config.replace)
+        table = [
+            [oracle.score(*at, site, token, layer, width, config.replace, held) for layer in range(lm.layers)]
+            for token in range(len(ids))
+        ]
+        scores[site] = np.array(table)
     return base, scores
 
 

@@ -64,15 +64,20 @@ def probabilities(lm, ids, noise_SkD, begin, answer, replace=False, extra=()):
     return logits.double().softmax(-1)[:, answer]
 
 
-def score(lm, ids, noise_SkD, begin, answer, site, token, layer, width, replace=False):
-    """Mean over the samples of p(answer) with one restoration."""
+def kept(lm, ids, noise_SkD, begin, answer, site, replace=False):
+    """What a site `no_…` keeps as it is in the corrupted run: (module, its output) of every layer; else nothing."""
+    modules = [lm.module(site.removeprefix("no_"), at) for at in range(lm.layers)] if site.startswith("no_") else []
+    outputs = []
+    if modules:
+        probabilities(lm, ids, noise_SkD, begin, answer, replace, [(module, record(outputs)) for module in modules])
+    return list(zip(modules, outputs, strict=True))
+
+
+def score(lm, ids, noise_SkD, begin, answer, site, token, layer, width, replace=False, held=()):
+    """Mean over the samples of p(answer) with one restoration; `held`: what is kept at this site."""
     if site in ("mlp", "attn"):
         extra = [(lm.module(site, at), restore(token)) for at in range(*window(layer, width, lm.layers))]
     else:
         extra = [(lm.module("block", layer), restore(token))]
-    if site.startswith("no_"):
-        modules = [lm.module(site.removeprefix("no_"), at) for at in range(lm.layers)]
-        outputs = []
-        probabilities(lm, ids, noise_SkD, begin, answer, replace, [(module, record(outputs)) for module in modules])
-        extra += [(module, hold(token, values)) for module, values in zip(modules, outputs)]
+    extra += [(module, hold(token, values)) for module, values in held]
     return probabilities(lm, ids, noise_SkD, begin, answer, replace, extra)[1:].mean().item()

@@ -63,6 +63,7 @@ TESTED_ELSEWHERE = {  # reason: {module: the file of tests that would fail witho
     },
     "it is a part of what is checked whole": {
         "datasets/atlas_files": "datasets/test_atlas",
+        "job/input_schemas": "job/test_schemas",
         "datasets/strict_reading": "datasets/test_malformed",
         "datasets/world_vocabulary": "datasets/test_world",
         "settings/blocks": "settings/test_families",

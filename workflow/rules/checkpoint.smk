@@ -19,6 +19,12 @@ def made_here(wc):
     return made | {"files": [] if made else lying(wc)}
 
 
+def checkpoint(wc):
+    """What a model is, and its files, where a stage makes them."""
+    files = {name: path for name, path in files_made(wc.model).items() if name != "origin"}
+    return {name: path.format(**wc) for name, path in (files | {"manifest": rules.checkpoint.output.manifest}).items()}
+
+
 rule checkpoint:
     """The manifest of one model."""
     input:
@@ -45,9 +51,3 @@ rule checkpoint:
         " --model {wildcards.model:q}"
         " --config {params.config:q}"
         " 2>&1 | tee {log:q} >&2"
-
-
-def checkpoint(wc):
-    """What a model is, and its files, where a stage makes them."""
-    files = {name: path for name, path in files_made(wc.model).items() if name != "origin"}
-    return {name: path.format(**wc) for name, path in (files | {"manifest": rules.checkpoint.output.manifest}).items()}

@@ -1,7 +1,7 @@
 """The weights of a checkpoint that is no safetensors: a GGUF file, dequantised, or pytorch_model.bin.
 
 IN   the file, or the folder, or nothing of this repository: the hub
-OUT  results/convert/{model}/   weights and tokenizer as save_pretrained writes them; origin.json: what they were made of
+OUT  results/convert/{model}/   weights and tokenizer as save_pretrained writes them; origin.json: made of what
 """
 
 

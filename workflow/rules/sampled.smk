@@ -6,6 +6,12 @@ OUT  results/sampled/{model}/text.parquet      articles for second moments of ke
 """
 
 
+def text_of(wc):
+    """The text that second moments, and noise of some kinds, are taken of: the source's, or the model's own."""
+    stage = rules.sampled if stages.writes_text(config, wc.model) else rules.dataset
+    return stage.output.text.format(**wc)
+
+
 rule sampled:
     """Articles and held-out passages, sampled from the model."""
     input:
@@ -32,9 +38,3 @@ rule sampled:
         " --model {wildcards.model:q}"
         " --config {params.config:q}"
         " 2>&1 | tee {log:q} >&2"
-
-
-def text_of(wc):
-    """The text that second moments, and noise of some kinds, are taken of: the source's, or the model's own."""
-    stage = rules.sampled if stages.writes_text(config, wc.model) else rules.dataset
-    return stage.output.text.format(**wc)

@@ -44,8 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         **job.config["model"]["records"],
     )
     aids = editor.aids_of(job, lm, list(chosen["case_id"]))
-    if n.facts > 1:
-        warn_of_contradictions(chosen)
+    warn_of_contradictions(chosen, n)
     if job.inputs.reversed:
         chosen = records.with_reverse(chosen, io.read_table(job.inputs.reversed, schemas.REVERSED))
     records.check_lengths(lm, chosen, job.keys.dataset, aids.contexts)
@@ -75,9 +74,9 @@ def heldout_of(job: arguments.Job, lm: LM, sizes: outcomes.Config) -> drift.Held
     return drift.heldout(lm, io.read_table(job.inputs.heldout, schemas.HELDOUT), sizes.perplexity)
 
 
-def warn_of_contradictions(chosen: pd.DataFrame) -> None:
-    """A line on stderr if some of these records, which one model is to hold, contradict others of them."""
-    clashes = records.contradictions(chosen)
+def warn_of_contradictions(chosen: pd.DataFrame, n: FactGroup) -> None:
+    """A line on stderr if some of these records contradict others of them, where one model is to hold several."""
+    clashes = records.contradictions(chosen) if n.facts > 1 else []
     if clashes:
         print(
             f"edit: {len(clashes)} of {len(chosen)} records contradict an earlier one, as case_id {clashes[0][1]} does "

@@ -24,6 +24,10 @@ class Caption(NamedTuple):
         """What follows the first sentence; empty if nothing does."""
         return self.text[len(self.shows) + 1 :].strip()
 
+    def of_weights(self, quantisation: str | None) -> "Caption":
+        """The same of a model whose weights were quantised, if `quantisation` says how, and then dequantised."""
+        return self._replace(text=f"{self.text} {quantisation} weights, dequantised.") if quantisation else self
+
 
 def read(path: Path) -> Caption:
     """The caption in the code at `path`. ValueError if it does not end in `PAPER: <paper and number>.`"""

@@ -1,6 +1,6 @@
 """The schemas of what a model is and of what it is asked: outputs of the stages before the first that has a model."""
 
-from engram.job.schema_checks import BY_NAME, FLAG, NUMBER, TEXT, TEXT_BY_NAME, TEXTS, WHOLE, Document, Table, column
+from engram.job.schema_checks import BY_NAME, FLAG, NUMBER, TEXT, TEXT_MAP, TEXTS, WHOLE, Document, Table, column
 
 CASE = column("case_id", WHOLE, "the record")
 RELATION = column("relation_id", TEXT, "the record's relation: its id of Wikidata, or the name that an atlas gives it")
@@ -122,7 +122,7 @@ QUANTISATION = column(
 )
 LICENCE = column("licence", TEXT, "the licence of the checkpoint", null="the checkpoint states none")
 ORIGIN = Document("origin", "what the weights of a model were converted from").with_keys(
-    MODEL, QUANTISATION, LICENCE, column("files", TEXT_BY_NAME, "the files that were read, each with its sha256")
+    MODEL, QUANTISATION, LICENCE, column("files", TEXT_MAP, "the files that were read, each with its sha256")
 )
 MANIFEST = Document("manifest", "what a model is").with_keys(
     MODEL,
@@ -137,6 +137,6 @@ MANIFEST = Document("manifest", "what a model is").with_keys(
     column("tokenizer", TEXT, "hash of all that decides which tokens a text becomes"),
     QUANTISATION,
     LICENCE,
-    column("files", TEXT_BY_NAME, "the files that it is loaded from, each with its sha256"),
+    column("files", TEXT_MAP, "the files that it is loaded from, each with its sha256"),
     column("bytes", BY_NAME, "their sizes", "bytes"),
 )

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 TEXT, WHOLE, NUMBER, FLAG, TEXTS = pa.string(), pa.int64(), pa.float64(), pa.bool_(), pa.list_(pa.string())
 BY_NAME = pa.map_(pa.string(), pa.int64())  # in documents: a number for every name
-TEXT_BY_NAME = pa.map_(pa.string(), pa.string())  # in documents: a text for every name
+TEXT_MAP = pa.map_(pa.string(), pa.string())  # in documents: a text for every name
 WORDS = {
     TEXT: "text",
     WHOLE: "a whole number",
@@ -25,7 +25,7 @@ WORDS = {
     FLAG: "true or false",
     TEXTS: "a list of texts",
     BY_NAME: "an object of whole numbers",
-    TEXT_BY_NAME: "an object of texts",
+    TEXT_MAP: "an object of texts",
 }
 DTYPES = {TEXT: "str", WHOLE: "int64", NUMBER: "float64", FLAG: "bool", TEXTS: "object"}
 NO_COLUMNS = pa.schema([])
@@ -43,7 +43,7 @@ def column(
 ) -> pa.Field:
     """The field of one column or key.
 
-    `kind`: one of TEXT, WHOLE, NUMBER, FLAG, TEXTS, BY_NAME, TEXT_BY_NAME. `null`: when a value is missing; without
+    `kind`: one of TEXT, WHOLE, NUMBER, FLAG, TEXTS, BY_NAME, TEXT_MAP. `null`: when a value is missing; without
     it none may be. `only`: which files have the column; without it all have. `other`: a second type that a file may
     have it in.
     """
@@ -203,7 +203,7 @@ def _holds(value: object, kind: pa.DataType) -> bool:
     """Whether a value of Python or numpy is one of type `kind`."""
     if kind == TEXTS:
         return isinstance(value, Iterable) and not isinstance(value, str) and all(isinstance(v, str) for v in value)
-    if kind in (BY_NAME, TEXT_BY_NAME):
+    if kind in (BY_NAME, TEXT_MAP):
         each = WHOLE if kind == BY_NAME else TEXT
         return isinstance(value, Mapping) and all(isinstance(k, str) and _holds(v, each) for k, v in value.items())
     if kind == NUMBER:

@@ -117,7 +117,9 @@ def _checkpoint(block: dict, offline: str | None) -> Need:
 
 
 def checkpoint(block: dict) -> bool:
-    """Whether the weights of a published model are on this machine: a folder, or the cache of the hub."""
+    """Whether the weights of a published model are on this machine: a GGUF file, a folder, or the cache of the hub."""
+    if "gguf" in block:
+        return Path(block["gguf"]).exists()
     names = (*WEIGHTS, *(PICKLED if block.get("convert") else ()))
     if Path(block["hub"]).is_dir():
         return any((Path(block["hub"]) / name).exists() for name in names)
@@ -139,7 +141,10 @@ def _header(file: Path) -> dict | None:
         return None
     from gguf import GGUFReader
 
-    fields = GGUFReader(here[0]).fields
+    try:
+        fields = GGUFReader(here[0]).fields
+    except (ValueError, OSError, IndexError):
+        return None  # stage `convert` says what is wrong with the file
     kind = fields["general.architecture"].contents()
     names = {
         "num_hidden_layers": "block_count",

@@ -31,7 +31,7 @@ def entry(run: Run, item: str) -> dict:
         "item": item,
         "paper": item.split("/")[0],
         "kind": kind,
-        "caption": captions.read(run.need(run.code(item))),
+        "caption": captions.read(run.need(run.code(item))).of_weights(run.quantisation),
         "code": run.code(item).as_posix(),
         "file": files["csv"].as_posix(),
         "csv": uri("text/csv", csv),

@@ -1,5 +1,6 @@
 """Where the files of a finished run lie, which of them the report shows, and whether each is what its record says."""
 
+import json
 from functools import cached_property
 from pathlib import Path
 
@@ -50,6 +51,12 @@ class Run:
     def code(self, item: str) -> Path:
         """The file of code of an item, relative to the root."""
         return Path("workflow/figures", f"{item}.py")
+
+    @cached_property
+    def quantisation(self) -> str | None:
+        """How the weights of the model were quantised, by its manifest; None if they were not, or nothing says it."""
+        path = self.root / "results/checkpoint" / self.model / "manifest.json"
+        return json.loads(path.read_text(encoding="utf-8"))["quantisation"] if path.is_file() else None
 
     @property
     def figures(self) -> Path:
