@@ -135,7 +135,7 @@ BAD = [
         "models.mini.revision",
         "either `train`, `hub` and `revision`, or `gguf`",
     ),
-    ("    train: {", "    gguf: x.gguf\n    train: {", "models.mini.gguf", "gguf beside train"),
+    ("    train: {", "    gguf: x.gguf\n    train: {", "models.mini.train", "train beside gguf"),
     ("    train: {", "    convert: true\n    train: {", "models.mini.convert", "only with `hub`"),
     (
         "    hub: openai-community/gpt2-xl\n",
