@@ -5,6 +5,7 @@
 #   make check         style, formatting, types, contracts between packages, params.yaml, known vulnerabilities
 #   make test          the checks, then the tests
 #   make test-long     the tests that `make test` leaves out: whole runs killed, compared, and through an object store
+#   make smoke         a pretrained model through the whole workflow, in miniature (3: its package cannot be had)
 #   make faults        kill a small run at 30 random moments, resume it, compare it with an undisturbed one (long)
 #   make reproducible  run twice in scratch folders and compare every byte (long); STAGE=trace, AGAINST=folder
 #   make bench         time the engines beside the plain ways of computing the same (long)
@@ -22,7 +23,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: all again real setup check test test-long faults reproducible bench doctor audit record restore report help
+.PHONY: all again real smoke setup check test test-long faults reproducible bench doctor audit record restore report help
 
 all: setup
 	snakemake --cores all
@@ -74,6 +75,9 @@ restore: setup
 # AGAINST=folder: compare this folder with the finished run of another clone instead.
 reproducible: setup
 	engram reproducible $(if $(STAGE),--stage "$(STAGE)") $(if $(AGAINST),--against "$(AGAINST)")
+
+smoke: setup
+	PYTHONPATH=tests/support python tests/real/smoke.py
 
 faults: setup
 	python tests/faults/kills.py

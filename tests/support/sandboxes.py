@@ -129,9 +129,11 @@ class Sandbox:
             "XDG_CACHE_HOME": str(self.path.parent / "xdg"),
         }
 
-    def run(self, *command, ok: bool | None = True, plain: bool = False) -> subprocess.CompletedProcess:
+    def run(
+        self, *command, ok: bool | None = True, plain: bool = False, timeout: float = 300
+    ) -> subprocess.CompletedProcess:
         """Run a command of the environment there. Fails unless it succeeds (ok=True), fails (False) or either
-        (None). It starts with its libraries loaded, unless `plain`.
+        (None), or takes longer than `timeout` seconds. It starts with its libraries loaded, unless `plain`.
         """
         environment = self.environment
         if not plain:
@@ -143,7 +145,7 @@ class Sandbox:
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=300,
+            timeout=timeout,
         )
         assert ok is None or (done.returncode == 0) == ok, f"{command}: status {done.returncode}\n{done.stdout}"
         return done
