@@ -1,10 +1,12 @@
 """`engram doctor`: what is missing is said with what to do; the estimates have the right size."""
 
+import json
 import shutil
 
 import pytest
 import torch
 
+import published
 from engram.machine import devices, doctor, estimate, external_inputs
 from engram.settings import items, sweeps
 from repository import ROOT
@@ -161,6 +163,27 @@ def test_a_checkpoint_that_is_to_be_converted_is_looked_for_as_what_it_is(tmp_pa
         assert [check.word for check in found] == [doctor.FAILS, doctor.OK]
         assert more.get("gguf", more.get("hub")) in found[0].found and found[0].advice
         assert doctor.plan(values, "gpt2-xl").shape is None, "nothing says its size"
+
+
+def test_a_revision_that_has_moved_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    source = published.copy_of("llama", tmp_path / "source")
+    old, new = "a" * 40, "b" * 40
+    block = PARAMS["models"]["gpt2-xl"] | {"hub": "x/y", "revision": "main"}
+    values = sweeps.expanded(items.seen(PARAMS | {"models": PARAMS["models"] | {"gpt2-xl": block}}, "gpt2-xl"))
+
+    def said():
+        return external_inputs.needs(values, "gpt2-xl", {"HF_HUB_OFFLINE": "1"})[0].text
+
+    published.snapshot(tmp_path, source, old)
+    assert said() == "checkpoint x/y, revision main: here"
+    manifest = tmp_path / "results/checkpoint/gpt2-xl/manifest.json"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text(json.dumps({"commit": old}))
+    assert said() == "checkpoint x/y, revision main: here"
+    published.snapshot(tmp_path, source, new)
+    assert f"it has moved to {new}, and the run goes on with {old}: delete results/checkpoint/gpt2-xl" in said()
 
 
 def test_versions_that_differ_from_the_lock(tmp_path):

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from engram.settings import original_files, package_places
 
 STORE = Path(".downloads")
+MANIFEST = Path("results/checkpoint")
 UNKNOWN = 50 * 2**20  # bytes of an original file whose size nobody says
 ARTICLE = 5000  # bytes of an article
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -34,7 +35,7 @@ def needs(values: dict, model: str, environment: Mapping[str, str]) -> list[Need
     """The checkpoint of one model, the files of its source and the published editors."""
     block = values["models"][model]
     offline, given = original_files.offline(environment), environment.get("ENGRAM_DATA_DIR", "")
-    listed = [_checkpoint(block, offline)] if "hub" in block else []
+    listed = [_checkpoint(block, model, offline)] if "hub" in block else []
     if given and not Path(given).is_dir():
         listed.append(Need(f"ENGRAM_DATA_DIR: {given} is not a folder", False, False, "a folder, or unset"))
     originals = set(original_files.wanted(values, model, original_files.FOLDER))
@@ -102,10 +103,10 @@ def _wheels(place: str, folders: list[Path]) -> list[str]:
     return [name for name in dict.fromkeys(found) if name] if all(found) else []
 
 
-def _checkpoint(block: dict, offline: str | None) -> Need:
+def _checkpoint(block: dict, model: str, offline: str | None) -> Need:
     name = f"checkpoint {block['hub']}, revision {block['revision']}"
     if checkpoint(block):
-        return Need(f"{name}: here", True, True)
+        return Need(f"{name}: here{_moved(block, MANIFEST / model / 'manifest.json')}", True, True)
     answer = f"not asked, {offline}" if offline else asked(server("hub:"))
     return Need(
         f"{name}: not here; {server('hub:')}: {answer or 'answers'}",
@@ -114,6 +115,16 @@ def _checkpoint(block: dict, offline: str | None) -> Need:
         "on a machine with network `hf download` it, and copy the folder that HF_HOME names (~/.cache/huggingface), "
         "or let this machine reach the hub",
     )
+
+
+def _moved(block: dict, manifest: Path) -> str:
+    """What is to be said where the revision is another commit now than the one in the manifest."""
+    place = None if Path(block["hub"]).is_dir() else _cached(block, "config.json")
+    kept = json.loads(manifest.read_text(encoding="utf-8"))["commit"] if place and manifest.is_file() else None
+    now = Path(place).parent.name if place else None
+    if kept in (None, now):
+        return ""
+    return f"; it has moved to {now}, and the run goes on with {kept}: delete {manifest} to take what is new"
 
 
 def checkpoint(block: dict) -> bool:
