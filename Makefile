@@ -33,7 +33,7 @@ again: setup
 	snakemake -n | grep "Nothing to be done"
 	engram record
 	engram audit
-	dvc status --quiet $$(engram stages) || { dvc status $$(engram stages); exit 1; }
+	engram status
 
 real:
 	ENGRAM_MODELS=real $(MAKE) all
@@ -68,7 +68,7 @@ record: setup
 restore: setup
 	dvc pull
 	engram audit --failed
-	@dvc status --quiet $$(engram stages) || { dvc status $$(engram stages); echo "the pulled artifacts belong to other params or code: run make" >&2; exit 1; }
+	@engram status || { echo "the pulled artifacts belong to other params or code: run make" >&2; exit 1; }
 	snakemake --cores all --touch --forceall
 
 # The same bytes from two runs in scratch folders, with other cores and shards? STAGE=trace: of one stage and what it needs.

@@ -15,6 +15,7 @@ def register(commands: Commands) -> None:
     add(commands, record)
     add(commands, pipeline)
     add(commands, stages)
+    add(commands, status)
     add(commands, tidy)
     add(commands, tables)
     add(commands, readme, add_help=False)  # it reads its own options
@@ -57,11 +58,18 @@ def pipeline(args: argparse.Namespace) -> int:
 
 
 def stages(args: argparse.Namespace) -> int:
-    """Print the stages of DVC of the active models, for `dvc status` and `dvc repro`."""
+    """Print the stages of DVC of the active models, for `dvc repro`."""
     from engram.provenance import dvc_lock
 
     print("\n".join(dvc_lock.stages(".", values())))
     return 0
+
+
+def status(args: argparse.Namespace) -> int:
+    """Say whether DVC finds the artifacts of the active models as dvc.lock has them; 1 if not."""
+    from engram.provenance import record_run
+
+    return record_run.status(".")
 
 
 def tidy(args: argparse.Namespace) -> int:

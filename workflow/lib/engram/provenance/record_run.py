@@ -3,11 +3,14 @@
 What differs from the committed lock is said in words: another processor may round differently, and that is no error.
 """
 
+import json
 import subprocess
 import sys
+from collections.abc import Container
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import yaml
 
@@ -43,12 +46,10 @@ def record(root: Path | str = ".") -> int:
         )
         return 1
     with Repo(root) as repo:
-        stages = dvc_lock.stages(root, values)  # of the active models: those of others may not be here
-        changed = repo.status(targets=list(stages))
+        changed = _changed_stages(repo, root, values)
         if changed and not _finished():
             return 1
-        for stage in changed:
-            repo.commit(target=stage, force=True)
+        _commit(repo, changed)
     done = "recorded" if changed else "as recorded before"
     print(f"dvc.lock: {len(verdicts)} artifacts of {', '.join(models)}, {done}")
     try:
@@ -59,6 +60,37 @@ def record(root: Path | str = ".") -> int:
     for line in differences(_committed_lock(), _stages(Path("dvc.lock").read_text())):
         print(line)
     return 0
+
+
+def status(root: Path | str = ".") -> int:
+    """Say which stages of the active models DVC finds changed, and how; the exit status, 1 if there are any."""
+    from dvc.repo import Repo
+
+    with Repo(root) as repo:
+        changed = _changed_stages(repo, root, params.load("params.yaml"))
+    print(json.dumps(changed, indent=1) if changed else "DVC finds nothing changed", file=sys.stderr)
+    return int(bool(changed))
+
+
+def _changed_stages(repo: Any, root: Path | str, values: dict) -> dict[str, list]:
+    """What DVC finds changed in the stages of the active models; the artifacts of others need not be here."""
+    stages = dvc_lock.stages(root, values)
+    return {stage: lines for stage, lines in repo.status().items() if stage in stages}
+
+
+def _commit(repo: Any, names: Container[str]) -> None:
+    """Put the stages `names` into dvc.lock as they lie here: `dvc commit --force` of several, which it has not."""
+    from dvc.repo import locked
+
+    def commit(repo: Any) -> None:
+        stages = [stage for stage in repo.index.stages if stage.addressing in names]
+        for stage in stages:
+            stage.save()
+            stage.commit()
+        if stages:  # all of one dvc.yaml
+            stages[0].dvcfile.dump_stages(stages, update_pipeline=False)
+
+    locked(commit)(repo)
 
 
 def write_valid(path: Path | str) -> None:
