@@ -120,20 +120,20 @@ def test_the_tree_goes_from_the_figure_to_the_seed(built):
         and " s, on " in lines[2]
         and lines[3].strip("│ ").startswith("command: ")
     )
-    assert lines[-1] == "verified: 16 artifacts, 0 raw inputs" and "torch " in lines[-2]
+    assert lines[-1] == "verified: 17 artifacts, 0 raw inputs" and "torch " in lines[-2]
 
 
 def test_the_chain_for_machines(built, monkeypatch):
     """JSON holds every file and job of the chain and nothing dangling; Mermaid and graphviz draw all of its edges."""
     monkeypatch.chdir(built.path)
     found = json.loads(chain.main(".", "figures/mini/rome/fig2_average_traces.pdf", "json"))
-    assert found["artifact"] == "figures/mini/rome/fig2_average_traces.pdf" and len(found["files"]) == 16
+    assert found["artifact"] == "figures/mini/rome/fig2_average_traces.pdf" and len(found["files"]) == 17
     assert {edge[end] for edge in found["edges"] for end in ("from", "to")} == {*found["files"], *found["jobs"]}
     for path, file in found["files"].items():
         record = audit.read_record(built.path, Path(path))
         assert file["sha256"] == record["sha256"] and found["jobs"][file["job"]]["params"] == record["params"]
     stages = {job["stage"] for job in found["jobs"].values()}
-    assert stages == {"fig2_average_traces", "trace", "known", "noise", "train", "dataset"}
+    assert stages == {"fig2_average_traces", "trace", "known", "noise", "checkpoint", "train", "dataset"}
     assert all(job["seconds"] > 0 and job["commit"] and job["packages"] for job in found["jobs"].values())
     drawn, graph = (chain.main(".", found["artifact"], form) for form in ("mermaid", "dot"))
     assert drawn.count(" --> ") == graph.count(" -> ") == len(found["edges"])

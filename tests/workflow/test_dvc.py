@@ -65,7 +65,7 @@ def test_one_stage_per_word_and_per_item(built, declared):
 @pytest.mark.parametrize("name", NAMES)
 def test_commands_and_outs(name, built, declared):
     """A stage asks Snakemake for a target of its name; what lies there belongs to it, with its record."""
-    assert declared[name]["cmd"] == f"PATH=.venv/bin:$PATH snakemake --cores all {name}@mini"
+    assert declared[name]["cmd"] == f"PATH=.venv/bin:$PATH ENGRAM_MODELS=mini snakemake --cores all {name}@mini"
     outs = declared[name]["outs"]
     if name in ITEMS:
         files = list(built.path.glob(f"figures/mini/{ITEMS[name]}.*"))

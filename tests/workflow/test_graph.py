@@ -37,6 +37,7 @@ ROME = [row for row in EDITS if row["method"] == "rome"]
 EVERYTHING = jobs_of(
     dataset=1,
     train=1,
+    checkpoint=1,
     known=1,
     noise=3,
     prefixes=1,
@@ -69,7 +70,7 @@ def test_every_stage_can_be_asked_for(sandbox):
     it.
     """
     shutil.rmtree(sandbox.path / "results")
-    assert sandbox.jobs("trace@mini") == {"train": 1, "known": 1, "noise": 3, "trace": 5}
+    assert sandbox.jobs("trace@mini") == {"train": 1, "checkpoint": 1, "known": 1, "noise": 3, "trace": 5}
     assert sandbox.jobs() == BUT_DATA
 
 
@@ -146,7 +147,7 @@ def test_all_is_what_the_items_read(sandbox):
     reads = {"rome/fig2_average_traces": ["main"], "rome/fig13_noise_kinds": ["uniform"]}
     values["paper"] = {item: values["paper"][item] | {"variants": variants} for item, variants in reads.items()}
     (sandbox.path / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
-    traced = {"dataset": 1, "train": 1, "known": 1, "noise": 2, "trace": 2, "paper_figure": 2}
+    traced = {"dataset": 1, "train": 1, "checkpoint": 1, "known": 1, "noise": 2, "trace": 2, "paper_figure": 2}
     assert sandbox.jobs("--forceall") == traced
     values["paper"]["rome/fig13_noise_kinds"]["variants"] += ["gaussian"]
     (sandbox.path / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
@@ -208,6 +209,7 @@ def test_a_model_on_real_data_lists_every_job_without_network(sandbox, model):
         fetch=files,
         dataset=1,
         train=int("train" in values["models"][model]),
+        checkpoint=1,
         known=1,
         noise=3,
         prefixes=1,
