@@ -18,6 +18,7 @@ import torch
 import toy
 from crossed import crossed
 from engram.job import io, resuming, schemas
+from engram.model import checkpoints
 from engram.settings import execution
 from engram.tracing import causal_trace, memory_plan, restoration
 from repository import ROOT
@@ -221,6 +222,9 @@ def test_a_killed_script_started_again_writes_the_bytes_of_one_that_was_not(tmp_
     script = ROOT / "workflow" / "scripts" / "trace.py"
     lm.model.save_pretrained(tmp_path / "model")
     lm.tokenizer.save_pretrained(tmp_path / "model")
+    source = checkpoints.Source("trained", "toy")
+    about = checkpoints.manifest("toy", source, tmp_path / "model", lm.model, lm.tokenizer)
+    io.write(tmp_path / "manifest.json", about)
     known = pd.concat([table(lm).assign(prompt_id=i + 5 * np.arange(5)) for i in range(5)], ignore_index=True)
     known = known.assign(model="toy", relation_id="P1", target_true="x", probability=0.5)
     known[[column.name for column in schemas.KNOWN_PROMPTS.schema]].to_parquet(tmp_path / "prompts.parquet")
@@ -241,6 +245,7 @@ def test_a_killed_script_started_again_writes_the_bytes_of_one_that_was_not(tmp_
             "prompts": "../prompts.parquet",
             "noise": "../noise.json",
             "vectors": "../noise.safetensors",
+            "manifest": "../manifest.json",
             "weights": "../model/model.safetensors",
             "effects": "results/trace/toy/main/effects.parquet",
             "traced": "results/trace/toy/main/prompts.parquet",
