@@ -59,6 +59,16 @@ def test_original_files_are_no_dependency_and_their_block_is_watched(tmp_path):
     assert [path for path in found["dataset@a"]["deps"] if path.startswith("data/")] == ["data/w.csv"]
 
 
+def test_a_name_with_a_dot_in_it_is_watched_as_the_block_it_is_in(tmp_path):
+    """DVC takes every dot for a step into a block: it would look for `json` in `fetch.files.f`."""
+    keys = ["fetch.mirrors", "fetch.files.f.json", "fetch.files.f.json.records", "fetch.files.plain"]
+    fetched = Job("fetch", {"name": "f.json"}, (), ("data/original/f.json",), SCRIPT, {}, tuple(keys))
+    made = job("dataset", "a", ["data/original/f.json"], ["data/a/facts.parquet"], [])
+    values = {"run": {"models": ["a"]}, "paper": {}, "fetch": {"mirrors": [], "files": {"f.json": {}, "plain": {}}}}
+    block = yaml.safe_load(dvc_yaml.text(values, [fetched, made], "."))["stages"]["dataset"]["do"]
+    assert block["params"] == ["seed", "fetch.files", "fetch.files.plain", "fetch.mirrors"]
+
+
 def test_an_item_is_its_files_and_their_records(tmp_path):
     drawn = job(
         "paper_figure", "a", ["data/a/facts.parquet"], ["figures/a/p/i.png"], ["paper.p/i"], paper="p", item="i"

@@ -18,11 +18,15 @@ import sandboxes
 from repository import ROOT
 
 MODEL, ITEMS = "smollm2", ("rome/fig2_average_traces", "rome/table4_counterfact")
-RELATION, OBJECTS, EACH = "continent", ("Asia", "Europe", "Africa"), 8  # facts of one relation are enough for records
+RELATION, UNRELATED, OBJECTS, EACH = "continent", "state_capital", ("Asia", "Europe", "Africa"), 8
 SMALL = {  # of params.yaml
     ("run",): {"models": [MODEL], "real": [], "preload": 4},
-    ("models", MODEL): {"items": list(ITEMS), "covariance_layers": [5], "records": {"count": 2, "only_known": False}},
-    ("sources", "atlas"): {"facts": "data/atlas/few.csv"},
+    ("models", MODEL): {
+        "items": list(ITEMS),
+        "covariance_layers": [3, 4, 5],
+        "records": {"count": 2, "only_known": False},
+    },
+    ("sources", "atlas"): {"facts": "data/atlas/few_facts.csv", "wordings": "data/atlas/few_wordings.csv"},
     ("sampled",): {"passages": 8, "tokens": 40, "heldout": 2},
     ("covariance",): {"for": {}, "ridge": 0.1},  # 300 keys of 1,536 numbers: C alone has no inverse
     ("trace", "for", MODEL): {"prompts": 3, "samples": 2},
@@ -44,20 +48,25 @@ def params() -> dict:
     return values
 
 
-def few_facts(folder: Path) -> None:
-    """Write a small atlas beside the whole one: of a relation, some subjects of each of three objects."""
-    with open(folder / "facts.csv", encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    chosen = [
-        row
-        for name in OBJECTS
-        for row in [row for row in rows if (row["relation"], row["object"]) == (RELATION, name)][:EACH]
-    ]
-    assert len(chosen) == EACH * len(OBJECTS)
-    with open(folder / "few.csv", "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(chosen)
+def rows_of(path: Path) -> list[dict[str, str]]:
+    """The rows of a csv file."""
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def small_atlas(folder: Path) -> None:
+    """Write a small atlas beside the whole one: of a relation, some subjects of each of three objects, its wordings."""
+    facts, wordings = (rows_of(folder / f"{name}.csv") for name in ("facts", "wordings"))
+    groups = [[row for row in facts if (row["relation"], row["object"]) == (RELATION, name)] for name in OBJECTS]
+    groups.append([row for row in facts if row["relation"] == UNRELATED])  # unrelated questions are of another relation
+    chosen = [row for group in groups for row in group[:EACH]]
+    assert len(chosen) == EACH * len(groups)
+    own = [row for row in wordings if row["relation"] in (RELATION, UNRELATED, "") and row["kind"] != "hop"]
+    for name, rows in (("few_facts", chosen), ("few_wordings", own)):
+        with open(folder / f"{name}.csv", "w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
 
 
 def main() -> int:
@@ -68,8 +77,9 @@ def main() -> int:
         sandbox = sandboxes.make_sandbox(folder / "repo", real=True)
         (ROOT / ".downloads").mkdir(exist_ok=True)  # what was fetched is not fetched again
         (folder / "repo" / ".downloads").symlink_to(ROOT / ".downloads")
-        few_facts(folder / "repo" / "data" / "atlas")
+        small_atlas(folder / "repo" / "data" / "atlas")
         (folder / "repo" / "params.yaml").write_text(yaml.safe_dump(params(), sort_keys=False), encoding="utf-8")
+        sandbox.run("snakemake", "--dry-run", "--quiet")  # what is wrong here is no fault of the index
         fetched = sandbox.run("snakemake", "--cores", "2", f"fetch@{MODEL}", ok=None)
         if fetched.returncode:
             print(f"not run, the package cannot be had:\n{fetched.stdout}", file=sys.stderr)

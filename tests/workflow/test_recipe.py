@@ -13,7 +13,6 @@ from engram.editing import editor, subject_keys
 from engram.editing.facts import Fact
 from engram.model.delta import applied
 from engram.provenance import dvc_lock
-from engram.settings import params
 from repository import ROOT, module_of
 from sandboxes import Sandbox, make_sandbox
 from toy import lm
@@ -108,7 +107,7 @@ def test_a_new_method_is_one_file_one_block_and_a_row(followed):
         "paper_table",
     }
     followed.run("engram", "pipeline")
-    values = params.load(followed.path / "params.yaml")
+    values = yaml.safe_load((followed.path / "params.yaml").read_text())
     watched = dvc_lock.stages(followed.path, values)["edit@mini"]["deps"]
     assert any(path.endswith("/methods/least_change.py") for path in watched)
     model, method = lm("gpt2", torch.float64), module_of(next(followed.path.rglob("least_change.py")))

@@ -91,7 +91,7 @@ def _stages(values: dict, jobs: list[Job], root: Path) -> dict[str, dict[str, St
         if job.rule != FETCH:
             groups[_name(job)].setdefault(job.wildcards["model"], []).append(job)
     return {
-        name: {model: _stage(root, model, of_model, makers) for model, of_model in models.items()}
+        name: {model: _stage(root, model, of_model, makers, values) for model, of_model in models.items()}
         for name, models in groups.items()
         if models
     }
@@ -107,13 +107,13 @@ def _name(job: Job) -> str:
     return f"{job.wildcards['paper']}-{job.wildcards['item']}" if _is_item(job) else job.rule
 
 
-def _stage(root: Path, model: str, jobs: list[Job], makers: dict[str, Job]) -> Stage:
+def _stage(root: Path, model: str, jobs: list[Job], makers: dict[str, Job], values: dict) -> Stage:
     """One stage of one model: folders that its jobs read and write, single files of items, code, keys."""
     read = {path for job in jobs for path in job.inputs}
     fetched = {path: makers[path] for path in read if path in makers and makers[path].rule == FETCH}
     folders = {_out(makers[path], path) if path in makers else path for path in read - fetched.keys()}
     roots = {file for job in jobs for file in code_digest.roots_of(root / job.command[0], job.config.get("method"))}
-    keys = {key for job in (*jobs, *fetched.values()) for key in job.keys}
+    keys = {_watched(values, key) for job in (*jobs, *fetched.values()) for key in job.keys}
     outs = dict.fromkeys(_out(job, path) for job in jobs for path in job.outputs)
     if any(_is_item(job) for job in jobs):
         outs |= dict.fromkeys(lineage.record_path(path).as_posix() for path in outs)
@@ -122,6 +122,18 @@ def _stage(root: Path, model: str, jobs: list[Job], makers: dict[str, Job]) -> S
         ("seed", *(_of_model(key, model, ".") for key in sorted(keys - {"seed"}))),
         tuple(_of_model(path, model, "/") for path in outs),
     )
+
+
+def _watched(values: dict, key: str) -> str:
+    """The dotted key that DVC can watch for `key`: of a name with a dot in it, as that of a file, the block it is in."""
+    parts = key.split(".")
+    block: dict = values
+    for at, part in enumerate(parts):
+        rest = ".".join(parts[at:])
+        if at and any("." in name and f"{rest}.".startswith(f"{name}.") for name in block):
+            return ".".join(parts[:at])
+        block = block.get(part) if isinstance(block.get(part), dict) else {}
+    return key
 
 
 def _out(job: Job, path: str) -> str:
