@@ -31,7 +31,7 @@ PROMPTS = [
     ("Guides show the Eiffel Tower to the visitors of the city of", "Eiffel Tower"),
     ("The discoveries of Charles Darwin changed the science of", "Charles Darwin"),
 ]
-WINDOW, LAYERS = 6, (0, 5, 12, 20, 29)
+WINDOW, LAYERS = 6, (0, 5, 20)
 
 
 @pytest.fixture(scope="module")
@@ -58,14 +58,14 @@ def test_romes_change_is_that_of_plain_forwards_and_a_plain_inverse(lm):
         aids = Aids(contexts=contexts, moments={layer: moment}, targets={number: target})
         change = rome.edit(lm, [fact], objective.Settings(layer=layer), aids).dense(layer).double()
         each = slow_keys(lm, layer, fact, contexts)[0].double()
-        direction = torch.linalg.inv(moment.mean) @ (0.5 * each[0] + 0.5 * each[1:].mean(0))
+        direction = torch.linalg.inv(moment.mean) @ each.mean(0)
         now = lm.value_weight(layer).double() @ each[0]
         plain = torch.outer(target.double() - now, direction) / direction.dot(each[0])
         assert (change - plain).norm() < 1e-4 * plain.norm()
 
 
 def test_traces_are_those_of_full_forward_passes(lm):
-    """Five prompts, at the last subject token and the last token, in five layers: 1e-5."""
+    """Five prompts, at the last subject token and the last token, in three layers: 1e-5."""
     rows = []
     for number, (prompt, subject) in enumerate(PROMPTS):
         ids = lm.tokenizer(prompt)["input_ids"]

@@ -9,7 +9,7 @@ not yet, a fresh clone has to fetch them first; their block in params.yaml names
 
 from collections.abc import Iterable
 from pathlib import Path, PurePath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from engram.job import code_digest, lineage
 from engram.provenance import planned_jobs
@@ -125,14 +125,14 @@ def _stage(root: Path, model: str, jobs: list[Job], makers: dict[str, Job], valu
 
 
 def _watched(values: dict, key: str) -> str:
-    """The dotted key that DVC can watch for `key`: of a name with a dot in it, as that of a file, the block it is in."""
+    """The dotted key that DVC can watch for `key`: of a name with a dot in it, as of a file, the block it is in."""
     parts = key.split(".")
-    block: dict = values
+    block: Any = values
     for at, part in enumerate(parts):
         rest = ".".join(parts[at:])
         if at and any("." in name and f"{rest}.".startswith(f"{name}.") for name in block):
             return ".".join(parts[:at])
-        block = block.get(part) if isinstance(block.get(part), dict) else {}
+        block = block[part] if isinstance(block.get(part), dict) else {}
     return key
 
 
