@@ -233,7 +233,7 @@ def test_push_pull_and_restore(sandbox, tmp_path):
     clone.run("dvc", "remote", "add", "--local", "--default", "folder", tmp_path / "store")
     restore(clone)
     shown = clone.run("engram", "lineage", "figures/mini/rome/fig2_average_traces.pdf").stdout
-    assert f"commit {sandbox.git('rev-parse', 'HEAD~1')[:12]}" in shown and "verified: 16 artifacts" in shown
+    assert f"commit {sandbox.git('rev-parse', 'HEAD~1')[:12]}" in shown and "verified: 17 artifacts" in shown
     assert clone.jobs() == {} and clone.git("status", "--short") == ""
     clone.edit("params.yaml", "samples: 10", "samples: 11")
     traced = Counter(
@@ -281,9 +281,9 @@ def test_differences_from_the_committed_lock():
 
 def test_the_file_is_what_the_code_says():
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    assert dvc_yaml.text(values, planned_jobs.jobs(ROOT), ROOT) == (ROOT / "dvc.yaml").read_text(), (
-        "run `engram pipeline`"
-    )
+    models = params.remembered(ROOT / "params.yaml")
+    made = dvc_yaml.text(values, planned_jobs.jobs(ROOT, models), ROOT, models)
+    assert made == (ROOT / "dvc.yaml").read_text(), "run `engram pipeline`"
 
 
 def test_a_new_item_is_a_stage(sandbox):
@@ -303,7 +303,7 @@ def test_a_new_item_is_a_stage(sandbox):
     (sandbox.path / "params.yaml").write_text(yaml.safe_dump(traced, sort_keys=False))
     sandbox.run("engram", "pipeline")
     words = [name for name in yaml.safe_load((sandbox.path / "dvc.yaml").read_text())["stages"] if "-" not in name]
-    assert words == ["params", "dataset", "train", "known", "noise", "trace"], "what its items read"
+    assert words == ["params", "dataset", "train", "checkpoint", "known", "noise", "trace"], "what its items read"
 
 
 @pytest.mark.long
