@@ -5,7 +5,7 @@
 #   make check         style, formatting, types, contracts between packages, params.yaml, known vulnerabilities
 #   make test          the checks, then the tests
 #   make test-long     the tests that `make test` leaves out: whole runs killed, compared, and through an object store
-#   make smoke         a pretrained model through the whole workflow, in miniature (3: its package cannot be had)
+#   make smoke         a pretrained model through the whole workflow, in miniature; says so where its package cannot be had
 #   make faults        kill a small run at 30 random moments, resume it, compare it with an undisturbed one (long)
 #   make reproducible  run twice in scratch folders and compare every byte (long); STAGE=trace, AGAINST=folder
 #   make bench         time the engines beside the plain ways of computing the same (long)

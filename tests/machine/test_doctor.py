@@ -91,7 +91,7 @@ def test_an_atlas_has_records_where_objects_are_shared(tmp_path):
         block = {"kind": "atlas", "text": "own", "facts": str(facts)} | keys
         return external_inputs.rows(PARAMS | {"sources": PARAMS["sources"] | {"world": block}}, "mini")
 
-    assert counted() == {"facts": 5, "zsre": 5, "prompts": 16, "text": PARAMS["covariance"]["articles"]}
+    assert counted() == {"facts": 5, "zsre": 5, "prompts": 16, "text": PARAMS["sampled"]["passages"]}
     (tmp_path / "some.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
     assert counted(text=str(tmp_path / "some.jsonl"))["text"] == 2
     assert counted(facts="nowhere.csv")["facts"] == 0

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from engram.settings import checkpoint_files
+from engram.settings import checkpoint_files, original_files
 
 HELD = ("config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "tokenizer.json")
 OTHERS = ("README.md", "optimizer.pt", "pytorch_model.bin", "tf_model.h5", "training_args.bin")
@@ -29,10 +29,16 @@ def test_only_what_is_loaded_counts(folder):
     assert checkpoint_files.of({"gguf": "data/original/x.gguf"}) == ["data/original/x.gguf"]
 
 
-def test_what_lies_elsewhere_has_no_files_here():
+def test_what_lies_elsewhere_has_no_files_here(tmp_path, monkeypatch):
     for block in ({"hub": "x/y", "revision": "main"}, {"train": {}}):
         assert checkpoint_files.of(block) == checkpoint_files.state(block) == []
     assert checkpoint_files.state({"gguf": "gone.gguf"}) == []
+    fetched = tmp_path / original_files.FOLDER / "x.gguf"
+    fetched.parent.mkdir(parents=True)
+    fetched.touch()
+    monkeypatch.chdir(tmp_path)
+    block = {"gguf": f"{original_files.FOLDER}/x.gguf"}
+    assert len(checkpoint_files.of(block)) == 1 and checkpoint_files.state(block) == [], "it comes to be during a run"
 
 
 def test_an_exchanged_file_is_another_state_whatever_its_date(folder):

@@ -366,3 +366,30 @@ def test_every_editor_has_values():
         assert read <= set(block["covariance_layers"]) and (
             "train" in block or read == set(block["covariance_layers"])
         ), model
+
+
+@pytest.mark.parametrize(
+    ("given", "built"),
+    [("", ["mini"]), ("real", ["smollm2"]), ("gpt2-xl,mini", ["gpt2-xl", "mini"]), ("mini,mini", ["mini"])],
+)
+def test_a_variable_says_which_models_are_built(given, built, monkeypatch):
+    monkeypatch.setenv(params.VARIABLE, given)
+    assert params.load(ROOT / "params.yaml")["run"]["models"] == built
+    assert params.remembered(ROOT / "params.yaml") == list(dict.fromkeys(["mini", "smollm2", *built]))
+
+
+@pytest.mark.parametrize(
+    ("given", "real", "says"),
+    [
+        ("minii", "[smollm2]", "an unknown model, `minii`, in the variable ENGRAM_MODELS"),
+        ("real", "[]", "no model, and ENGRAM_MODELS asks for these"),
+        ("", "[smollm]", "an unknown model, `smollm`"),
+    ],
+)
+def test_a_variable_that_asks_in_vain(given, real, says, monkeypatch, tmp_path):
+    monkeypatch.setenv(params.VARIABLE, given)
+    (tmp_path / "workflow").symlink_to(ROOT / "workflow")
+    (tmp_path / "params.yaml").write_text(GOOD.replace("  real: [smollm2]", f"  real: {real}"))
+    with pytest.raises(params.ParamsError) as error:
+        params.load(tmp_path / "params.yaml")
+    assert says in str(error.value)

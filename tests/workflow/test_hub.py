@@ -56,9 +56,28 @@ def both(sandbox) -> Sandbox:
     (sandbox.path.parent / "checkpoint").mkdir()
     for name in ("model.safetensors", "config.json", "README.md"):
         (sandbox.path.parent / "checkpoint" / name).write_text(name)
-    sandbox.run("snakemake", "--cores", "2")
-    assert "written anew" in sandbox.run("engram", "record").stdout
+    run_beside(sandbox)
+    write(sandbox, with_published(yaml.safe_load(small_params())))
+    sandbox.run("engram", "record")
     return sandbox
+
+
+def run_beside(sandbox: Sandbox) -> None:
+    """`make real`: the run of a model that `run.real` lists, by a variable alone, beside that of `run.models`."""
+    values = with_published(yaml.safe_load(small_params()))
+    write(sandbox, with_value(with_value(values, ("run", "models"), ["mini"]), ("run", "real"), ["published"]))
+    before = dvc_lock.read(sandbox.path / "dvc.lock")["stages"]
+    overlay = ("env", "ENGRAM_MODELS=real")
+    sandbox.run("snakemake", "--cores", "2")  # of mini, table 4 alone: its line is another
+    done = sandbox.run(*overlay, "snakemake", "--cores", "2").stdout
+    assert "known/published" in done and "known/mini" not in done
+    assert "written anew" in sandbox.run(*overlay, "engram", "record").stdout
+    after = dvc_lock.read(sandbox.path / "dvc.lock")["stages"]
+    assert "known@published" in after and after["known@mini"] == before["known@mini"], "those of others are left alone"
+    sandbox.run(*overlay, "engram", "status")
+    sandbox.run(*overlay, "engram", "audit", "--failed")
+    assert "trace@published" in sandbox.run(*overlay, "engram", "stages").stdout.split()
+    assert "trace@published" not in sandbox.run("engram", "stages").stdout.split()
 
 
 def test_a_published_model_beside_a_trained_one(both):

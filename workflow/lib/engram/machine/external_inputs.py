@@ -227,7 +227,7 @@ def rows(values: dict, model: str) -> dict[str, int]:
 
 def _atlas(source: dict, values: dict) -> dict[str, int]:
     """Rows of an atlas: each fact is two prompts, and a record if four others at least have its object; where the text
-    is the model's own, as many articles as are read.
+    is the model's own, as many articles as it writes.
     """
     paths = original_files.source_files(source)
     try:
@@ -237,7 +237,7 @@ def _atlas(source: dict, values: dict) -> dict[str, int]:
         objects = Counter()
     records = sum(count for count in objects.values() if count > 4)
     articles = _count(Path(paths["text"]), values["fetch"]["files"]) if "text" in paths else None
-    texts = values["covariance"]["articles"] if articles is None else articles
+    texts = values["sampled"]["passages"] if articles is None else articles
     return {"facts": records, "zsre": records, "prompts": 2 * objects.total(), "text": texts}
 
 

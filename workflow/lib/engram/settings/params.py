@@ -64,7 +64,7 @@ def active(values: dict[str, Any], environment: Mapping[str, str] = os.environ) 
     given = environment.get(VARIABLE, "")
     if not given:
         return list(values["run"]["models"])
-    return list(values["run"].get("real", ())) if given == "real" else given.split(",")
+    return list(values["run"].get("real", ())) if given == "real" else list(dict.fromkeys(given.split(",")))
 
 
 def remembered(path: str | Path) -> list[str]:
@@ -155,6 +155,8 @@ def _against_itself(values: dict, root: Path) -> Iterator[Problem]:
 
 
 def _models(values: dict) -> Iterator[Problem]:
+    if not values["run"]["models"]:
+        yield Problem(("run", "real"), f"no model, and {VARIABLE} asks for these", "a pretrained model")
     for index, name in enumerate(values["run"]["models"]):
         if name not in values["models"]:
             where = f", in the variable {VARIABLE}" if os.environ.get(VARIABLE) else ""

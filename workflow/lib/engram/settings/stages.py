@@ -5,6 +5,7 @@ and those that these are made from. Pure functions on the contents of the parame
 from typing import NamedTuple
 
 from engram.settings import edits, methods, original_files, trace_variants
+from engram.settings.sources import OWN
 
 STAGES = (  # in the order of the data
     *("fetch", "dataset", "train", "convert", "checkpoint", "sampled", "known", "noise", "prefixes", "covariance"),
@@ -86,7 +87,7 @@ def converted(block: dict) -> bool:
 
 def writes_text(values: dict, model: str) -> bool:
     """Whether the text for second moments and held-out passages is the model's own, made by stage `sampled`."""
-    return values["sources"][values["models"][model]["source"]].get("text") == "own"
+    return values["sources"][values["models"][model]["source"]].get("text") == OWN
 
 
 def _originals(values: dict, model: str, evaluated: list[dict]) -> list[str]:
